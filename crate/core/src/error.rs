@@ -1,0 +1,109 @@
+//! One error type for everything a person's input, file, device or storage can cause.
+
+use std::{error, fmt};
+
+/// The result of anything that can fail for a reason outside our own code.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn error::Error + Send + Sync + 'static>;
+
+/// What went wrong, in one sentence, with a stable [code](Error::code) and the cause it came from.
+///
+/// The message is lower-case, holds the offending value and says what would help.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Source>,
+}
+
+/// The kinds of failure a caller can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The browser or machine offers no usable GPU and the caller insisted on one.
+    NoWebgpu,
+    /// The GPU device went away (driver reset, sleep, the system took it back).
+    DeviceLost,
+    /// Memory on the GPU or in the process does not suffice.
+    OutOfMemory,
+    /// Text is too short for what was asked of it.
+    TextTooShort,
+    /// Prompt and answer do not fit the context.
+    ContextFull,
+    /// The model file is damaged: truncated, overlapping, wrong magic, impossible numbers.
+    ModelCorrupt,
+    /// The model file is sound, but Imprint does not know its architecture, tokenizer or block format.
+    ModelUnsupported,
+    /// The model could not be read or downloaded from where it should be.
+    ModelUnreachable,
+    /// The adapter belongs to another base model.
+    AdapterWrongBase,
+    /// The adapter file is damaged.
+    AdapterCorrupt,
+    /// The browser's storage or the disk is full.
+    StorageFull,
+    /// An option has a value outside its range.
+    InvalidOption,
+    /// The caller asked to stop.
+    Cancelled,
+    /// Our own mistake, caught before it became a panic.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The stable public code, in kebab-case.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::NoWebgpu => "no-webgpu",
+            ErrorKind::DeviceLost => "device-lost",
+            ErrorKind::OutOfMemory => "out-of-memory",
+            ErrorKind::TextTooShort => "text-too-short",
+            ErrorKind::ContextFull => "context-full",
+            ErrorKind::ModelCorrupt => "model-corrupt",
+            ErrorKind::ModelUnsupported => "model-unsupported",
+            ErrorKind::ModelUnreachable => "model-unreachable",
+            ErrorKind::AdapterWrongBase => "adapter-wrong-base",
+            ErrorKind::AdapterCorrupt => "adapter-corrupt",
+            ErrorKind::StorageFull => "storage-full",
+            ErrorKind::InvalidOption => "invalid-option",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
+impl Error {
+    /// An error of `kind` with its sentence.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same error, keeping what caused it.
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The stable public code, in kebab-case.
+    pub fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

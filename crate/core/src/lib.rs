@@ -1,0 +1,10 @@
+//! Imprint's core: a small language model that runs, scores and writes.
+//!
+//! It knows no browser, no clock and no file system. Modules stand in dependency order: each uses only those above it.
+
+mod error;
+pub mod quant;
+pub mod gguf;
+pub mod tokenizer;
+
+pub use error::{Error, ErrorKind, Result};
