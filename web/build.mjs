@@ -1,0 +1,208 @@
+// Builds the static site and the npm package from web/src and the wasm module that wasm-bindgen wrote.
+//
+//   node web/build.mjs --wasm DIR [--site dist] [--package pkg/dist] [--dev]
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs, promisify } from "node:util";
+import { brotliCompress, constants } from "node:zlib";
+import { build } from "esbuild";
+
+const root = resolve(fileURLToPath(import.meta.url), "../..");
+const source = join(root, "web/src");
+const wasmScript = "imprint_wasm.js";
+const wasmBinary = "imprint_wasm_bg.wasm";
+
+const { values: options } = parseArgs({
+  options: {
+    wasm: { type: "string" },
+    site: { type: "string", default: "dist" },
+    package: { type: "string", default: "pkg/dist" },
+    dev: { type: "boolean", default: false },
+  },
+});
+if (!options.wasm) fail("say where wasm-bindgen wrote its files: --wasm DIR");
+const wasm = resolve(options.wasm);
+const site = resolve(root, options.site);
+const pkg = resolve(root, options.package);
+await readFile(join(wasm, wasmBinary)).catch(() =>
+  fail(`${join(wasm, wasmBinary)} is missing: run wasm-bindgen first`),
+);
+
+const shared = {
+  absWorkingDir: root,
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: !options.dev,
+  sourcemap: true,
+  metafile: true,
+  logLevel: "warning",
+  legalComments: "none",
+};
+
+const packed = new Map();
+
+await buildSite();
+await buildPackage();
+
+/** The page with hashed names, so that a server may let browsers keep everything but index.html and sw.js. */
+async function buildSite() {
+  await fresh(join(site, "assets"));
+  const binary = await hashed(join(wasm, wasmBinary));
+  const worker = await bundle("web/src/worker.ts", { [wasmBinary]: binary });
+  const page = await bundle("web/src/page/main.ts", { [wasmBinary]: binary, "worker.js": worker });
+  const style = await bundle("web/src/page/page.css", {});
+  const icon = await hashed(join(source, "page/icon.svg"));
+
+  const names = { "main.ts": page, "page.css": style, "icon.svg": icon };
+  let html = await readFile(join(root, "index.html"), "utf8");
+  for (const [name, asset] of Object.entries(names)) {
+    if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
+    html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
+  }
+  await writeFile(join(site, "index.html"), html);
+  await buildServiceWorker(html);
+  await report("site", site);
+}
+
+/** The service worker, which must know every file of this build and a version that changes with any of them. */
+async function buildServiceWorker(html) {
+  const names = (await readdir(join(site, "assets"))).filter((name) => !name.endsWith(".map")).sort();
+  const files = names.map((name) => `assets/${name}`);
+  await build({
+    ...shared,
+    format: "iife",
+    entryPoints: ["web/sw/sw.ts"],
+    outfile: join(site, "sw.js"),
+    define: {
+      SHELL_FILES: JSON.stringify(files),
+      SHELL_VERSION: JSON.stringify(hash(JSON.stringify(files) + html)),
+    },
+  });
+}
+
+/** The package: modules that a browser loads as they are and that bundlers understand. */
+async function buildPackage() {
+  await fresh(pkg);
+  // Two builds, so that the worker stands alone and can be named by its address.
+  for (const entry of ["index", "worker"]) {
+    await build({
+      ...shared,
+      entryPoints: [`web/src/${entry}.ts`],
+      outdir: pkg,
+      minify: false,
+      splitting: true,
+      chunkNames: `${entry}-[name]-[hash]`,
+      external: [`./${wasmScript}`],
+    });
+  }
+  for (const name of await readdir(wasm)) {
+    if (name.startsWith("imprint_wasm") || name === "snippets") {
+      await cp(join(wasm, name), join(pkg, name), { recursive: true });
+    }
+  }
+  const tsc = join(root, "node_modules/typescript/bin/tsc");
+  execFileSync(process.execPath, [tsc, "-p", join(root, "web/types.json"), "--outDir", pkg], {
+    stdio: "inherit",
+  });
+  await report("package", pkg);
+}
+
+/** Bundles one entry into the site's assets under a hashed name; returns the name. */
+async function bundle(entry, urls) {
+  const { metafile } = await build({
+    ...shared,
+    entryPoints: [entry],
+    outdir: join(site, "assets"),
+    entryNames: "[name]-[hash]",
+    chunkNames: "[name]-[hash]",
+    splitting: !entry.endsWith(".css"),
+    plugins: [wasmFrom(wasm), rename(urls)],
+  });
+  const made = Object.entries(metafile.outputs).find(([, output]) => output.entryPoint === entry);
+  return basename(made[0]);
+}
+
+/** Finds the module that wasm-bindgen wrote where the sources import it. */
+function wasmFrom(folder) {
+  return {
+    name: "wasm-from",
+    setup({ onResolve }) {
+      onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: join(folder, wasmScript) }));
+    },
+  };
+}
+
+/** Writes the hashed names into `new URL("./name", import.meta.url)`. */
+function rename(urls) {
+  return {
+    name: "rename",
+    setup({ onLoad }) {
+      onLoad({ filter: /\.(ts|js)$/ }, async ({ path }) => {
+        let contents = await readFile(path, "utf8");
+        for (const [name, asset] of Object.entries(urls)) {
+          contents = contents.replace(
+            new RegExp(
+              `new URL\\((["'])(?:\\./)?${name.replace(".", "\\.")}\\1, import\\.meta\\.url\\)`,
+              "g",
+            ),
+            `new URL("./${asset}", import.meta.url)`,
+          );
+        }
+        return { contents, loader: path.endsWith(".ts") ? "ts" : "js" };
+      });
+    },
+  };
+}
+
+/** Copies a file into the site's assets under a hashed name; returns the name. */
+async function hashed(path) {
+  const bytes = await readFile(path);
+  const [stem, ending] = basename(path).split(/\.(?=[^.]+$)/);
+  const name = `${stem}-${hash(bytes)}.${ending}`;
+  await writeFile(join(site, "assets", name), bytes);
+  return name;
+}
+
+function hash(bytes) {
+  return createHash("sha256").update(bytes).digest("base64url").replaceAll(/[-_]/g, "").slice(0, 8);
+}
+
+async function fresh(folder) {
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+}
+
+/** Prints the size of each file, raw and as a server sends it; not of maps and types, which no visitor loads. */
+async function report(title, folder) {
+  console.log(`${title}: ${relative(process.cwd(), folder) || "."}`);
+  const names = (await readdir(folder, { recursive: true })).filter((name) =>
+    /\.(html|js|css|svg|wasm)$/.test(name),
+  );
+  for (const name of names.filter((name) => !name.startsWith("models")).sort()) {
+    const bytes = await readFile(join(folder, name));
+    console.log(
+      `  ${name.padEnd(44)} ${kilobytes(bytes.length)} raw ${kilobytes(await packedBytes(bytes))} brotli`,
+    );
+  }
+}
+
+/** The size after brotli; the same bytes, such as the wasm of site and package, are packed once. */
+function packedBytes(bytes) {
+  const key = hash(bytes);
+  const quality = { [constants.BROTLI_PARAM_QUALITY]: options.dev ? 1 : 11 };
+  if (!packed.has(key)) packed.set(key, promisify(brotliCompress)(bytes, { params: quality }));
+  return packed.get(key).then(({ length }) => length);
+}
+
+function kilobytes(bytes) {
+  return `${(bytes / 1000).toFixed(1)} kB`.padStart(12);
+}
+
+function fail(sentence) {
+  console.error(`build: ${sentence}`);
+  process.exit(1);
+}

@@ -1,0 +1,55 @@
+/** Turns a stream of pushed values into an async iterable for one reader. */
+export class Channel<T> implements AsyncIterableIterator<T> {
+  readonly #values: T[] = [];
+  readonly #onReturn: () => void;
+  #wake: (() => void) | undefined;
+  #failure: { error: unknown } | undefined;
+  #ended = false;
+
+  /** `onReturn` is called when the reader leaves the loop early. */
+  constructor(onReturn: () => void) {
+    this.#onReturn = onReturn;
+  }
+
+  push(value: T): void {
+    this.#values.push(value);
+    this.#wake?.();
+  }
+
+  /** Ends the stream after the values that are already there. */
+  end(): void {
+    this.#ended = true;
+    this.#wake?.();
+  }
+
+  /** Breaks the stream off: the reader gets the error next, and none of the values before it. */
+  fail(error: unknown): void {
+    this.#values.length = 0;
+    this.#failure = { error };
+    this.end();
+  }
+
+  async next(): Promise<IteratorResult<T, undefined>> {
+    while (this.#values.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.error;
+    if (this.#values.length === 0) return { done: true, value: undefined };
+    return { done: false, value: this.#values.shift() as T };
+  }
+
+  async return(): Promise<IteratorResult<T, undefined>> {
+    this.#values.length = 0;
+    this.end();
+    this.#onReturn();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}

@@ -1,0 +1,3 @@
+import { ImprintModelElement } from "./imprint-model.js";
+
+customElements.define("imprint-model", ImprintModelElement);

@@ -1,0 +1,212 @@
+import type { DeviceChoice, ModelInfo, Progress } from "../engine.js";
+import { ImprintError } from "../errors.js";
+import { forgetModel, Imprint, storedModels } from "../imprint.js";
+import { ImprintErrorEvent, ImprintModelEvent, ImprintProgressEvent } from "./events.js";
+import { count, megabytes, parameters, timeLeft } from "./format.js";
+import { Pace } from "./pace.js";
+import { part } from "./part.js";
+
+type State = "checking" | "offer" | "loading" | "ready";
+
+const phases: Record<Progress["phase"], string> = {
+  download: "Downloading the model",
+  verify: "Checking the file",
+  load: "Unpacking the model",
+  compile: "Warming up",
+  ready: "Ready",
+};
+
+/**
+ * Loads a model with progress, cancel and errors as sentences, and says on which device it runs.
+ *
+ * Takes `src`, `sha256` and `size-bytes` of the model it offers; its own content holds the parts. Sends
+ * `imprint-progress`, `imprint-error` and `imprint-model`.
+ */
+export class ImprintModelElement extends HTMLElement {
+  #imprint: Imprint | undefined;
+  #loading: AbortController | undefined;
+  #pace = new Pace();
+  #announced = "";
+
+  connectedCallback(): void {
+    this.#button("load", () => void this.load(this.#src, this.getAttribute("sha256") ?? undefined));
+    this.#button("cancel", () => this.#loading?.abort());
+    this.#button("change", () => this.#offer());
+    this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
+    this.#button("forget", () => void this.#forget());
+    const file = part(this, "file", HTMLInputElement);
+    file.addEventListener("change", () => {
+      const chosen = file.files?.[0];
+      file.value = "";
+      if (chosen) void this.load(chosen);
+    });
+    void this.#begin();
+  }
+
+  disconnectedCallback(): void {
+    this.#loading?.abort();
+    void this.#close();
+  }
+
+  /** The device asked for at the next load. */
+  get device(): DeviceChoice {
+    return part(this, "device", HTMLSelectElement).value as DeviceChoice;
+  }
+
+  /** Loads a model from its address or from a file that the person chose; errors are shown, not thrown. */
+  async load(model: string | Blob, sha256?: string): Promise<void> {
+    await this.#close();
+    const loading = new AbortController();
+    this.#loading = loading;
+    this.#pace = new Pace();
+    this.#error();
+    this.#show("loading");
+    this.#progress({ phase: "download", doneBytes: 0, totalBytes: 0, fromCache: model instanceof Blob });
+    try {
+      this.#imprint = await Imprint.open({
+        model,
+        device: this.device,
+        signal: loading.signal,
+        onProgress: (progress) => this.#progress(progress),
+        ...(sha256 === undefined ? {} : { sha256 }),
+      });
+      this.#ready(this.#imprint);
+    } catch (thrown) {
+      this.fail(ImprintError.from(thrown));
+    }
+  }
+
+  /** Gives the model up because of an error, shows its sentence and offers to load again. */
+  fail(error: ImprintError): void {
+    void this.#close();
+    this.#offer();
+    this.#error(error);
+    this.dispatchEvent(new ImprintErrorEvent(error));
+  }
+
+  async #begin(): Promise<void> {
+    this.#sizeText(Number(this.getAttribute("size-bytes")) || 0);
+    void this.#askSize();
+    try {
+      const kept = await storedModels();
+      if (kept.some(({ url }) => url === this.#src)) {
+        return void this.load(this.#src, this.getAttribute("sha256") ?? undefined);
+      }
+    } catch (thrown) {
+      // Without storage the model can still be fetched; the reason belongs to developers.
+      console.warn("stored models cannot be listed", thrown);
+    }
+    this.#show("offer");
+  }
+
+  async #askSize(): Promise<void> {
+    const answer = await fetch(this.#src, { method: "HEAD" }).catch(() => undefined);
+    const bytes = answer?.ok ? Number(answer.headers.get("content-length")) : 0;
+    if (bytes > 0) this.#sizeText(bytes);
+  }
+
+  #sizeText(bytes: number): void {
+    part(this, "size", HTMLElement).textContent = bytes > 0 ? megabytes(bytes) : "of unknown size";
+  }
+
+  #progress(progress: Progress): void {
+    const { phase, doneBytes, totalBytes, fromCache } = progress;
+    const bar = part(this, "bar", HTMLProgressElement);
+    const title = phase === "download" && fromCache ? "Reading the model from this browser" : phases[phase];
+    part(this, "phase", HTMLElement).textContent = title;
+    if (totalBytes > 0) bar.value = doneBytes / totalBytes;
+    else bar.removeAttribute("value");
+    part(this, "figures", HTMLElement).textContent = this.#figures(progress);
+    const quarter = totalBytes > 0 ? Math.floor((doneBytes / totalBytes) * 4) * 25 : 0;
+    this.#announce(quarter > 0 && quarter < 100 ? `${title}, ${quarter} percent` : title);
+    this.dispatchEvent(new ImprintProgressEvent(progress));
+  }
+
+  #figures({ phase, doneBytes, totalBytes }: Progress): string {
+    if (totalBytes <= 0) return "";
+    const percent = Math.floor((doneBytes / totalBytes) * 100);
+    const figures = [`${megabytes(doneBytes)} of ${megabytes(totalBytes)}`, `${percent} %`];
+    if (phase !== "download") return figures.join(" · ");
+    this.#pace.mark(doneBytes, performance.now());
+    const speed = this.#pace.perSecond;
+    if (speed > 0)
+      figures.push(`${megabytes(speed)}/s`, `${timeLeft((totalBytes - doneBytes) / speed)} left`);
+    return figures.join(" · ");
+  }
+
+  #ready(imprint: Imprint): void {
+    this.#loading = undefined;
+    const { kind, description, reason } = imprint.device;
+    const place = kind === "webgpu" ? "on the GPU" : "on the processor";
+    part(this, "name", HTMLElement).textContent = imprint.info.name || "Your model";
+    part(this, "facts", HTMLElement).textContent = facts(imprint.info);
+    const device = part(this, "device-line", HTMLElement);
+    device.textContent = `Runs ${place}${description ? ` (${description})` : ""}${reason ? `: ${reason}` : ""}`;
+    device.dataset["kind"] = kind;
+    this.#show("ready");
+    this.#announce(`The model is ready and runs ${place}.`);
+    this.dispatchEvent(new ImprintModelEvent(imprint));
+  }
+
+  #offer(): void {
+    part(this, "back", HTMLButtonElement).hidden = !this.#imprint;
+    this.#error();
+    this.#show("offer");
+  }
+
+  async #forget(): Promise<void> {
+    try {
+      await forgetModel(this.#src);
+      this.#announce("The stored model is gone from this browser.");
+      part(this, "forget", HTMLButtonElement).textContent = "Forgotten";
+    } catch (thrown) {
+      this.#error(ImprintError.from(thrown));
+    }
+  }
+
+  async #close(): Promise<void> {
+    const closing = this.#imprint;
+    this.#imprint = undefined;
+    if (!closing) return;
+    this.dispatchEvent(new ImprintModelEvent(null));
+    await closing.close();
+  }
+
+  #error(error?: ImprintError): void {
+    const shown = part(this, "error", HTMLElement);
+    shown.hidden = error === undefined;
+    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "detail", HTMLElement).textContent = error && error.code !== "cancelled" ? error.message : "";
+    if (error) shown.dataset["code"] = error.code;
+    else delete shown.dataset["code"];
+  }
+
+  #show(state: State): void {
+    this.dataset["state"] = state;
+    for (const name of ["offer", "loading", "ready"]) part(this, name, HTMLElement).hidden = name !== state;
+  }
+
+  /** Says something to screen readers, once. */
+  #announce(sentence: string): void {
+    if (sentence === this.#announced) return;
+    this.#announced = sentence;
+    part(this, "live", HTMLElement).textContent = sentence;
+  }
+
+  #button(name: string, onClick: () => void): void {
+    part(this, name, HTMLButtonElement).addEventListener("click", onClick);
+  }
+
+  get #src(): string {
+    return new URL(this.getAttribute("src") ?? "", document.baseURI).href;
+  }
+}
+
+function facts(info: ModelInfo): string {
+  const known = [
+    info.parameters > 0 ? `${parameters(info.parameters)} parameters` : "",
+    info.sizeBytes > 0 ? megabytes(info.sizeBytes) : "",
+    info.contextTokens > 0 ? `reads ${count(info.contextTokens)} tokens at once` : "",
+  ];
+  return known.filter(Boolean).join(" · ");
+}

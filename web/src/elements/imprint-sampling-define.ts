@@ -1,0 +1,3 @@
+import { ImprintSamplingElement } from "./imprint-sampling.js";
+
+customElements.define("imprint-sampling", ImprintSamplingElement);

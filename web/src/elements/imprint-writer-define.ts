@@ -1,0 +1,3 @@
+import { ImprintWriterElement } from "./imprint-writer.js";
+
+customElements.define("imprint-writer", ImprintWriterElement);

@@ -1,0 +1,127 @@
+/** Where the model shall run; `auto` takes the GPU and falls back to the processor. */
+export type DeviceChoice = "auto" | "webgpu" | "cpu";
+
+/** How a model is opened. */
+export type OpenOptions = {
+  device: DeviceChoice;
+  /** The expected SHA-256 of the file in hex; a download with another hash is thrown away. */
+  sha256?: string;
+  /** Tokens the model shall be able to look back on, at most what it was made for. */
+  contextTokens?: number;
+};
+
+/** How far opening has come. */
+export type Progress = {
+  phase: "download" | "verify" | "load" | "compile" | "ready";
+  doneBytes: number;
+  totalBytes: number;
+  /** Whether the bytes come from this browser's storage and not from the network. */
+  fromCache: boolean;
+};
+
+/** The device that does the arithmetic and, where it is not the GPU, why. */
+export type DeviceInfo = { kind: "webgpu" | "cpu"; description: string; reason?: string };
+
+/** What the model's file says about itself. */
+export type ModelInfo = {
+  name: string;
+  architecture: string;
+  parameters: number;
+  sizeBytes: number;
+  contextTokens: number;
+  fingerprint: string;
+};
+
+/** How text is written; each number left out has the default named beside it. */
+export type WriteOptions = {
+  /** Most tokens to write (256). */
+  maxTokens?: number;
+  /** 0 always takes the likeliest token; higher is bolder (0.8). */
+  temperature?: number;
+  /** Only the likeliest k tokens can be drawn; 0 switches this off (40). */
+  topK?: number;
+  /** Only the likeliest tokens that together reach this probability can be drawn (0.95). */
+  topP?: number;
+  /** Only tokens at least this fraction as likely as the likeliest can be drawn (0). */
+  minP?: number;
+  /** Above 1, tokens that already stand in the text become less likely (1). */
+  repetitionPenalty?: number;
+  /** The same seed on the same device gives the same text (0). */
+  seed?: number;
+  /** Writing ends before any of these strings would appear. */
+  stop?: string[];
+  /** Whether the prompt is a message to answer, not a text to continue (false). */
+  chat?: boolean;
+};
+
+/** Why writing ended: the model's own end, a stop string, `maxTokens`, or a full context. */
+export type Finish = "end" | "stop" | "length" | "context";
+
+/** One step of writing: a stretch of the prompt read (with empty text) or the next piece of text. */
+export type Step = {
+  text: string;
+  /** Tokens written so far. */
+  tokens: number;
+  promptTokens: number;
+  /** Tokens of the prompt read so far. */
+  prefilled: number;
+  /** Stands on the last step only. */
+  finish?: Finish;
+};
+
+/** How well the model foresees a text. */
+export type Score = {
+  tokens: number;
+  /** Mean negative log-likelihood of a predicted token, in nats. */
+  nll: number;
+  bitsPerChar: number;
+};
+
+/** Counters for measuring. */
+export type Stats = { dispatchesPerToken: number; gpuBytes: number; wasmBytes: number };
+
+/** A model kept in this browser. */
+export type StoredModel = { url: string; sizeBytes: number; sha256: string };
+
+/** Every command an engine knows: what goes in, what it reports on the way, what comes out. */
+export interface Commands {
+  open: {
+    params: { model: string | Blob; options: OpenOptions };
+    progress: Progress;
+    result: { device: DeviceInfo; info: ModelInfo };
+  };
+  write: { params: { prompt: string; options: WriteOptions }; progress: Step; result: null };
+  score: { params: { text: string }; progress: never; result: Score };
+  stats: { params: null; progress: never; result: Stats };
+  selfTest: { params: null; progress: never; result: string };
+  storedModels: { params: null; progress: never; result: StoredModel[] };
+  forgetModel: { params: { url: string }; progress: never; result: null };
+  close: { params: null; progress: never; result: null };
+}
+
+/** The name of a command. */
+export type CommandName = keyof Commands;
+
+/** How a call hears from its command and stops it. */
+export type CallOptions<Name extends CommandName> = {
+  onProgress?: ((progress: Commands[Name]["progress"]) => void) | undefined;
+  signal?: AbortSignal | undefined;
+};
+
+/**
+ * The one interface between the public API and whatever runs the model.
+ *
+ * Commands run one at a time in the order of their calls. Every call settles exactly once: with the result, or
+ * with an `ImprintError`. After it settled, `onProgress` is not called again. An aborted call rejects at once
+ * with `cancelled`; the command itself ends at its next step.
+ */
+export interface Engine {
+  run<Name extends CommandName>(
+    name: Name,
+    params: Commands[Name]["params"],
+    options?: CallOptions<Name>,
+  ): Promise<Commands[Name]["result"]>;
+
+  /** Stops what runs, frees the model and ends the engine; later calls reject. Never rejects itself. */
+  close(): Promise<void>;
+}

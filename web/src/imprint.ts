@@ -1,0 +1,188 @@
+import { Channel } from "./channel.js";
+import type {
+  DeviceChoice,
+  DeviceInfo,
+  Engine,
+  Finish,
+  ModelInfo,
+  Progress,
+  Score,
+  Stats,
+  Step,
+  StoredModel,
+  WriteOptions,
+} from "./engine.js";
+import { ImprintError } from "./errors.js";
+import { LocalEngine } from "./local-engine.js";
+import { WorkerEngine, type Port } from "./worker-engine.js";
+
+/** Where the model runs: a Worker of our own (the default), this thread, your Worker, or one from a URL. */
+export type WorkerChoice = boolean | Worker | URL;
+
+/** What `Imprint.open` takes. */
+export type ImprintOptions = {
+  /** A GGUF file: an address, relative to the page, or a `Blob` or `File` that the person chose. */
+  model: string | URL | Blob;
+  sha256?: string;
+  contextTokens?: number;
+  device?: DeviceChoice;
+  worker?: WorkerChoice;
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+};
+
+/** A piece of written text; `${piece}` is its text. */
+export class Piece {
+  readonly text: string;
+  /** Tokens written so far. */
+  readonly tokens: number;
+  readonly promptTokens: number;
+  /** Tokens of the prompt read so far; while it grows, `text` is empty. */
+  readonly prefilled: number;
+  /** Why writing ended; on the last piece only. */
+  readonly finish: Finish | undefined;
+
+  constructor(step: Step) {
+    this.text = step.text;
+    this.tokens = step.tokens;
+    this.promptTokens = step.promptTokens;
+    this.prefilled = step.prefilled;
+    this.finish = step.finish;
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+/** An open language model that writes and scores text on this computer. */
+export class Imprint {
+  /** The device that does the arithmetic and, where it is not the GPU, why. */
+  readonly device: DeviceInfo;
+  /** What the model's file says about itself. */
+  readonly info: ModelInfo;
+  readonly #engine: Engine;
+
+  private constructor(engine: Engine, device: DeviceInfo, info: ModelInfo) {
+    this.#engine = engine;
+    this.device = device;
+    this.info = info;
+  }
+
+  /**
+   * Fetches a model, or takes it from this browser's storage, and makes it ready.
+   *
+   * Rejects with an `ImprintError`; nothing is left open then.
+   */
+  static async open(options: ImprintOptions): Promise<Imprint> {
+    const { model, sha256, contextTokens, device = "auto", worker = true, onProgress, signal } = options;
+    const engine = startEngine(worker);
+    try {
+      const source = model instanceof Blob ? model : absolute(model);
+      const open = {
+        device,
+        ...(sha256 === undefined ? {} : { sha256 }),
+        ...(contextTokens === undefined ? {} : { contextTokens }),
+      };
+      const opened = await engine.run("open", { model: source, options: open }, { onProgress, signal });
+      return new Imprint(engine, opened.device, opened.info);
+    } catch (thrown) {
+      void engine.close();
+      throw ImprintError.from(thrown);
+    }
+  }
+
+  /**
+   * Continues `prompt`, or answers it when `chat` is set, piece by piece.
+   *
+   * Writing begins with the first turn of the loop and stops within one token when the loop is left or `signal`
+   * aborts; an abort makes the loop throw `cancelled`. While another text is being written, this one waits.
+   */
+  async *write(
+    prompt: string,
+    options: WriteOptions & { signal?: AbortSignal } = {},
+  ): AsyncGenerator<Piece, void, undefined> {
+    const { signal, ...writing } = options;
+    const leave = new AbortController();
+    const steps = new Channel<Step>(() => leave.abort());
+    const onAbort = (): void => leave.abort(signal?.reason);
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#engine
+      .run(
+        "write",
+        { prompt, options: writing },
+        { onProgress: (step) => steps.push(step), signal: leave.signal },
+      )
+      .then(() => steps.end())
+      .catch((error: unknown) => steps.fail(error));
+    try {
+      for await (const step of steps) yield new Piece(step);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Measures how well the model foresees `text`: the lower the numbers, the less it surprises. */
+  score(text: string, options: { signal?: AbortSignal } = {}): Promise<Score> {
+    return this.#engine.run("score", { text }, options);
+  }
+
+  /** Counts dispatches and memory, for measuring. */
+  stats(): Promise<Stats> {
+    return this.#engine.run("stats", null);
+  }
+
+  /** Frees the model's memory, the GPU's too, and ends the Worker; whatever still runs is cancelled. */
+  close(): Promise<void> {
+    return this.#engine.close();
+  }
+}
+
+/** Lists the models kept in this browser. */
+export function storedModels(worker: WorkerChoice = true): Promise<StoredModel[]> {
+  return once(worker, (engine) => engine.run("storedModels", null));
+}
+
+/** Removes the model from `url` from this browser's storage. */
+export async function forgetModel(url: string | URL, worker: WorkerChoice = true): Promise<void> {
+  await once(worker, (engine) => engine.run("forgetModel", { url: absolute(url) }));
+}
+
+async function once<T>(worker: WorkerChoice, ask: (engine: Engine) => Promise<T>): Promise<T> {
+  const engine = startEngine(worker);
+  try {
+    return await ask(engine);
+  } finally {
+    void engine.close();
+  }
+}
+
+function startEngine(worker: WorkerChoice): Engine {
+  if (worker === false) {
+    // Pages that use a Worker never fetch the module's script for their own thread.
+    return new LocalEngine(async () => (await import("./wasm.js")).loadWasm());
+  }
+  if (worker === true) return new WorkerEngine(startWorker() as Port, true);
+  if (worker instanceof URL) return new WorkerEngine(startWorker(worker) as Port, true);
+  return new WorkerEngine(worker as Port, false);
+}
+
+function startWorker(url?: URL): Worker {
+  try {
+    // Bundlers look for this very expression.
+    if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    return new Worker(url, { type: "module" });
+  } catch (thrown) {
+    throw new ImprintError("internal", `the worker could not be made: ${String(thrown)}`, { cause: thrown });
+  }
+}
+
+function absolute(url: string | URL): string {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  try {
+    return new URL(url, base).href;
+  } catch (cause) {
+    throw new ImprintError("invalid-option", `\`${String(url)}\` is not the address of a model`, { cause });
+  }
+}

@@ -1,0 +1,7 @@
+/** The module that wasm-bindgen writes from `crate/wasm`; the build puts it beside these sources' output. */
+import type { WasmModule } from "./wasm.js";
+
+export default function init(options: { module_or_path: URL }): Promise<unknown>;
+export const Engine: WasmModule["Engine"];
+export const storedModels: WasmModule["storedModels"];
+export const forgetModel: WasmModule["forgetModel"];

@@ -1,0 +1,30 @@
+import type { CommandName, Commands } from "./engine.js";
+import { ImprintError, type ErrorCode } from "./errors.js";
+
+/** What the page sends: a command with a number, or the wish to stop that command. */
+export type Request =
+  | {
+      [Name in CommandName]: { id: number; type: "command"; name: Name; params: Commands[Name]["params"] };
+    }[CommandName]
+  | { id: number; type: "cancel" };
+
+/** What the worker answers: any number of `progress`, then one `done` or `error`; `crash` ends everything. */
+export type Reply =
+  | { id: number; type: "progress"; progress: Commands[CommandName]["progress"] }
+  | { id: number; type: "done"; result: Commands[CommandName]["result"] }
+  | { id: number; type: "error"; error: WireError }
+  | { id: null; type: "crash"; message: string };
+
+/** An error as plain data: class and code do not survive being posted. */
+export type WireError = { code: ErrorCode; message: string };
+
+/** Turns anything thrown into plain data. */
+export function toWire(thrown: unknown): WireError {
+  const { code, message } = ImprintError.from(thrown);
+  return { code, message };
+}
+
+/** Turns plain data back into an error. */
+export function fromWire({ code, message }: WireError): ImprintError {
+  return new ImprintError(code, message);
+}

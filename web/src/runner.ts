@@ -1,0 +1,141 @@
+import type { CallOptions, CommandName, Commands } from "./engine.js";
+import { ImprintError } from "./errors.js";
+import type { WasmEngine, WasmModule } from "./wasm.js";
+
+type Params<Name extends CommandName> = Commands[Name]["params"];
+type Result<Name extends CommandName> = Commands[Name]["result"];
+type Turns = {
+  [Name in CommandName]: (params: Params<Name>, options: CallOptions<Name>) => Promise<Result<Name>>;
+};
+
+/**
+ * Runs commands on the wasm module, one at a time, in the order they came.
+ *
+ * An async wasm export is borrowed until it settles, so a second call may only begin after the first. A panic
+ * inside wasm can leave its promise pending for ever; `crash` then rejects everything that still waits.
+ */
+export class Runner {
+  readonly #load: () => Promise<WasmModule>;
+  readonly #pending = new Set<(error: ImprintError) => void>();
+  #tail: Promise<unknown> = Promise.resolve();
+  #engine: WasmEngine | undefined;
+  #crash: ImprintError | undefined;
+
+  constructor(load: () => Promise<WasmModule>) {
+    this.#load = load;
+  }
+
+  /** Queues a command. */
+  run<Name extends CommandName>(
+    name: Name,
+    params: Params<Name>,
+    options: CallOptions<Name> = {},
+  ): Promise<Result<Name>> {
+    return new Promise((resolve, reject) => {
+      if (this.#crash) return reject(this.#crash);
+      this.#pending.add(reject);
+      const turn = this.#tail.then(() => this.#turn(name, params, options));
+      this.#tail = turn.then(resolve, reject).finally(() => this.#pending.delete(reject));
+    });
+  }
+
+  /** Ends the runner: all commands, waiting and to come, reject with `internal`. */
+  crash(cause: unknown): void {
+    if (this.#crash) return;
+    this.#crash = crashError(cause);
+    this.#engine = undefined;
+    for (const reject of this.#pending) reject(this.#crash);
+    this.#pending.clear();
+  }
+
+  async #turn<Name extends CommandName>(
+    name: Name,
+    params: Params<Name>,
+    options: CallOptions<Name>,
+  ): Promise<Result<Name>> {
+    if (this.#crash) throw this.#crash;
+    throwIfAborted(options.signal);
+    try {
+      return await this.#turns[name](params, options);
+    } catch (thrown) {
+      if (isPanic(thrown)) this.crash(thrown);
+      throw this.#crash ?? ImprintError.from(thrown);
+    }
+  }
+
+  readonly #turns: Turns = {
+    open: async ({ model, options }, { onProgress, signal }) => {
+      this.#release();
+      const { Engine } = await this.#load();
+      throwIfAborted(signal);
+      const engine = await Engine.open(model, options, (progress) => onProgress?.(progress), signal);
+      if (signal?.aborted) {
+        engine.close();
+        throw ImprintError.cancelled(signal);
+      }
+      this.#engine = engine;
+      return { device: engine.device(), info: engine.info() };
+    },
+    write: async ({ prompt, options }, { onProgress, signal }) => {
+      const engine = this.#open();
+      await engine.begin(prompt, options);
+      for (;;) {
+        await breathe();
+        throwIfAborted(signal);
+        const step = await engine.next();
+        throwIfAborted(signal);
+        onProgress?.(step);
+        if (step.finish !== undefined) return null;
+      }
+    },
+    score: async ({ text }, { signal }) => this.#open().score(text, signal),
+    stats: async () => this.#open().stats(),
+    selfTest: async () => this.#open().selfTest(),
+    storedModels: async () => (await this.#load()).storedModels(),
+    forgetModel: async ({ url }) => {
+      await (await this.#load()).forgetModel(url);
+      return null;
+    },
+    close: async () => {
+      this.#release();
+      return null;
+    },
+  };
+
+  #open(): WasmEngine {
+    if (!this.#engine) throw new ImprintError("internal", "no model is open");
+    return this.#engine;
+  }
+
+  #release(): void {
+    this.#engine?.close();
+    this.#engine = undefined;
+  }
+}
+
+/** The error of a wasm module that broke off. */
+export function crashError(cause: unknown): ImprintError {
+  const detail = cause instanceof Error ? cause.message : String(cause);
+  return new ImprintError("internal", `the model's program broke off: ${detail}`, { cause });
+}
+
+/** Whether something thrown is a wasm trap: a panic, a stack overflow or memory that could not grow. */
+export function isPanic(thrown: unknown): boolean {
+  return thrown instanceof WebAssembly.RuntimeError;
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw ImprintError.cancelled(signal);
+}
+
+/** Lets events through: on the processor a step ends in a microtask, before any message or click is heard. */
+function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

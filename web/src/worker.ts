@@ -1,0 +1,4 @@
+import { serve, type Scope } from "./serve.js";
+import { loadWasm } from "./wasm.js";
+
+serve(globalThis as unknown as Scope, loadWasm);
