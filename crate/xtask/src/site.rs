@@ -1,0 +1,247 @@
+//! Builds the wasm module, the site and the package; serves the site; packs the package.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::process::{find, note, run, step};
+use crate::serve::{Server, Site, brotli_bytes};
+use crate::setup::{Tools, prepare_build};
+use crate::wasm_toolchain::TARGET;
+use crate::{Project, model};
+
+/// What rustc lets the module use; everything else stays refused, so that browsers take what comes out.
+const WASM_OPT: [&str; 9] = [
+    "-O3",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+    "--enable-simd",
+];
+
+/// Builds the site into `dist/` and the package into `pkg/dist/`; returns the site's directory.
+///
+/// # Errors
+/// When a step of the build fails.
+pub fn build(project: &Project, tools: &Tools) -> Result<PathBuf> {
+    let module = build_module(project, tools)?;
+    let site = project.root.join("dist");
+    build_web(project, &module, &site)?;
+    if project.options.model_in_site {
+        let model = model::ensure(project)?;
+        put_model(&model, &site.join("models"))?;
+    }
+    Ok(site)
+}
+
+/// Compiles the module and passes it through wasm-bindgen and wasm-opt; returns the directory of the result.
+fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
+    step("The wasm module");
+    let profile = if project.options.dev { "wasm-dev" } else { "wasm" };
+    tools.wasm.cargo(project, "build").args(["--profile", profile]).go()?;
+    let compiled = project.web_target().join(TARGET).join(profile).join("imprint_wasm.wasm");
+    let dir = project.web_target().join("module").join(profile);
+    let stamp = dir.join("stamp");
+    let key = format!("{} {} {}", model::sha256(&compiled)?, tools.wasm_bindgen.display(), WASM_OPT.join(" "));
+    let kept = fs::read_to_string(&stamp).unwrap_or_default();
+    if let Some(sizes) = kept.strip_prefix(&format!("{key}\n")) {
+        note(sizes);
+        return Ok(dir);
+    }
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    run(&tools.wasm_bindgen)
+        .args(["--target", "web", "--out-name", "imprint_wasm", "--out-dir"])
+        .arg(&dir)
+        .arg(&compiled)
+        .go()?;
+    let module = dir.join("imprint_wasm_bg.wasm");
+    if !project.options.dev {
+        let wasm_opt = project.root.join("node_modules/.bin/wasm-opt");
+        run(wasm_opt).args(WASM_OPT).arg(&module).arg("-o").arg(&module).go()?;
+    }
+    let bytes = fs::read(&module)?;
+    // Quality 11 takes long on a module that nobody publishes.
+    let quality = if project.options.dev { 5 } else { 11 };
+    let packed = brotli_bytes(&bytes, quality)?.len();
+    let sizes = format!("imprint_wasm_bg.wasm: {} bytes raw, {packed} bytes brotli ({quality})", bytes.len());
+    note(&sizes);
+    fs::write(stamp, format!("{key}\n{sizes}"))?;
+    Ok(dir)
+}
+
+/// Bundles the TypeScript, unless neither it nor the module changed since the last time.
+fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
+    step("The site and the package");
+    let package = project.root.join("pkg/dist");
+    let stamp = project.web_target().join("web-stamp");
+    let key = web_key(project, module)?;
+    let built = site.join("index.html").is_file() && package.is_dir();
+    if built && fs::read_to_string(&stamp).is_ok_and(|kept| kept == key) {
+        note("ready: nothing changed");
+        return Ok(());
+    }
+    let command = run("node").arg("web/build.mjs").arg("--wasm").arg(module).args(["--site", "dist"]);
+    let command = command.args(["--package", "pkg/dist"]).args(project.options.dev.then_some("--dev"));
+    command.dir(&project.root).go()?;
+    Ok(fs::write(stamp, key)?)
+}
+
+/// Names the state of everything that the web build reads.
+fn web_key(project: &Project, module: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    for dir in [&project.root.join("web"), module] {
+        list(dir, &mut files)?;
+    }
+    files.extend(["index.html", "package-lock.json", "tsconfig.json"].map(|name| project.root.join(name)));
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        digest.update(format!("{}\n{}\n", file.display(), model::sha256(&file)?));
+    }
+    digest.update(if project.options.dev { "dev" } else { "release" });
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
+
+/// Puts the model into the site: as another name of the same bytes where the file system can, else as a copy.
+fn put_model(model: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let target = dir.join(file_name(model)?);
+    if target.exists() {
+        fs::remove_file(&target)?;
+    }
+    if fs::hard_link(model, &target).is_err() {
+        fs::copy(model, &target)?;
+    }
+    note(format_args!("the model is in {}", target.display()));
+    Ok(())
+}
+
+fn file_name(path: &Path) -> Result<String> {
+    let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// Serves a built site together with a model, which stays where it is.
+///
+/// # Errors
+/// When the page does not name the default model where another is to take its place, or the port is taken.
+pub fn serve(site: &Path, model: &Path, port: u16) -> Result<Server> {
+    let name = escape(&file_name(model)?);
+    let mut served = Site::new(site).file(&format!("/models/{}", file_name(model)?), model);
+    if name != model::FILE {
+        let page = fs::read_to_string(site.join("index.html")).context("the site has no index.html")?;
+        let page = with_model(&page, &name, &model::sha256(model)?, fs::metadata(model)?.len())?;
+        served = served.text("/", page.clone()).text("/index.html", page);
+    }
+    Server::start(served, port)
+}
+
+/// Names another model in the page: its file, its sha256 and its size.
+fn with_model(page: &str, name: &str, sha256: &str, size_bytes: u64) -> Result<String> {
+    let old = [model::FILE.to_owned(), model::SHA256.to_owned(), format!("size-bytes=\"{}\"", model::SIZE_BYTES)];
+    if let Some(missing) = old.iter().find(|old| !page.contains(old.as_str())) {
+        bail!("index.html does not say {missing}, so --model cannot put another model in its place");
+    }
+    let size = format!("size-bytes=\"{size_bytes}\"");
+    Ok(page.replace(&old[0], name).replace(&old[1], sha256).replace(&old[2], &size))
+}
+
+/// Sets up, builds, serves and opens the page, until interrupted.
+///
+/// # Errors
+/// When a step before serving fails.
+pub fn run_site(project: &Project) -> Result<()> {
+    let tools = prepare_build(project)?;
+    let model = model::ensure(project)?;
+    let site = build(project, &tools)?;
+    let server = serve(&site, &model, project.options.port)?;
+    step("Serving");
+    let address = server.url();
+    note(format_args!("{address}   (Ctrl+C stops)"));
+    std::io::stdout().flush()?;
+    if !project.options.no_open && std::env::var_os("CI").is_none() {
+        open(&address);
+    }
+    server.wait();
+    Ok(())
+}
+
+/// Writes a file name so that it can stand in an address.
+fn escape(name: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Opens the address in the person's browser, where there is a desktop; the printed address serves everyone else.
+fn open(address: &str) {
+    let desktop =
+        cfg!(target_os = "macos") || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|n| std::env::var_os(n).is_some());
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    if desktop && find(opener).is_some() && !run(opener).arg(address).succeeds() {
+        note("no browser opened; open the address by hand");
+    }
+}
+
+/// Builds and packs the npm package.
+///
+/// # Errors
+/// When the build or npm fails, or the package lacks its module.
+pub fn package(project: &Project) -> Result<()> {
+    build(project, &prepare_build(project)?)?;
+    step("The npm package");
+    let out = project.target.join("package");
+    fs::create_dir_all(&out)?;
+    let command = run("npm").args(["pack", "--json", "--pack-destination"]).arg(&out);
+    let report: serde_json::Value = serde_json::from_str(&command.dir(&project.root.join("pkg")).read()?)?;
+    // npm answers with a list of packages, newer ones with an object by name.
+    let packed = report.get(0).or_else(|| report.as_object()?.values().next()).context("npm reports no package")?;
+    let files = packed["files"].as_array().context("npm reports no files")?;
+    let has = |ending: &str| files.iter().any(|file| file["path"].as_str().is_some_and(|path| path.ends_with(ending)));
+    for needed in ["imprint_wasm_bg.wasm", "index.js", "index.d.ts", "README.md"] {
+        if !has(needed) {
+            bail!("the package lacks {needed}; look at `files` in pkg/package.json");
+        }
+    }
+    if has(".gguf") {
+        bail!("the package holds a model, which must never be published; look at `files` in pkg/package.json");
+    }
+    let name = packed["filename"].as_str().context("npm reports no file name")?;
+    note(format_args!("{} ({} files, {} bytes)", out.join(name).display(), files.len(), packed["size"]));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_becomes_an_address() {
+        assert_eq!(escape("a b&c\"-1.5_Q4.gguf"), "a%20b%26c%22-1.5_Q4.gguf");
+    }
+
+    #[test]
+    fn another_model_takes_the_place_of_the_default_everywhere() {
+        let page = include_str!("../../../index.html");
+        let other = with_model(page, "other.gguf", "abc", 7).unwrap();
+        assert!(!other.contains(model::FILE) && !other.contains(model::SHA256), "{other}");
+        assert!(other.contains("models/other.gguf") && other.contains("size-bytes=\"7\""), "{other}");
+        assert!(with_model("<p>no model</p>", "other.gguf", "abc", 7).is_err());
+    }
+}
