@@ -26,6 +26,10 @@ pub use vocabulary::Vocabulary;
 const END_TOKENS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>", "</s>"];
 
+/// The library takes some hundred bytes of memory for each byte of text, so a long text goes through it in stretches of
+/// about this size.
+const STRETCH_BYTES: usize = 1 << 16;
+
 /// Text to token ids and back, by one model's vocabulary.
 pub struct Tokenizer {
     bpe: BPE,
@@ -203,6 +207,17 @@ impl Tokenizer {
     }
 
     fn encode_matching(&self, text: &str, added: &AddedVocabulary) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let cut = border(rest, added);
+            ids.extend(self.encode_stretch(&rest[..cut], added)?);
+            rest = &rest[cut..];
+        }
+        Ok(ids)
+    }
+
+    fn encode_stretch(&self, text: &str, added: &AddedVocabulary) -> Result<Vec<u32>> {
         let mut pretokenized: PreTokenizedString = added.extract_and_normalize(None::<&NFC>, text);
         self.digits
             .pre_tokenize(&mut pretokenized)
@@ -220,6 +235,17 @@ impl Tokenizer {
         let name = |id: Option<u32>| id.map(|id| String::from_utf8_lossy(self.piece_bytes(id)).into_owned());
         chat::SpecialNames { bos_token: name(self.bos), eos_token: name(self.eos) }
     }
+}
+
+/// Where to cut `text` so that the ids stay the same: before a line break after a visible character, where the
+/// pre-tokenizer cuts anyway (its words are either white space or end before white space).
+fn border(text: &str, added: &AddedVocabulary) -> usize {
+    if added.get_vocab().keys().any(|token| token.contains('\n')) {
+        return text.len();
+    }
+    let breaks = text.bytes().enumerate().skip(STRETCH_BYTES).filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at);
+    let mut borders = breaks.filter(|&at| text[..at].ends_with(|c: char| !c.is_whitespace()));
+    borders.next().unwrap_or(text.len())
 }
 
 fn added_tokens(vocabulary: &Vocabulary, kinds: &[i32], bpe: &BPE) -> Result<AddedVocabulary> {

@@ -72,6 +72,19 @@ fn merges_apply_in_order_and_digits_stay_single() {
 }
 
 #[test]
+fn long_texts_have_the_same_ids_in_stretches() {
+    let tokenizer = tokenizer();
+    let units = ["the", " ", "\n", "\n\n", " \n", "\r\n", "1", "!", "é", "'s", "<|im_end|>", "\u{A0}", "<think>", "\t"];
+    let mut dice = Dice(0xFEED_5EED_0BAD_CAFE);
+    let text: String = (0..150_000).map(|_| units[dice.roll(units.len())]).collect();
+    assert!(border(&text, &tokenizer.in_text) < text.len() / 2);
+    let whole = tokenizer.encode_stretch(&text, &tokenizer.in_text).unwrap();
+    assert!(tokenizer.encode(&text).unwrap() == whole, "ids differ");
+    let whole = tokenizer.encode_stretch(&text, &tokenizer.in_template).unwrap();
+    assert!(tokenizer.encode_with_specials(&text).unwrap() == whole, "ids with specials differ");
+}
+
+#[test]
 fn typed_specials_stay_text() {
     let tokenizer = tokenizer();
     let text = "<|im_start|>he<|im_end|>";
@@ -88,6 +101,13 @@ fn end_tokens_are_the_vocabularys_own() {
     assert_eq!(tokenizer().eos_ids(), [2, 0]);
     let typed = Vocabulary { eos: None, token_types: vec![1; byte_vocabulary().tokens.len()], ..byte_vocabulary() };
     assert!(Tokenizer::new(typed).unwrap().eos_ids().is_empty(), "only control tokens end a text");
+}
+
+#[test]
+fn control_tokens_are_spelled_as_they_are() {
+    let mut vocabulary = byte_vocabulary();
+    vocabulary.tokens[0] = "<Ġé>".into();
+    assert_eq!(Tokenizer::new(vocabulary).unwrap().decode(&[0]), "<Ġé>");
 }
 
 #[test]
@@ -280,7 +300,8 @@ fn streams_hold_back_one_character_and_no_more() {
     assert_eq!(stream.push(b".\n"), "👍🏽.\n");
     assert_eq!(stream.push(b"\xFFa\xE2\x82"), "\u{FFFD}");
     assert_eq!(stream.push(b"b"), "a\u{FFFD}");
+    assert_eq!(stream.push(b"\xC0"), "b", "no character begins with this byte: its stand-in is the last one now");
     assert_eq!(stream.push(b"\xE2\x82"), "");
-    assert_eq!(stream.finish(), "b\u{FFFD}");
+    assert_eq!(stream.finish(), "\u{FFFD}\u{FFFD}");
     assert_eq!(stream.finish(), "");
 }
