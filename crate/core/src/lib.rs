@@ -3,6 +3,8 @@
 //! It knows no browser, no clock and no file system. Modules stand in dependency order: each uses only those above it.
 
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod quant;
 pub mod gguf;
 pub mod tokenizer;

@@ -5,6 +5,8 @@
 //! in a chat only the template writes control tokens ([`Tokenizer::encode_chat`]).
 
 mod chat;
+#[cfg(test)]
+mod golden;
 mod stream;
 #[cfg(test)]
 mod tests;

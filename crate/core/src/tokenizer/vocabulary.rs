@@ -4,6 +4,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::Pieces;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gguf::Gguf;
 
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
@@ -41,6 +42,25 @@ fn corrupt(what: impl Into<String>) -> Error {
 }
 
 impl Vocabulary {
+    /// What the metadata of `gguf` says; what is absent there stays empty, and [`Tokenizer::new`](super::Tokenizer::new)
+    /// says what it misses.
+    pub fn from_gguf(gguf: &Gguf) -> Self {
+        let text = |key| gguf.str(key).unwrap_or_default().to_owned();
+        let texts = |key| gguf.strings(key).unwrap_or_default().to_vec();
+        Self {
+            model: text("tokenizer.ggml.model"),
+            pre: text("tokenizer.ggml.pre"),
+            tokens: texts("tokenizer.ggml.tokens"),
+            token_types: gguf.i32s("tokenizer.ggml.token_type").unwrap_or_default().to_vec(),
+            merges: texts("tokenizer.ggml.merges"),
+            scores: gguf.f32s("tokenizer.ggml.scores").unwrap_or_default().to_vec(),
+            bos: gguf.u32("tokenizer.ggml.bos_token_id"),
+            eos: gguf.u32("tokenizer.ggml.eos_token_id"),
+            add_bos: gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(false),
+            chat_template: gguf.str("tokenizer.chat_template").map(str::to_owned),
+        }
+    }
+
     /// Refuses what we do not know and what contradicts itself; [`Vocabulary::bpe`] checks duplicates and merges.
     pub(super) fn check(&self) -> Result<()> {
         if self.model != "gpt2" || self.pre != "smollm" {
