@@ -304,3 +304,42 @@ fn rounding_to_blocks_stays_near_the_weights() {
         assert!(error <= most, "{}: {error}", ty.name());
     }
 }
+
+#[test]
+fn more_tensors_than_any_model_has_are_not_believed() {
+    let mut file = GgufWriter::new().finish();
+    put(&mut file, 8, &70_000u64.to_le_bytes());
+    file.resize(file.len() + 32 * 70_000, 0);
+    let error = read(&file).unwrap_err();
+    assert!(
+        error.code() == "model-corrupt" && error.to_string().contains("70000 tensors are not believable"),
+        "{error}"
+    );
+}
+
+/// A terabyte that begins with some bytes and goes on with zeros; counts what is read.
+struct Terabyte(Counted);
+
+impl Source for Terabyte {
+    fn size_bytes(&self) -> u64 {
+        1 << 40
+    }
+
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let there = self.0.0.len().saturating_sub(offset as usize).min(len);
+        let mut bytes = self.0.read_at(offset, there).await?;
+        bytes.resize(len, 0);
+        Ok(bytes)
+    }
+}
+
+#[test]
+fn a_huge_file_does_not_make_a_huge_header() {
+    for (kind, count) in [(0u32, 1u64 << 39), (8, 1 << 36), (8, 1 << 28)] {
+        let list = [kind.to_le_bytes().as_slice(), &count.to_le_bytes()].concat();
+        let source = Terabyte(Counted(GgufWriter::new().meta_raw("list", 9, &list).finish(), Cell::new(0)));
+        let error = block_on(Gguf::read(&source)).unwrap_err();
+        assert!(error.code() == "model-corrupt" && error.to_string().contains("left for the header"), "{error}");
+        assert!(source.0.1.get() <= 1 << 20, "{} bytes read", source.0.1.get());
+    }
+}
