@@ -6,7 +6,8 @@
 //! single allocation for the header is larger than the file and a mebibyte.
 //!
 //! Versions 2 and 3, little endian. Text that is not UTF-8 occurs in the wild in vocabularies: each wrong sequence in a
-//! metadata *value* becomes U+FFFD, so a token keeps its place in the list; in a key or a tensor's name it is an error.
+//! metadata *value* becomes U+FFFD, so a token keeps its place in the list (in a value over 170 kB, in a key or in a
+//! tensor's name it is an error: that is damage).
 //!
 //! Source of the format: `docs/gguf.md` of the ggml project.
 
