@@ -8,5 +8,15 @@ pub mod testing;
 pub mod quant;
 pub mod gguf;
 pub mod tokenizer;
+pub mod config;
+pub mod linear;
+pub mod model;
+pub mod weights;
+pub mod sample;
+#[cfg(feature = "gpu")]
+pub mod kernels;
+#[cfg(feature = "gpu")]
+pub mod fused;
+pub mod generate;
 
 pub use error::{Error, ErrorKind, Result};

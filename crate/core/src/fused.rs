@@ -1,0 +1,584 @@
+//! The fused GPU path: the same forward as [`crate::model`], in few dispatches over quantised weights.
+//!
+//! Buffers, pipelines and bind groups are made once. A decoded token is one compute pass of `5 · n_layers + 4` dispatches
+//! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
+
+use crate::{
+    config::ModelConfig,
+    error::{Error, ErrorKind, Result},
+    gguf::{Gguf, Source},
+    kernels::{
+        attention::{Attention, QUERIES},
+        embed,
+        gpu::Gpu,
+        norm,
+        project::{Cut, Project, Role},
+        sampling, score, state,
+    },
+    linear::Blocks,
+    quant::{BlockType, pack},
+    sample::{Sampling, Seen},
+    weights::{EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused, refuse_unknown},
+};
+
+/// A dispatch ready to be recorded: pipeline, bindings, workgroups.
+struct Dispatch {
+    kernel: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    groups: Groups,
+}
+
+/// Workgroups of a dispatch.
+#[derive(Clone, Copy)]
+enum Groups {
+    /// Always the same.
+    Fixed(u32),
+    /// As many along the first axis, one a `n` tokens along the second.
+    PerTokens(u32, u32),
+    /// One a token.
+    Tokens,
+}
+
+/// A quantised matrix in GPU memory.
+struct Matrix {
+    words: wgpu::Buffer,
+    scales: wgpu::Buffer,
+    ty: BlockType,
+}
+
+/// A block's weights in GPU memory.
+struct Layer {
+    attention_norm: wgpu::Buffer,
+    qkv: Matrix,
+    o: Matrix,
+    ffn_norm: wgpu::Buffer,
+    gate_up: Matrix,
+    down: Matrix,
+    cache: wgpu::Buffer,
+}
+
+/// Activations of up to [`state::MAX_COUNT`] tokens.
+struct Scratch {
+    state: wgpu::Buffer,
+    x: wgpu::Buffer,
+    normed: wgpu::Buffer,
+    q: wgpu::Buffer,
+    attended: wgpu::Buffer,
+    gated: wgpu::Buffer,
+    logits: wgpu::Buffer,
+    rope: wgpu::Buffer,
+    parameters: wgpu::Buffer,
+    seen: wgpu::Buffer,
+    partial: wgpu::Buffer,
+    targets: wgpu::Buffer,
+    nll: wgpu::Buffer,
+}
+
+/// How the kernels are cut; a device may compute faster another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// The cut of the one-token products.
+    pub cut: Cut,
+}
+
+impl Variant {
+    /// A cut that suits `gpu`: processors posing as GPUs want whole rows, real ones want neighbours reading neighbours.
+    pub fn for_device(gpu: &Gpu) -> Self {
+        let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
+        let name = gpu.description.to_lowercase();
+        let cut = if software.iter().any(|s| name.contains(s)) {
+            Cut { rows: 4, lanes: 1, subgroup: gpu.subgroup }
+        } else {
+            Cut { rows: 2, lanes: 8, subgroup: gpu.subgroup }
+        };
+        Self { cut }
+    }
+}
+
+/// A language model in GPU memory, with its cache and its dispatches.
+pub struct FusedModel {
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Positions the cache has room for.
+    pub capacity: usize,
+    /// The device.
+    pub gpu: Gpu,
+    scratch: Scratch,
+    decode: Vec<Dispatch>,
+    prefill: Vec<Dispatch>,
+    /// Head on the last token read, then sampling.
+    choose: Vec<Dispatch>,
+    /// Final norm, then scores and likelihoods of [`score::ROWS`] tokens.
+    score_norm: Dispatch,
+    score_rows: Vec<Dispatch>,
+    staging: wgpu::Buffer,
+    weight_bytes: u64,
+    _layers: Vec<Layer>,
+}
+
+impl FusedModel {
+    /// Reads the weights onto the GPU, tensor by tensor, and builds every kernel.
+    ///
+    /// # Errors
+    /// `model-unsupported` where a matrix has a block format or a width without a kernel (the plain path runs it),
+    /// `model-corrupt`, `out-of-memory`, `device-lost`, and what `source` and `on_tensor` return.
+    pub async fn load(
+        gpu: Gpu,
+        gguf: &Gguf,
+        source: &impl Source,
+        capacity: usize,
+        variant: Variant,
+        on_tensor: OnTensor<'_>,
+    ) -> Result<Self> {
+        let config = ModelConfig::from_gguf(gguf)?;
+        refuse_unknown(gguf, &config)?;
+        check_kernels(gguf, &config)?;
+        let mut reader = Reader::new(gguf, source, on_tensor);
+        let before = gpu.allocated_bytes();
+        let embedding = upload(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
+        let mut layers = Vec::with_capacity(config.n_layers);
+        for layer in 0..config.n_layers {
+            layers.push(read_layer(&gpu, &mut reader, &config, layer, capacity).await?);
+            gpu.check()?;
+        }
+        let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
+        let head = match reader.head(&config).await? {
+            Some(blocks) => Some(upload(&gpu, "head", blocks)?),
+            None => None,
+        };
+        let cache_bytes: u64 = layers.iter().map(|l| l.cache.size()).sum();
+        let weight_bytes = gpu.allocated_bytes() - before - cache_bytes;
+        let scratch = Scratch::new(&gpu, &config, capacity);
+        let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant };
+        let head = head.as_ref().unwrap_or(&embedding);
+        let decode = plan.decode(&embedding, &layers).await?;
+        let prefill = plan.prefill(&embedding, &layers).await?;
+        let choose = plan.choose(head, &output_norm).await?;
+        let score_norm = plan.norm(&output_norm).await?;
+        let score_rows = plan.score_rows(head).await?;
+        gpu.check()?;
+        let staging = gpu.staging(u64::from(state::WORDS) * 4);
+        Ok(Self {
+            config,
+            capacity,
+            scratch,
+            decode,
+            prefill,
+            choose,
+            score_norm,
+            score_rows,
+            staging,
+            weight_bytes,
+            _layers: layers,
+            gpu,
+        })
+    }
+
+    /// Dispatches a decoded token takes.
+    pub fn dispatches_per_token(&self) -> usize {
+        self.decode.len() + self.choose.len()
+    }
+
+    /// Bytes of GPU memory the weights take.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    /// Starts a text: nothing drawn, nothing read, `seen` in the text already.
+    pub fn start(&self, sampling: &Sampling, seen: &Seen) {
+        self.write_state(0, &[]);
+        self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::DRAWN) * 4, bytemuck::bytes_of(&0u32));
+        let parameters = sampling::parameters(sampling);
+        self.gpu.queue.write_buffer(&self.scratch.parameters, 0, bytemuck::cast_slice(&parameters));
+        self.gpu.queue.write_buffer(&self.scratch.seen, 0, bytemuck::cast_slice(seen.words()));
+    }
+
+    /// Reads `ids` at `position` into the cache.
+    ///
+    /// # Panics
+    /// If there are none or more than [`state::MAX_COUNT`], or they pass the capacity.
+    pub async fn read(&self, position: usize, ids: &[u32]) -> Result<()> {
+        self.submit_read(position, ids);
+        self.settle().await
+    }
+
+    /// Reads the last `ids` of a prompt and draws the first token after them.
+    ///
+    /// # Panics
+    /// As [`FusedModel::read`].
+    pub async fn read_and_draw(&self, position: usize, ids: &[u32]) -> Result<u32> {
+        self.submit_read(position, ids);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &self.choose, 1);
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(self.drawn(0, 1).await?[0])
+    }
+
+    /// Reads the token drawn last and draws the next, `n` times; `drawn` is how many were drawn before.
+    ///
+    /// # Errors
+    /// `internal` when a score is not a number, `device-lost`.
+    pub async fn draw(&self, drawn: usize, n: usize) -> Result<Vec<u32>> {
+        assert!(n <= state::MAX_DRAWN as usize, "{n} tokens do not fit the ring");
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        for _ in 0..n {
+            self.record(&mut encoder, &self.decode, 1);
+            self.record(&mut encoder, &self.choose, 1);
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        self.drawn(drawn, n).await
+    }
+
+    /// Negative log-likelihood of each of `targets`, the tokens that follow `ids` read at `position`.
+    pub async fn score(&self, position: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
+        assert_eq!(ids.len(), targets.len(), "every token read needs the one that follows");
+        self.submit_read(position, ids);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, std::slice::from_ref(&self.score_norm), ids.len() as u32);
+        self.gpu.queue.submit([encoder.finish()]);
+        let mut nll = Vec::with_capacity(ids.len());
+        let row = self.config.d_model as u64 * 4;
+        for (block, targets) in targets.chunks(score::ROWS as usize).enumerate() {
+            let from = (block * score::ROWS as usize) as u64 * row;
+            self.gpu.queue.write_buffer(&self.scratch.targets, 0, bytemuck::cast_slice(targets));
+            self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::COUNT) * 4, bytemuck::bytes_of(&(targets.len() as u32)));
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            // The rows to score are put first in `x`, which nothing else needs now.
+            encoder.copy_buffer_to_buffer(&self.scratch.normed, from, &self.scratch.x, 0, targets.len() as u64 * row);
+            self.record(&mut encoder, &self.score_rows, targets.len() as u32);
+            self.gpu.queue.submit([encoder.finish()]);
+            let rows: Vec<f32> = self.gpu.read_all(&self.scratch.nll).await?;
+            nll.extend_from_slice(&rows[..targets.len()]);
+        }
+        Ok(nll)
+    }
+
+    /// The scores of the vocabulary after the token read last: for tests.
+    pub async fn logits(&self) -> Result<Vec<f32>> {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &self.choose[..1], 1);
+        self.gpu.queue.submit([encoder.finish()]);
+        let mut logits: Vec<f32> = self.gpu.read_all(&self.scratch.logits).await?;
+        logits.truncate(self.config.vocab);
+        Ok(logits)
+    }
+
+    /// The residual stream after `id` went through the one-token kernels at `position`: for tests.
+    pub async fn step(&self, position: usize, id: u32) -> Result<Vec<f32>> {
+        self.write_state(position, &[id]);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &self.decode, 1);
+        self.gpu.queue.submit([encoder.finish()]);
+        let mut x: Vec<f32> = self.gpu.read_all(&self.scratch.x).await?;
+        x.truncate(self.config.d_model);
+        Ok(x)
+    }
+
+    fn submit_read(&self, position: usize, ids: &[u32]) {
+        assert!(!ids.is_empty() && ids.len() <= state::MAX_COUNT as usize, "{} ids cannot be read at once", ids.len());
+        assert!(position + ids.len() <= self.capacity, "position {position} plus {} is past the cache", ids.len());
+        self.write_state(position, ids);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &self.prefill, ids.len() as u32);
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    fn write_state(&self, position: usize, ids: &[u32]) {
+        let head = [position as u32, ids.len() as u32];
+        self.gpu.queue.write_buffer(&self.scratch.state, 0, bytemuck::cast_slice(&head));
+        self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::IDS) * 4, bytemuck::cast_slice(ids));
+    }
+
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch], tokens: u32) {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for dispatch in dispatches {
+            pass.set_pipeline(&dispatch.kernel);
+            pass.set_bind_group(0, &dispatch.bindings, &[]);
+            let (across, down) = match dispatch.groups {
+                Groups::Fixed(n) => (n, 1),
+                Groups::PerTokens(n, per) => (n, tokens.div_ceil(per)),
+                Groups::Tokens => (tokens, 1),
+            };
+            pass.dispatch_workgroups(across, down, 1);
+        }
+    }
+
+    /// Fetches the `n` ids drawn after the first `before`.
+    async fn drawn(&self, before: usize, n: usize) -> Result<Vec<u32>> {
+        let words = self.fetch_state().await?;
+        let ids: Vec<u32> =
+            (before..before + n).map(|i| words[(state::DRAWN_IDS + i as u32 % state::MAX_DRAWN) as usize]).collect();
+        if ids.iter().any(|&id| id as usize >= self.config.vocab) {
+            return Err(Error::new(ErrorKind::Internal, "the model's scores are not numbers on this GPU; use the CPU"));
+        }
+        Ok(ids)
+    }
+
+    /// Waits until the device has done all it was given.
+    async fn settle(&self) -> Result<()> {
+        self.fetch_state().await.map(drop)
+    }
+
+    async fn fetch_state(&self) -> Result<Vec<u32>> {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &self.staging, 0, self.staging.size());
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.read(&self.staging).await
+    }
+}
+
+/// Refuses, before anything is read, a file whose matrices have no kernels.
+fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
+    let no_kernel = |what: String| Err(Error::new(ErrorKind::ModelUnsupported, format!("{what}: no GPU kernel for it")));
+    if !config.d_model.is_multiple_of(32) || !config.d_ff.is_multiple_of(32) || !config.d_query().is_multiple_of(32) {
+        return no_kernel(format!("rows of {} or {} weights", config.d_model, config.d_ff));
+    }
+    if !config.d_head.is_multiple_of(4) {
+        return no_kernel(format!("heads of {} elements", config.d_head));
+    }
+    let matrices = gguf.tensors().iter().filter(|t| t.shape.len() == 2);
+    for tensor in matrices.clone().filter(|t| !fused(t.ty)) {
+        return no_kernel(format!("tensor {} in format {}", tensor.name, tensor.ty.name()));
+    }
+    for layer in 0..config.n_layers {
+        let ty = |name| gguf.tensor(&block_tensor(layer, name)).map(|t| t.ty);
+        if ty("attn_q") != ty("attn_k") || ty("attn_q") != ty("attn_v") || ty("ffn_gate") != ty("ffn_up") {
+            return no_kernel(format!("block {layer} with mixed formats"));
+        }
+    }
+    Ok(())
+}
+
+fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
+    let packed = pack(blocks.ty, &blocks.bytes)?;
+    Ok(Matrix {
+        words: gpu.upload(label, &packed.words),
+        scales: gpu.upload(label, &packed.scales),
+        ty: blocks.ty,
+    })
+}
+
+/// Rows of several matrices as one: after each other, or alternating.
+fn join(parts: &[Blocks], alternate: bool) -> Blocks {
+    let row = parts[0].ty.row_bytes(parts[0].cols);
+    let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.bytes.len()).sum());
+    if alternate {
+        for i in 0..parts[0].rows {
+            parts.iter().for_each(|p| bytes.extend_from_slice(&p.bytes[i * row..(i + 1) * row]));
+        }
+    } else {
+        parts.iter().for_each(|p| bytes.extend_from_slice(&p.bytes));
+    }
+    let rows = parts.iter().map(|p| p.rows).sum();
+    Blocks { ty: parts[0].ty, bytes: bytes.into(), rows, cols: parts[0].cols }
+}
+
+async fn read_layer<S: Source>(
+    gpu: &Gpu,
+    reader: &mut Reader<'_, S>,
+    config: &ModelConfig,
+    layer: usize,
+    capacity: usize,
+) -> Result<Layer> {
+    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
+    let name = |n| block_tensor(layer, n);
+    let attention_norm = gpu.upload("norm", &reader.vector(&name("attn_norm"), d_model).await?);
+    let q = reader.matrix(&name("attn_q"), d_query, d_model).await?;
+    let k = reader.matrix(&name("attn_k"), d_kv, d_model).await?;
+    let v = reader.matrix(&name("attn_v"), d_kv, d_model).await?;
+    let qkv = upload(gpu, "qkv", join(&[q, k, v], false))?;
+    let o = upload(gpu, "o", reader.matrix(&name("attn_output"), d_model, d_query).await?)?;
+    let ffn_norm = gpu.upload("norm", &reader.vector(&name("ffn_norm"), d_model).await?);
+    let gate = reader.matrix(&name("ffn_gate"), d_ff, d_model).await?;
+    let up = reader.matrix(&name("ffn_up"), d_ff, d_model).await?;
+    let gate_up = upload(gpu, "gate up", join(&[gate, up], true))?;
+    let down = upload(gpu, "down", reader.matrix(&name("ffn_down"), d_model, d_ff).await?)?;
+    let cache = gpu.buffer("cache", capacity * 2 * d_kv);
+    Ok(Layer { attention_norm, qkv, o, ffn_norm, gate_up, down, cache })
+}
+
+impl Scratch {
+    fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize) -> Self {
+        let tokens = state::MAX_COUNT as usize;
+        let rope: Vec<f32> = {
+            let (cos, sin) = config.rope_table(capacity);
+            cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
+        };
+        Self {
+            state: gpu.buffer("state", state::WORDS as usize),
+            x: gpu.buffer("x", tokens * config.d_model),
+            normed: gpu.buffer("normed", tokens * config.d_model),
+            q: gpu.buffer("q", tokens * config.d_query()),
+            attended: gpu.buffer("attended", tokens * config.d_query()),
+            gated: gpu.buffer("gated", tokens * config.d_ff),
+            logits: gpu.buffer("logits", score::ROWS as usize * config.vocab),
+            rope: gpu.upload("rope", &rope),
+            parameters: gpu.buffer("parameters", 8),
+            seen: gpu.buffer("seen", config.vocab.div_ceil(32)),
+            partial: gpu.buffer("partial", sampling::scan_groups(config.vocab as u32) as usize * 2),
+            targets: gpu.buffer("targets", score::ROWS as usize),
+            nll: gpu.buffer("nll", score::ROWS as usize),
+        }
+    }
+}
+
+/// What it takes to turn weights into dispatches. Kernels of equal text are built once a list.
+struct Plan<'a> {
+    gpu: &'a Gpu,
+    config: &'a ModelConfig,
+    scratch: &'a Scratch,
+    variant: Variant,
+}
+
+impl Plan<'_> {
+    fn project(&self, ty: BlockType, rows: usize, cols: usize, role: Role) -> Project {
+        Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps }
+    }
+
+    fn qkv_role(&self) -> Role {
+        let c = self.config;
+        Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 }
+    }
+
+    fn attention(&self) -> Attention {
+        let c = self.config;
+        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
+    }
+
+    fn dispatch(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: Groups) -> Dispatch {
+        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind(kernel, buffers), groups }
+    }
+
+    async fn embed(&self, embedding: &Matrix) -> Result<Dispatch> {
+        let kernel = self.gpu.kernel("embed", &embed::wgsl(embedding.ty, self.config.d_model as u32)).await?;
+        let s = self.scratch;
+        Ok(self.dispatch(&kernel, &[&s.state, &embedding.words, &embedding.scales, &s.x], Groups::Tokens))
+    }
+
+    async fn decode(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
+        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let mut kernels = Kernels::new(self.gpu);
+        let mut list = vec![self.embed(embedding).await?];
+        let attention = kernels.get("attention", self.attention().vector()).await?;
+        for layer in layers {
+            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
+            let kernel = kernels.get("qkv", qkv.vector(cut)).await?;
+            let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
+            let buffers = [&s.state, words, scales, &s.x, &s.q, &layer.attention_norm, &s.rope, &layer.cache];
+            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(qkv.vector_groups(cut))));
+
+            let buffers = [&s.state, &s.q, &layer.cache, &s.attended];
+            list.push(self.dispatch(&attention, &buffers, Groups::Fixed(c.n_heads as u32)));
+
+            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
+            let kernel = kernels.get("o", o.vector(cut)).await?;
+            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
+            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(o.vector_groups(cut))));
+
+            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
+            let kernel = kernels.get("gate up", gate_up.vector(cut)).await?;
+            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.x, &s.gated, &layer.ffn_norm];
+            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(gate_up.vector_groups(cut))));
+
+            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
+            let kernel = kernels.get("down", down.vector(cut)).await?;
+            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
+            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(down.vector_groups(cut))));
+        }
+        Ok(list)
+    }
+
+    async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {
+        let kernel = self.gpu.kernel("norm", &norm::wgsl(self.config.d_model as u32, self.config.norm_eps)).await?;
+        let s = self.scratch;
+        Ok(self.dispatch(&kernel, &[&s.state, &s.x, weight, &s.normed], Groups::Tokens))
+    }
+
+    async fn prefill(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
+        let (c, s) = (self.config, self.scratch);
+        let mut kernels = Kernels::new(self.gpu);
+        let norm = kernels.get("norm", norm::wgsl(c.d_model as u32, c.norm_eps)).await?;
+        let attention = kernels.get("attention", self.attention().many()).await?;
+        let mut list = vec![self.embed(embedding).await?];
+        for layer in layers {
+            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.attention_norm, &s.normed], Groups::Tokens));
+            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
+            let kernel = kernels.get("qkv", qkv.tile()).await?;
+            let buffers =
+                [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
+            list.push(self.dispatch(&kernel, &buffers, tiles(&qkv)));
+
+            let groups = Groups::PerTokens(c.n_heads as u32, QUERIES);
+            list.push(self.dispatch(&attention, &[&s.state, &s.q, &layer.cache, &s.attended], groups));
+
+            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
+            let kernel = kernels.get("o", o.tile()).await?;
+            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
+            list.push(self.dispatch(&kernel, &buffers, tiles(&o)));
+
+            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.ffn_norm, &s.normed], Groups::Tokens));
+            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
+            let kernel = kernels.get("gate up", gate_up.tile()).await?;
+            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.normed, &s.gated];
+            list.push(self.dispatch(&kernel, &buffers, tiles(&gate_up)));
+
+            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
+            let kernel = kernels.get("down", down.tile()).await?;
+            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
+            list.push(self.dispatch(&kernel, &buffers, tiles(&down)));
+        }
+        Ok(list)
+    }
+
+    async fn choose(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
+        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let vocab = c.vocab as u32;
+        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head);
+        let kernel = self.gpu.kernel("head", &project.vector(cut)).await?;
+        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
+        let head = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)));
+        let kernel = self.gpu.kernel("scan", &sampling::scan(vocab)).await?;
+        let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial];
+        let scan = self.dispatch(&kernel, &buffers, Groups::Fixed(sampling::scan_groups(vocab)));
+        let kernel = self.gpu.kernel("draw", &sampling::draw(vocab)).await?;
+        let draw =
+            self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
+        Ok(vec![head, scan, draw])
+    }
+
+    async fn score_rows(&self, head: &Matrix) -> Result<Vec<Dispatch>> {
+        let (c, s) = (self.config, self.scratch);
+        let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores);
+        let kernel = self.gpu.kernel("scores", &project.tile()).await?;
+        let scores =
+            self.dispatch(&kernel, &[&s.state, &head.words, &head.scales, &s.x, &s.logits], tiles(&project));
+        let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
+        let nll = self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens);
+        Ok(vec![scores, nll])
+    }
+}
+
+fn tiles(project: &Project) -> Groups {
+    Groups::PerTokens(project.tile_groups(), Project::TILE_HEIGHT)
+}
+
+/// Pipelines by their text.
+struct Kernels<'a> {
+    gpu: &'a Gpu,
+    built: Vec<(String, wgpu::ComputePipeline)>,
+}
+
+impl<'a> Kernels<'a> {
+    fn new(gpu: &'a Gpu) -> Self {
+        Self { gpu, built: Vec::new() }
+    }
+
+    async fn get(&mut self, label: &str, wgsl: String) -> Result<wgpu::ComputePipeline> {
+        if let Some((_, kernel)) = self.built.iter().find(|(text, _)| *text == wgsl) {
+            return Ok(kernel.clone());
+        }
+        let kernel = self.gpu.kernel(label, &wgsl).await?;
+        self.built.push((wgsl, kernel.clone()));
+        Ok(kernel)
+    }
+}

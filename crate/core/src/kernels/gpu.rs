@@ -1,0 +1,261 @@
+//! The GPU device: asking for it, building kernels on it, reading from it.
+
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex},
+};
+
+use wgpu::util::DeviceExt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A GPU device and what it can do.
+pub struct Gpu {
+    /// The wgpu device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// Adapter name, driver and backend in one line.
+    pub description: String,
+    /// Smallest subgroup the device promises, where subgroup operations are on.
+    pub subgroup: Option<u32>,
+    /// The first thing that went wrong on the device outside any call.
+    fault: Arc<Mutex<Option<Fault>>>,
+    allocated_bytes: Cell<u64>,
+}
+
+struct Fault {
+    lost: bool,
+    message: String,
+}
+
+/// What to ask of a device beyond WebGPU's defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GpuOptions {
+    /// Leave subgroup operations off even where the device has them.
+    pub without_subgroups: bool,
+    /// Run within WebGPU's default limits even where the device offers more.
+    pub default_limits: bool,
+}
+
+impl Gpu {
+    /// Asks for a device.
+    ///
+    /// # Errors
+    /// `no-webgpu` with the reason when there is no adapter or it gives no device.
+    pub async fn request(options: GpuOptions) -> Result<Self> {
+        let no_gpu = |why: String| Error::new(ErrorKind::NoWebgpu, why);
+        let instance = wgpu::Instance::default();
+        let preference = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance
+            .request_adapter(&preference)
+            .await
+            .map_err(|e| no_gpu("no GPU adapter is available here".into()).with_source(e))?;
+        let info = adapter.get_info();
+        let mut features = wgpu::Features::empty();
+        if !options.without_subgroups {
+            features |= adapter.features() & wgpu::Features::SUBGROUP;
+        }
+        let required_limits =
+            if options.default_limits { wgpu::Limits::default() } else { wanted_limits(&adapter.limits()) };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("imprint"),
+            required_features: features,
+            required_limits,
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| no_gpu(format!("the GPU adapter {} gives no device", info.name)).with_source(e))?;
+        let subgroup = features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup_min_size);
+        let fault = watch(&device);
+        Ok(Self { device, queue, description: describe(&info), subgroup, fault, allocated_bytes: Cell::new(0) })
+    }
+
+    /// Refuses to go on after the device was lost or reported an error.
+    ///
+    /// # Errors
+    /// `device-lost` or `internal`, with the driver's words.
+    pub fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*fault {
+            None => Ok(()),
+            Some(Fault { lost: true, message }) => Err(Error::new(
+                ErrorKind::DeviceLost,
+                format!("the GPU went away ({message}); open the model again"),
+            )),
+            Some(Fault { lost: false, message }) if message.to_lowercase().contains("out of memory") => {
+                Err(Error::new(ErrorKind::OutOfMemory, format!("the GPU has too little memory: {message}")))
+            }
+            Some(Fault { message, .. }) => {
+                Err(Error::new(ErrorKind::Internal, format!("the GPU refused a command: {message}")))
+            }
+        }
+    }
+
+    /// A pipeline from WGSL text whose entry point is `main`.
+    ///
+    /// # Errors
+    /// `internal` when the driver refuses the text: on the web an invalid shader would otherwise only be logged, and
+    /// every number after it would be stale.
+    pub async fn kernel(&self, label: &str, wgsl: &str) -> Result<wgpu::ComputePipeline> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(label),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        match scope.pop().await {
+            None => Ok(pipeline),
+            Some(e) => {
+                Err(Error::new(ErrorKind::Internal, format!("the GPU driver refuses the kernel {label}: {e}")))
+            }
+        }
+    }
+
+    /// Binds `buffers` to the first group of `kernel`, in order.
+    pub fn bind(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<_> = (0u32..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let layout = kernel.get_bind_group_layout(0);
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries })
+    }
+
+    /// An empty storage buffer of `words` 32-bit words.
+    pub fn buffer(&self, label: &str, words: usize) -> wgpu::Buffer {
+        let size = (words.max(4) * 4) as u64;
+        self.allocated_bytes.set(self.allocated_bytes.get() + size);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        self.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+    }
+
+    /// A storage buffer that holds `data`.
+    pub fn upload<T: bytemuck::NoUninit>(&self, label: &str, data: &[T]) -> wgpu::Buffer {
+        let contents = bytemuck::cast_slice(data);
+        self.allocated_bytes.set(self.allocated_bytes.get() + contents.len() as u64);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+    }
+
+    /// Bytes of GPU memory asked for through this handle.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes.get()
+    }
+
+    /// A buffer the host can map, to read `bytes` through.
+    pub fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Waits for the work that fills `staging` and returns its words.
+    ///
+    /// # Errors
+    /// `device-lost` when the device goes away while waiting.
+    pub async fn read<T: bytemuck::AnyBitPattern>(&self, staging: &wgpu::Buffer) -> Result<Vec<T>> {
+        let done = Arc::new(Mutex::new((None, None::<std::task::Waker>)));
+        let signal = done.clone();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            let mut done = signal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            done.0 = Some(result);
+            if let Some(waker) = done.1.take() {
+                waker.wake();
+            }
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        let mapped = std::future::poll_fn(|context| {
+            let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            match done.0.take() {
+                Some(result) => std::task::Poll::Ready(result),
+                None => {
+                    done.1 = Some(context.waker().clone());
+                    std::task::Poll::Pending
+                }
+            }
+        })
+        .await;
+        self.check()?;
+        mapped.map_err(|e| Error::new(ErrorKind::DeviceLost, "the GPU gave no answer; open the model again").with_source(e))?;
+        let words = {
+            let view = staging.slice(..).get_mapped_range().map_err(|e| {
+                Error::new(ErrorKind::DeviceLost, "the GPU's answer cannot be read; open the model again").with_source(e)
+            })?;
+            bytemuck::cast_slice(&view).to_vec()
+        };
+        staging.unmap();
+        Ok(words)
+    }
+
+    /// Copies all of `buffer` to the host: for tests and small results.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn read_all<T: bytemuck::AnyBitPattern>(&self, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
+        let staging = self.staging(buffer.size());
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        self.queue.submit([encoder.finish()]);
+        let words = self.read(&staging).await?;
+        staging.destroy();
+        Ok(words)
+    }
+}
+
+impl Drop for Gpu {
+    /// Frees the device's memory now: in a browser it would otherwise wait for a garbage collection.
+    fn drop(&mut self) {
+        self.device.destroy();
+    }
+}
+
+/// WebGPU's defaults, with the adapter's own buffer sizes: large models need them, the default model does not.
+fn wanted_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
+        max_buffer_size: adapter.max_buffer_size,
+        ..wgpu::Limits::default()
+    }
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    let driver = [&info.driver, &info.driver_info].into_iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
+    let name = if info.name.is_empty() { "WebGPU adapter" } else { &info.name };
+    if driver.is_empty() { name.to_owned() } else { format!("{name} ({})", driver.join(" ")) }
+}
+
+/// Notes the first loss or uncaptured error of `device`.
+fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<Fault>>> {
+    let fault = Arc::new(Mutex::new(None));
+    let note = |fault: &Mutex<Option<Fault>>, lost, message| {
+        let mut fault = fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        fault.get_or_insert(Fault { lost, message });
+    };
+    let on_lost = fault.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            note(&on_lost, true, message);
+        }
+    });
+    let on_error = fault.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&on_error, false, error.to_string())));
+    fault
+}

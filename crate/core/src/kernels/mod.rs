@@ -1,0 +1,33 @@
+//! The fused GPU path's kernels, in WGSL, on the wgpu device.
+//!
+//! One file a kernel: its text, made for the model's own sizes, and the test that holds it to the plain version.
+
+pub mod attention;
+pub mod embed;
+pub mod gpu;
+pub mod norm;
+pub mod project;
+pub mod sampling;
+pub mod score;
+
+/// Where the kernels find what they share, as `u32` words of the state buffer.
+///
+/// The state lives on the GPU, so that a token chosen there is read there: the next step needs nothing from the host.
+pub mod state {
+    /// Position of the first token now being read: how many stand in the cache.
+    pub const POSITION: u32 = 0;
+    /// Tokens now being read: one when decoding.
+    pub const COUNT: u32 = 1;
+    /// Tokens drawn since the host last set it; also the step of the random numbers.
+    pub const DRAWN: u32 = 2;
+    /// Ids now being read, `COUNT` of them.
+    pub const IDS: u32 = 4;
+    /// Most ids read at once.
+    pub const MAX_COUNT: u32 = 256;
+    /// Ids drawn, `DRAWN % MAX_DRAWN` being the place of the next.
+    pub const DRAWN_IDS: u32 = IDS + MAX_COUNT;
+    /// Most ids drawn between two readbacks.
+    pub const MAX_DRAWN: u32 = 32;
+    /// Words in all.
+    pub const WORDS: u32 = DRAWN_IDS + MAX_DRAWN;
+}

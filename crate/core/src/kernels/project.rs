@@ -1,0 +1,417 @@
+//! Projections over quantised weights: a matrix–vector product for one token, a tiled product for many.
+//!
+//! Weights are unpacked in registers and multiplied with f32 activations, so the numbers are those of the plain path but
+//! for the order of the sums. One generator writes both products; what stands before (norm) and after (rope and cache,
+//! gate, residual) the product is part of the kernel, so that it costs no dispatch of its own.
+
+use std::fmt::Write;
+
+use super::state;
+use crate::quant::BlockType;
+
+/// Invocations a workgroup.
+const WORKGROUP: u32 = 64;
+
+/// What a projection does with its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Norm, then query, key and value rows in one matrix: queries and keys are rotated, keys and values go to the cache.
+    Qkv {
+        /// Width of all query heads.
+        d_query: u32,
+        /// Width of all key heads.
+        d_kv: u32,
+        /// Width of one head.
+        d_head: u32,
+    },
+    /// Adds the product to the residual stream.
+    Residual,
+    /// Norm, then rows that alternate gate and up: `silu(gate) · up`.
+    GateUp,
+    /// Norm of the last token read, then the scores of the vocabulary.
+    Head,
+    /// The scores of the vocabulary for tokens normed before, `first` of them skipped by the dispatch.
+    Scores,
+}
+
+impl Role {
+    fn normed(self) -> bool {
+        matches!(self, Role::Qkv { .. } | Role::GateUp | Role::Head)
+    }
+}
+
+/// How a product is cut among invocations: chosen by device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Neighbouring rows one invocation computes; even.
+    pub rows: u32,
+    /// Invocations that share the blocks of those rows (a power of two): 1 needs no reduction, more read memory in one sweep.
+    pub lanes: u32,
+    /// Smallest subgroup of the device, to reduce with shuffles where it holds all lanes.
+    pub subgroup: Option<u32>,
+}
+
+/// A quantised projection kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Project {
+    /// Format of the weights.
+    pub ty: BlockType,
+    /// Rows of the matrix.
+    pub rows: u32,
+    /// Weights a row: a multiple of 32.
+    pub cols: u32,
+    /// What happens to the rows.
+    pub role: Role,
+    /// Epsilon of the norm, where the role has one.
+    pub eps: f32,
+}
+
+/// Rows an invocation of the tiled product computes.
+const TILE_ROWS: u32 = 4;
+/// Tokens an invocation of the tiled product computes.
+const TILE_TOKENS: u32 = 8;
+/// Invocations of a workgroup along the rows; the others lie along the tokens.
+const TILE_ACROSS: u32 = 8;
+
+impl Project {
+    /// Tokens a workgroup of the tiled kernel covers.
+    pub const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
+
+    /// Workgroups of the one-token kernel.
+    pub fn vector_groups(&self, cut: Cut) -> u32 {
+        self.rows.div_ceil(WORKGROUP / cut.lanes * cut.rows)
+    }
+
+    /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::TILE_HEIGHT`].
+    pub fn tile_groups(&self) -> u32 {
+        self.rows.div_ceil(TILE_ACROSS * TILE_ROWS)
+    }
+
+    /// The kernel for one token.
+    ///
+    /// Bindings: state, words, scales, x, out, then norm where normed, then rope and cache for [`Role::Qkv`].
+    pub fn vector(&self, cut: Cut) -> String {
+        let mut w = self.header(self.role.normed(), cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
+        let quads = self.cols / 4;
+        let normed = self.role.normed();
+        let Cut { rows, lanes, .. } = cut;
+        let groups = WORKGROUP / lanes;
+        writeln!(
+            w,
+            "var<workgroup> xs: array<vec4<f32>, {quads}>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let token = 0u;
+  let lane = l % {lanes}u;
+  let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;"
+        )
+        .ok();
+        let first = if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
+        writeln!(w, "  let first = {first};").ok();
+        if normed {
+            writeln!(
+                w,
+                "  var square = 0.0;
+  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{
+    let v = x[first + i];
+    square += dot(v, v);
+    xs[i] = v * norm[i];
+  }}
+  partial[l] = square;
+  workgroupBarrier();
+  if (l < 8u) {{
+    var s = 0.0;
+    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[l + i]; }}
+    octet[l] = s;
+  }}
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < 8u; i++) {{ total += octet[i]; }}
+  let scale = inverseSqrt(total / {cols}.0 + {eps:e});",
+                cols = self.cols,
+                eps = self.eps,
+            )
+            .ok();
+        } else {
+            writeln!(
+                w,
+                "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i] = x[first + i]; }}
+  workgroupBarrier();
+  let scale = 1.0;"
+            )
+            .ok();
+        }
+        self.vector_sums(&mut w, cut);
+        self.reduce(&mut w, cut);
+        for r in 0..rows {
+            writeln!(w, "  let y{r} = a{r} * scale;").ok();
+        }
+        if lanes > 1 {
+            writeln!(w, "  if (lane != 0u) {{ return; }}").ok();
+        }
+        self.store(&mut w, rows, "");
+        w.push_str("}\n");
+        w
+    }
+
+    /// The sums of the one-token kernel: `d · Σ q·x + m · Σ x` a block, the unpacked integers never scaled one by one.
+    fn vector_sums(&self, w: &mut String, cut: Cut) {
+        let blocks = self.cols / 32;
+        for r in 0..cut.rows {
+            writeln!(w, "  var a{r} = 0.0;\n  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
+        }
+        writeln!(w, "  for (var b = lane; b < {blocks}u; b += {}u) {{", cut.lanes).ok();
+        if self.ty != BlockType::Q8_0 {
+            w.push_str("    var sum = vec4<f32>();\n");
+        }
+        for r in 0..cut.rows {
+            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    var d{r} = vec4<f32>();").ok();
+            for part in 0..self.parts() {
+                let parts = self.parts();
+                writeln!(w, "    let w{r}_{part} = words[(base{r} + b) * {parts}u + {part}u];").ok();
+            }
+        }
+        for octet in 0..4 {
+            writeln!(w, "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
+            if self.ty != BlockType::Q8_0 {
+                w.push_str("      sum += p + q;\n");
+            }
+            for r in 0..cut.rows {
+                let (low, high) = self.unpack(&format!("w{r}_"), octet);
+                writeln!(w, "      d{r} += {low} * p + {high} * q;").ok();
+            }
+            w.push_str("    }\n");
+        }
+        let ones = "vec4<f32>(1.0)";
+        if self.ty != BlockType::Q8_0 {
+            writeln!(w, "    let total_x = dot(sum, {ones});").ok();
+        }
+        for r in 0..cut.rows {
+            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y * total_x") };
+            writeln!(w, "    a{r} += s{r}.x * dot(d{r}, {ones}){shift};").ok();
+        }
+        w.push_str("  }\n");
+    }
+
+    /// Adds up the lanes' sums; lane 0 holds the result.
+    fn reduce(&self, w: &mut String, cut: Cut) {
+        let Cut { rows, lanes, .. } = cut;
+        if lanes == 1 {
+            return;
+        }
+        if cut.shuffles() {
+            let mut step = lanes / 2;
+            while step > 0 {
+                for r in 0..rows {
+                    writeln!(w, "  a{r} += subgroupShuffleXor(a{r}, {step}u);").ok();
+                }
+                step /= 2;
+            }
+            return;
+        }
+        for r in 0..rows {
+            writeln!(w, "  workgroupBarrier();\n  lanes[l] = a{r};\n  workgroupBarrier();").ok();
+            writeln!(w, "  if (lane == 0u) {{ for (var i = 1u; i < {lanes}u; i++) {{ a{r} += lanes[l + i]; }} }}").ok();
+        }
+    }
+
+    /// The kernel for many tokens; its input is normed already.
+    ///
+    /// Bindings: state, words, scales, x, out, then rope and cache for [`Role::Qkv`].
+    pub fn tile(&self) -> String {
+        let mut w = self.header(false, false, false);
+        let (blocks, quads) = (self.cols / 32, self.cols / 4);
+        writeln!(
+            w,
+            "@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let row = (group.x * {TILE_ACROSS}u + l % {TILE_ACROSS}u) * {TILE_ROWS}u;
+  let token0 = (group.y * {down}u + l / {TILE_ACROSS}u) * {TILE_TOKENS}u;
+  let count = state[{count}];
+  if (row >= {rows}u || token0 >= count) {{ return; }}",
+            down = WORKGROUP / TILE_ACROSS,
+            count = state::COUNT,
+            rows = self.rows,
+        )
+        .ok();
+        for t in 0..TILE_TOKENS {
+            writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * {quads}u;").ok();
+        }
+        for r in 0..TILE_ROWS {
+            writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
+            for t in 0..TILE_TOKENS {
+                writeln!(w, "  var a{r}_{t} = vec4<f32>();").ok();
+            }
+        }
+        writeln!(w, "  for (var b = 0u; b < {blocks}u; b++) {{").ok();
+        for r in 0..TILE_ROWS {
+            writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
+            for part in 0..self.parts() {
+                writeln!(w, "    let w{r}_{part} = words[(base{r} + b) * {}u + {part}u];", self.parts()).ok();
+            }
+        }
+        for octet in 0..4 {
+            w.push_str("    {\n");
+            for r in 0..TILE_ROWS {
+                let (low, high) = self.unpack(&format!("w{r}_"), octet);
+                let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y") };
+                writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
+            }
+            for t in 0..TILE_TOKENS {
+                writeln!(w, "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
+                for r in 0..TILE_ROWS {
+                    writeln!(w, "        a{r}_{t} += p{r} * u + q{r} * v;").ok();
+                }
+                w.push_str("      }\n");
+            }
+            w.push_str("    }\n");
+        }
+        w.push_str("  }\n");
+        for t in 0..TILE_TOKENS {
+            writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
+            for r in 0..TILE_ROWS {
+                writeln!(w, "    let y{r} = dot(a{r}_{t}, vec4<f32>(1.0));").ok();
+            }
+            self.store(&mut w, TILE_ROWS, "  ");
+            w.push_str("  }\n");
+        }
+        w.push_str("}\n");
+        w
+    }
+
+    /// `vec4<u32>` words a block.
+    fn parts(&self) -> u32 {
+        if self.ty == BlockType::Q8_0 { 2 } else { 1 }
+    }
+
+    /// Eight consecutive weights of a block, before scaling, as two `vec4<f32>` expressions.
+    ///
+    /// Conversions go through `i32`: processors convert signed integers in one instruction, unsigned ones in several.
+    fn unpack(&self, name: &str, octet: usize) -> (String, String) {
+        let field = ['x', 'y', 'z', 'w'];
+        match self.ty {
+            BlockType::Q8_0 => {
+                let word = |i: usize| {
+                    let (part, field) = (i / 4, field[i % 4]);
+                    format!("bytes_signed(bitcast<i32>({name}{part}.{field}))")
+                };
+                (word(octet * 2), word(octet * 2 + 1))
+            }
+            _ => {
+                let word = format!("{name}0.{}", field[octet]);
+                (format!("nibbles({word})"), format!("nibbles({word} >> 4u)"))
+            }
+        }
+    }
+
+    fn header(&self, normed: bool, lanes: bool, shuffles: bool) -> String {
+        let mut w = String::new();
+        if shuffles {
+            w.push_str("enable subgroups;\n");
+        }
+        let mut binding = 0;
+        let mut bind = |w: &mut String, name: &str, ty: &str, write: bool| {
+            let access = if write { "read_write" } else { "read" };
+            writeln!(w, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{ty}>;").ok();
+            binding += 1;
+        };
+        bind(&mut w, "state", "u32", false);
+        bind(&mut w, "words", "vec4<u32>", false);
+        bind(&mut w, "scales", "u32", false);
+        bind(&mut w, "x", "vec4<f32>", false);
+        bind(&mut w, "out", "f32", true);
+        if normed {
+            bind(&mut w, "norm", "vec4<f32>", false);
+        }
+        if matches!(self.role, Role::Qkv { .. }) {
+            bind(&mut w, "rope", "vec2<f32>", false);
+            bind(&mut w, "cache", "f32", true);
+        }
+        if normed {
+            writeln!(w, "var<workgroup> partial: array<f32, {WORKGROUP}>;\nvar<workgroup> octet: array<f32, 8>;").ok();
+        }
+        if lanes {
+            writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
+        }
+        w.push_str(match self.ty {
+            BlockType::Q8_0 => {
+                "fn bytes_signed(v: i32) -> vec4<f32> {
+  return vec4<f32>(f32((v << 24u) >> 24u), f32((v << 16u) >> 24u), f32((v << 8u) >> 24u), f32(v >> 24u));
+}
+fn block_scale(i: u32) -> vec2<f32> { return vec2<f32>(unpack2x16float(scales[i >> 1u])[i & 1u], 0.0); }
+"
+            }
+            _ => {
+                "fn nibbles(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  return vec4<f32>(f32(v & 15), f32((v >> 8u) & 15), f32((v >> 16u) & 15), f32((v >> 24u) & 15));
+}
+"
+            }
+        });
+        w.push_str(match self.ty {
+            BlockType::Q4_0 => {
+                "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -8.0 * d); }\n"
+            }
+            BlockType::Q4_1 => "fn block_scale(i: u32) -> vec2<f32> { return unpack2x16float(scales[i]); }\n",
+            _ => "",
+        });
+        w
+    }
+
+    /// Hands the sums `y0…` of rows `row…` of `token` to where the role puts them.
+    fn store(&self, w: &mut String, rows: u32, indent: &str) {
+        let all = self.rows;
+        match self.role {
+            Role::Residual | Role::Head | Role::Scores => {
+                let op = if self.role == Role::Residual { "+=" } else { "=" };
+                for r in 0..rows {
+                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
+                }
+            }
+            Role::GateUp => {
+                let half = all / 2;
+                for r in (0..rows).step_by(2) {
+                    let up = r + 1;
+                    writeln!(
+                        w,
+                        "{indent}  if (row + {r}u < {all}u) {{ out[token * {half}u + row / 2u + {}u] = y{r} / (1.0 + exp(-y{r})) * y{up}; }}",
+                        r / 2
+                    )
+                    .ok();
+                }
+            }
+            Role::Qkv { d_query, d_kv, d_head } => {
+                let (half, keys) = (d_head / 2, d_query + d_kv);
+                writeln!(w, "{indent}  let position = state[{}] + token;", state::POSITION).ok();
+                for r in (0..rows).step_by(2) {
+                    let up = r + 1;
+                    writeln!(
+                        w,
+                        "{indent}  if (row + {r}u < {all}u) {{
+{indent}    let i = row + {r}u;
+{indent}    let turn = rope[position * {half}u + (i % {d_head}u) / 2u];
+{indent}    let a = y{r} * turn.x - y{up} * turn.y;
+{indent}    let b = y{r} * turn.y + y{up} * turn.x;
+{indent}    if (i < {d_query}u) {{
+{indent}      out[token * {d_query}u + i] = a; out[token * {d_query}u + i + 1u] = b;
+{indent}    }} else {{
+{indent}      let at = position * {width}u + i - {d_query}u;
+{indent}      cache[at] = select(y{r}, a, i < {keys}u); cache[at + 1u] = select(y{up}, b, i < {keys}u);
+{indent}    }}
+{indent}  }}",
+                        width = 2 * d_kv
+                    )
+                    .ok();
+                }
+            }
+        }
+    }
+}
+
+impl Cut {
+    /// Whether a subgroup holds all lanes of a row.
+    fn shuffles(&self) -> bool {
+        self.lanes > 1 && self.subgroup.is_some_and(|size| size >= self.lanes)
+    }
+}

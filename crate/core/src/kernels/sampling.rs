@@ -1,0 +1,246 @@
+//! Drawing the next token on the GPU, by the rule of [`crate::sample`].
+//!
+//! Two dispatches: the first applies the penalty and finds the likeliest token with many workgroups; the second, one
+//! workgroup, finds the thresholds by a radix search over the bits of the scores, draws, and sets the state for the
+//! next step, so that the host only fetches ids now and then.
+
+use super::state;
+use crate::sample::Sampling;
+
+/// Scores a workgroup of the first kernel looks at.
+const SHARE: u32 = 2048;
+const WORKGROUP: u32 = 256;
+
+/// Workgroups of the first kernel.
+pub fn scan_groups(vocab: u32) -> u32 {
+    vocab.div_ceil(SHARE)
+}
+
+/// The parameter buffer's words.
+pub fn parameters(sampling: &Sampling) -> [u32; 8] {
+    [
+        sampling.temperature.to_bits(),
+        sampling.top_k,
+        sampling.top_p.to_bits(),
+        sampling.min_p.to_bits(),
+        sampling.repetition_penalty.to_bits(),
+        sampling.seed,
+        0,
+        0,
+    ]
+}
+
+/// Bindings: parameters, seen, logits, partial. `partial[group]` is the largest score and its id.
+pub fn scan(vocab: u32) -> String {
+    format!(
+        "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
+@group(0) @binding(1) var<storage, read> seen: array<u32>;
+@group(0) @binding(2) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>;
+var<workgroup> top: array<f32, {WORKGROUP}>;
+var<workgroup> who: array<u32, {WORKGROUP}>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let penalty = bitcast<f32>(parameters[4]);
+  let end = min((group.x + 1u) * {SHARE}u, {vocab}u);
+  var best = -3.0e38;
+  var id = 0xffffffffu;
+  for (var i = group.x * {SHARE}u + l; i < end; i += {WORKGROUP}u) {{
+    var s = logits[i];
+    if (penalty != 1.0 && ((seen[i >> 5u] >> (i & 31u)) & 1u) == 1u) {{
+      s = select(s * penalty, s / penalty, s > 0.0);
+      logits[i] = s;
+    }}
+    if (s > best) {{ best = s; id = i; }}
+  }}
+  top[l] = best;
+  who[l] = id;
+  workgroupBarrier();
+  for (var step = {half}u; step > 0u; step >>= 1u) {{
+    if (l < step) {{
+      let other = top[l + step];
+      if (other > top[l] || (other == top[l] && who[l + step] < who[l])) {{ top[l] = other; who[l] = who[l + step]; }}
+    }}
+    workgroupBarrier();
+  }}
+  if (l == 0u) {{ partial[group.x] = vec2<u32>(bitcast<u32>(top[0]), who[0]); }}
+}}
+",
+        half = WORKGROUP / 2
+    )
+}
+
+/// Bindings: parameters, seen, logits, partial, state.
+///
+/// Probabilities are added up in two integers a bin, of 2⁻¹³ and 2⁻²⁶, since WGSL has no atomic floats: sums are the same
+/// in any order, and 2¹⁸ tokens cannot overflow them.
+pub fn draw(vocab: u32) -> String {
+    let groups = scan_groups(vocab);
+    format!(
+        "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
+@group(0) @binding(1) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(2) var<storage, read> logits: array<f32>;
+@group(0) @binding(3) var<storage, read> partial: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read_write> state: array<u32>;
+var<workgroup> counts: array<atomic<u32>, 1024>;
+var<workgroup> coarse: array<atomic<u32>, 1024>;
+var<workgroup> fine: array<atomic<u32>, 1024>;
+var<workgroup> group_count: array<u32, 64>;
+var<workgroup> group_mass: array<f32, 64>;
+var<workgroup> top: array<f32, {WORKGROUP}>;
+var<workgroup> who: array<u32, {WORKGROUP}>;
+var<workgroup> count_prefix: u32;
+var<workgroup> count_left: u32;
+var<workgroup> mass_prefix: u32;
+var<workgroup> mass_left: f32;
+
+// Unsigned integers in the order of the floats.
+fn key(s: f32) -> u32 {{
+  let bits = bitcast<u32>(s);
+  return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) == 1u);
+}}
+fn mix(v: u32) -> u32 {{
+  var x = v;
+  x ^= x >> 16u; x *= 0x7feb352du; x ^= x >> 15u; x *= 0x846ca68bu; x ^= x >> 16u;
+  return x;
+}}
+fn gumbel(stream: u32, id: u32) -> f32 {{
+  let a = (f32(mix(id ^ stream) >> 8u) + 0.5) / 16777216.0;
+  var e = a * (1.0 + a * (1.0 / 2.0 + a * (1.0 / 3.0 + a * (1.0 / 4.0 + a * (1.0 / 5.0 + a / 6.0)))));
+  if (a >= 0.1) {{ e = -log(1.0 - a); }}
+  return -log(e);
+}}
+fn mass(bin: u32) -> f32 {{ return f32(atomicLoad(&coarse[bin])) + f32(atomicLoad(&fine[bin])) / 8192.0; }}
+
+fn largest(l: u32) {{
+  workgroupBarrier();
+  for (var step = {half}u; step > 0u; step >>= 1u) {{
+    if (l < step) {{
+      let other = top[l + step];
+      if (other > top[l] || (other == top[l] && who[l + step] < who[l])) {{ top[l] = other; who[l] = who[l + step]; }}
+    }}
+    workgroupBarrier();
+  }}
+}}
+
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32) {{
+  let temperature = bitcast<f32>(parameters[0]);
+  let top_k = parameters[1];
+  let top_p = bitcast<f32>(parameters[2]);
+  let min_p = bitcast<f32>(parameters[3]);
+  top[l] = -3.0e38;
+  who[l] = 0xffffffffu;
+  for (var i = l; i < {groups}u; i += {WORKGROUP}u) {{
+    let s = bitcast<f32>(partial[i].x);
+    if (s > top[l]) {{ top[l] = s; who[l] = partial[i].y; }}
+  }}
+  largest(l);
+  let best = top[0];
+  var chosen = who[0];
+  workgroupBarrier();
+  if (temperature > 0.0) {{
+    let inverse = 1.0 / temperature;
+    let by_count = top_k > 0u && top_k < {vocab}u;
+    let by_mass = top_p < 1.0;
+    if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = top_k; mass_left = 0.0; }}
+    if (by_count || by_mass) {{
+      for (var pass_ = 0u; pass_ < 3u; pass_++) {{
+        let shift = 22u - 10u * pass_;
+        for (var i = l; i < 1024u; i += {WORKGROUP}u) {{
+          atomicStore(&counts[i], 0u); atomicStore(&coarse[i], 0u); atomicStore(&fine[i], 0u);
+        }}
+        workgroupBarrier();
+        let prefix_c = count_prefix;
+        let prefix_m = mass_prefix;
+        for (var i = l; i < {vocab}u; i += {WORKGROUP}u) {{
+          let s = logits[i];
+          let k = key(s);
+          let bin = (k >> shift) & 1023u;
+          let above = select(k >> ((shift + 10u) & 31u), 0u, pass_ == 0u);
+          if (by_count && above == prefix_c) {{ atomicAdd(&counts[bin], 1u); }}
+          if (by_mass && above == prefix_m) {{
+            let m = exp((s - best) * inverse) * 8192.0;
+            let whole = floor(m);
+            if (whole > 0.0) {{ atomicAdd(&coarse[bin], u32(whole)); }}
+            atomicAdd(&fine[bin], u32((m - whole) * 8192.0));
+          }}
+        }}
+        workgroupBarrier();
+        if (l < 64u) {{
+          var n = 0u;
+          var m = 0.0;
+          for (var i = l * 16u; i < l * 16u + 16u; i++) {{ n += atomicLoad(&counts[i]); m += mass(i); }}
+          group_count[l] = n;
+          group_mass[l] = m;
+        }}
+        workgroupBarrier();
+        if (l == 0u) {{
+          // From the largest bin down to the one that holds the count-th score.
+          var left = count_left;
+          var g = 63u;
+          while (g > 0u && group_count[g] < left) {{ left -= group_count[g]; g--; }}
+          var bin = g * 16u + 15u;
+          while (bin > g * 16u && atomicLoad(&counts[bin]) < left) {{ left -= atomicLoad(&counts[bin]); bin--; }}
+          count_left = left;
+          count_prefix = (prefix_c << 10u) | bin;
+        }}
+        if (l == 32u) {{
+          var left = mass_left;
+          if (pass_ == 0u) {{
+            var all = 0.0;
+            for (var i = 0u; i < 64u; i++) {{ all += group_mass[i]; }}
+            left = all * top_p;
+          }}
+          var g = 63u;
+          while (g > 0u && group_mass[g] < left) {{ left -= group_mass[g]; g--; }}
+          var bin = g * 16u + 15u;
+          while (bin > g * 16u && mass(bin) < left) {{ left -= mass(bin); bin--; }}
+          mass_left = left;
+          mass_prefix = (prefix_m << 10u) | bin;
+        }}
+        workgroupBarrier();
+      }}
+    }}
+    workgroupBarrier();
+    var least = 0u;
+    if (by_count) {{ least = count_prefix << 2u; }}
+    if (by_mass) {{ least = max(least, mass_prefix << 2u); }}
+    var floor_ = -3.0e38;
+    if (min_p > 0.0) {{ floor_ = best + temperature * log(min_p); }}
+    let stream = mix(parameters[5] ^ mix(state[{drawn}] + 0x9e3779b9u));
+    top[l] = -3.0e38;
+    who[l] = chosen;
+    for (var i = l; i < {vocab}u; i += {WORKGROUP}u) {{
+      let s = logits[i];
+      if (s >= floor_ && key(s) >= least) {{
+        let noisy = (s - best) * inverse + gumbel(stream, i);
+        if (noisy > top[l]) {{ top[l] = noisy; who[l] = i; }}
+      }}
+    }}
+    largest(l);
+    chosen = who[0];
+  }}
+  if (l == 0u) {{
+    // An id past the vocabulary tells the host that no score was a number.
+    let drawn = state[{drawn}];
+    state[{drawn_ids}u + drawn % {max_drawn}u] = chosen;
+    state[{drawn}] = drawn + 1u;
+    state[{position}] += state[{count}];
+    state[{count}] = 1u;
+    if (chosen < {vocab}u) {{
+      state[{ids}] = chosen;
+      seen[chosen >> 5u] |= 1u << (chosen & 31u);
+    }}
+  }}
+}}
+",
+        half = WORKGROUP / 2,
+        drawn = state::DRAWN,
+        drawn_ids = state::DRAWN_IDS,
+        max_drawn = state::MAX_DRAWN,
+        position = state::POSITION,
+        count = state::COUNT,
+        ids = state::IDS,
+    )
+}

@@ -1,0 +1,220 @@
+//! The one forward: embedding, blocks, head, on Burn tensors.
+//!
+//! It is the reference for every fused kernel and the path of machines without a GPU.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+
+use crate::{
+    config::{ModelConfig, RopeStyle},
+    linear::{Blocks, Linear},
+};
+
+/// Root-mean-square norm: `x / sqrt(mean(x²) + eps) · w` (Zhang & Sennrich 2019).
+pub struct RmsNorm {
+    /// `[d_model]`
+    pub weight: Tensor<1>,
+    /// Keeps the root from zero.
+    pub eps: f32,
+}
+
+impl RmsNorm {
+    /// Normalises the last axis.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, seq, d_model]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let mean_square = (x.clone() * x.clone()).mean_dim(2);
+        x / (mean_square + self.eps).sqrt() * self.weight.clone().unsqueeze()
+    }
+}
+
+/// One transformer block: attention and a gated feed-forward layer, each behind a norm, each added to the residual.
+pub struct Block {
+    /// Norm before attention.
+    pub attention_norm: RmsNorm,
+    /// Query projection, `[n_heads · d_head, d_model]`.
+    pub q: Linear,
+    /// Key projection, `[n_kv_heads · d_head, d_model]`.
+    pub k: Linear,
+    /// Value projection, `[n_kv_heads · d_head, d_model]`.
+    pub v: Linear,
+    /// Output projection, `[d_model, n_heads · d_head]`.
+    pub o: Linear,
+    /// Norm before the feed-forward layer.
+    pub ffn_norm: RmsNorm,
+    /// Gate projection, `[d_ff, d_model]`.
+    pub gate: Linear,
+    /// Up projection, `[d_ff, d_model]`.
+    pub up: Linear,
+    /// Down projection, `[d_model, d_ff]`.
+    pub down: Linear,
+}
+
+/// Keys and values of the tokens read so far.
+#[derive(Default, Clone)]
+pub struct Cache {
+    /// A layer's keys and values, each `[batch, n_kv_heads, len, d_head]`.
+    layers: Vec<(Tensor<4>, Tensor<4>)>,
+    len: usize,
+}
+
+impl Cache {
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing has been read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A decoder-only language model.
+pub struct Model {
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Token embeddings, packed; a row is unpacked when its token is read.
+    pub embedding: Blocks,
+    /// The blocks, first to last.
+    pub blocks: Vec<Block>,
+    /// Norm before the head.
+    pub norm: RmsNorm,
+    /// Output projection, `[vocab, d_model]`.
+    pub head: Linear,
+    /// The device that computes.
+    pub device: Device,
+}
+
+impl Model {
+    /// Runs the blocks over `ids`, reading and extending `cache` where there is one.
+    ///
+    /// # Shapes
+    /// - `ids`: `batch` rows of `seq` ids, one after the other; result: `[batch, seq, d_model]`, normed for the head
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary or the rows are uneven: callers check ids first.
+    pub fn forward(&self, ids: &[u32], batch: usize, mut cache: Option<&mut Cache>) -> Tensor<3> {
+        assert!(batch > 0 && ids.len().is_multiple_of(batch), "{} ids do not make {batch} even rows", ids.len());
+        let seq = ids.len() / batch;
+        let start = cache.as_ref().map_or(0, |cache| cache.len);
+        let rope = Rope::new(&self.config, start, seq, &self.device);
+        let mask = causal_mask(start, seq, &self.device);
+        let mut x = self.embed(ids, batch);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let normed = block.attention_norm.forward(x.clone());
+            let attended = self.attention(block, normed, &rope, &mask, cache.as_deref_mut().map(|c| (c, layer)));
+            x = x + attended;
+            let normed = block.ffn_norm.forward(x.clone());
+            let gated = activation::silu(block.gate.forward(normed.clone())) * block.up.forward(normed);
+            x = x + block.down.forward(gated);
+        }
+        if let Some(cache) = cache {
+            cache.len += seq;
+        }
+        self.norm.forward(x)
+    }
+
+    /// Scores every token of the vocabulary.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[batch, seq, d_model]` from [`Model::forward`], result: `[batch, seq, vocab]`
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.head.forward(hidden)
+    }
+
+    fn embed(&self, ids: &[u32], batch: usize) -> Tensor<3> {
+        let d_model = self.config.d_model;
+        let mut rows = vec![0.0; ids.len() * d_model];
+        for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(d_model)) {
+            self.embedding.row(id as usize, row);
+        }
+        Tensor::from_data(TensorData::new(rows, [batch, ids.len() / batch, d_model]), &self.device)
+    }
+
+    fn attention(
+        &self,
+        block: &Block,
+        x: Tensor<3>,
+        rope: &Rope,
+        mask: &Tensor<2, Bool>,
+        cache: Option<(&mut Cache, usize)>,
+    ) -> Tensor<3> {
+        let ModelConfig { n_heads, n_kv_heads, d_head, .. } = self.config;
+        let [batch, seq, _] = x.dims();
+        let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, d_head]).swap_dims(1, 2);
+        let q = rope.forward(heads(block.q.forward(x.clone()), n_heads));
+        let mut k = rope.forward(heads(block.k.forward(x.clone()), n_kv_heads));
+        let mut v = heads(block.v.forward(x), n_kv_heads);
+        if let Some((cache, layer)) = cache {
+            if let Some((old_k, old_v)) = cache.layers.get(layer) {
+                k = Tensor::cat(vec![old_k.clone(), k], 2);
+                v = Tensor::cat(vec![old_v.clone(), v], 2);
+                cache.layers[layer] = (k.clone(), v.clone());
+            } else {
+                cache.layers.push((k.clone(), v.clone()));
+            }
+        }
+        // The query heads that share a key head stand as rows of one product, so keys are never repeated in memory.
+        let group = n_heads / n_kv_heads;
+        let len = k.dims()[2];
+        let q = q.reshape([batch, n_kv_heads, group * seq, d_head]);
+        let scores = q.matmul(k.transpose()) / (d_head as f32).sqrt();
+        let scores = scores.reshape([batch, n_heads, seq, len]);
+        let scores = scores.mask_fill(mask.clone().unsqueeze(), f32::NEG_INFINITY);
+        let weights = activation::softmax(scores, 3).reshape([batch, n_kv_heads, group * seq, len]);
+        let y = weights.matmul(v).reshape([batch, n_heads, seq, d_head]);
+        block.o.forward(y.swap_dims(1, 2).reshape([batch, seq, n_heads * d_head]))
+    }
+}
+
+/// Rotary position embedding of `seq` positions (Su et al. 2021).
+struct Rope {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+    style: RopeStyle,
+}
+
+impl Rope {
+    fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
+        let half = config.d_head / 2;
+        let (cos, sin) = config.rope_table(start + seq);
+        let table = |values: Vec<f32>| {
+            let data = TensorData::new(values[start * half..].to_vec(), [1, 1, seq, half]);
+            Tensor::from_data(data, device)
+        };
+        Self { cos: table(cos), sin: table(sin), style: config.rope_style }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, heads, seq, d_head]`
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, heads, seq, d_head] = x.dims();
+        let half = d_head / 2;
+        let (a, b) = match self.style {
+            RopeStyle::Interleaved => {
+                let pairs = x.reshape([batch, heads, seq, half, 2]);
+                (pairs.clone().narrow(4, 0, 1).squeeze_dim(4), pairs.narrow(4, 1, 1).squeeze_dim(4))
+            }
+            RopeStyle::Halves => (x.clone().narrow(3, 0, half), x.narrow(3, half, half)),
+        };
+        let turned_a = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
+        let turned_b = a * self.sin.clone() + b * self.cos.clone();
+        match self.style {
+            RopeStyle::Interleaved => {
+                Tensor::stack::<5>(vec![turned_a, turned_b], 4).reshape([batch, heads, seq, d_head])
+            }
+            RopeStyle::Halves => Tensor::cat(vec![turned_a, turned_b], 3),
+        }
+    }
+}
+
+/// True where a query may not look: at keys after it.
+///
+/// # Shapes
+/// - result: `[seq, start + seq]`
+fn causal_mask(start: usize, seq: usize, device: &Device) -> Tensor<2, Bool> {
+    let queries = Tensor::<1, Int>::arange(start as i64..(start + seq) as i64, device).reshape([seq, 1]);
+    let keys = Tensor::<1, Int>::arange(0..(start + seq) as i64, device).reshape([1, start + seq]);
+    keys.expand([seq, start + seq]).greater(queries.expand([seq, start + seq]))
+}

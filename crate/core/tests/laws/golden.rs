@@ -1,0 +1,88 @@
+//! The golden numbers of an independent implementation hold both paths.
+
+use imprint_core::{
+    fused::Variant,
+    generate::{Backend, LanguageModel, WriteOptions},
+    model::Cache,
+    sample::Sampling,
+    weights::Keep,
+};
+use pollster::block_on;
+
+use crate::material::*;
+
+/// Scores after the whole prompt.
+fn last_logits(model: &LanguageModel, ids: &[u32]) -> Vec<f32> {
+    match &model.backend {
+        Backend::Plain(plain) => {
+            let mut cache = Cache::default();
+            let hidden = plain.forward(ids, 1, Some(&mut cache));
+            let last = hidden.narrow(1, ids.len() - 1, 1);
+            plain.logits(last).into_data().try_into_vec().unwrap()
+        }
+        Backend::Fused(fused) => {
+            block_on(fused.read(0, ids)).unwrap();
+            block_on(fused.logits()).unwrap()
+        }
+    }
+}
+
+fn greedy(model: &LanguageModel, prompt: &[u32], n: usize) -> Vec<u32> {
+    let sampling = Sampling { temperature: 0.0, ..Default::default() };
+    let options = WriteOptions { sampling, max_tokens: n, ..Default::default() };
+    let mut session = model.begin_ids(prompt.to_vec(), options).unwrap();
+    session.batch = 3;
+    let mut ids = Vec::new();
+    loop {
+        let step = block_on(model.next(&mut session)).unwrap();
+        ids.extend(step.ids);
+        if step.finish.is_some() {
+            return ids;
+        }
+    }
+}
+
+fn follows_golden(model: &LanguageModel) {
+    for prompt in golden().prompts {
+        let nll = mean(&score(model, &prompt.ids).unwrap());
+        let (name, expected) = (&prompt.name, prompt.mean_nll);
+        assert!((nll - expected).abs() < NLL, "{name}: mean NLL {nll}, golden {expected}");
+
+        let logits = last_logits(model, &prompt.ids);
+        for (&id, &expected) in prompt.top20_ids.iter().zip(&prompt.top20_logits) {
+            let found = logits[id as usize];
+            assert!((found - expected).abs() < LOGIT, "{name}: logit of {id} is {found}, golden {expected}");
+        }
+
+        let ids = greedy(model, &prompt.ids, prompt.greedy_ids.len());
+        for (i, (&expected, &margin)) in prompt.greedy_ids.iter().zip(&prompt.greedy_margin).enumerate() {
+            match ids.get(i) {
+                Some(&id) if id == expected => {}
+                // The golden run went on past the end token; ours stops there.
+                None if model.tokenizer.eos_ids().contains(&expected) => break,
+                found => {
+                    assert!(margin < MARGIN, "{name}: greedy token {i} is {found:?}, golden {expected}, margin {margin}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn plain_path_follows_golden_numbers() {
+    follows_golden(&plain(&file(), Keep::Packed));
+}
+
+#[test]
+fn fused_path_follows_golden_numbers() {
+    follows_golden(&fused(&file(), Default::default(), Variant::for_device));
+}
+
+#[test]
+fn tokenizer_gives_the_golden_ids() {
+    let model = plain(&file(), Keep::Packed);
+    for prompt in golden().prompts {
+        assert_eq!(model.tokenizer.encode_with_specials(&prompt.text).unwrap(), prompt.ids, "{}", prompt.name);
+    }
+}

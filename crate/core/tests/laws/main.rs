@@ -1,0 +1,4 @@
+//! Laws the whole core must keep, on the real model and on small random ones.
+
+mod golden;
+mod material;

@@ -1,0 +1,120 @@
+//! What the laws are tried on: the default model, its golden numbers, a software or real GPU, tolerances.
+
+use std::{env, fs, path::PathBuf};
+
+use burn::tensor::Device;
+use imprint_core::{
+    Result,
+    fused::{FusedModel, Variant},
+    generate::{Backend, LanguageModel},
+    gguf::{Gguf, Source},
+    kernels::gpu::{Gpu, GpuOptions},
+    tokenizer::{Tokenizer, Vocabulary},
+    weights::{Keep, load_model},
+};
+use pollster::block_on;
+use serde::Deserialize;
+
+/// f32 arithmetic over the same weights: the order of sums differs, nothing else. Two independent engines agreed to five
+/// decimals, so a thousandth of a nat is a wide margin that a wrong kernel cannot meet.
+pub const NLL: f32 = 1e-3;
+/// Single logits spread more than means.
+pub const LOGIT: f32 = 1e-2;
+/// Margins under this may fall either way between two correct engines.
+pub const MARGIN: f32 = 1e-2;
+/// Largest error of a fused kernel against the plain path, relative to the largest value compared.
+pub const RELATIVE: f32 = 1e-3;
+
+#[derive(Deserialize)]
+pub struct Golden {
+    pub prompts: Vec<Prompt>,
+}
+
+#[derive(Deserialize)]
+pub struct Prompt {
+    pub name: String,
+    pub text: String,
+    pub ids: Vec<u32>,
+    pub mean_nll: f32,
+    pub top20_ids: Vec<u32>,
+    pub top20_logits: Vec<f32>,
+    pub greedy_ids: Vec<u32>,
+    pub greedy_margin: Vec<f32>,
+}
+
+pub fn golden() -> Golden {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/smollm2.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Where `cargo xtask setup` keeps the default model, or `IMPRINT_MODEL`.
+pub fn model_path() -> PathBuf {
+    if let Some(path) = env::var_os("IMPRINT_MODEL") {
+        return path.into();
+    }
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache"));
+    let path = cache.join("imprint/models/SmolLM2-135M-Instruct-Q4_1.gguf");
+    assert!(path.exists(), "{} is missing; run `cargo xtask setup`", path.display());
+    path
+}
+
+/// The model file in memory: tests may hold it.
+pub fn file() -> Vec<u8> {
+    fs::read(model_path()).unwrap()
+}
+
+pub fn gpu(options: GpuOptions) -> Gpu {
+    block_on(Gpu::request(options)).expect("a Vulkan device; `cargo xtask setup` installs a software one")
+}
+
+pub fn plain(source: &impl Source, keep: Keep) -> LanguageModel {
+    let gguf = block_on(Gguf::read(source)).unwrap();
+    let device = Device::flex();
+    let model = block_on(load_model(&gguf, source, keep, &device, &mut |_, _| Ok(()))).unwrap();
+    language_model(&gguf, Backend::Plain(Box::new(model)))
+}
+
+pub fn fused(source: &impl Source, options: GpuOptions, variant: impl Fn(&Gpu) -> Variant) -> LanguageModel {
+    let gguf = block_on(Gguf::read(source)).unwrap();
+    let gpu = gpu(options);
+    let variant = variant(&gpu);
+    let model = block_on(FusedModel::load(gpu, &gguf, source, CAPACITY, variant, &mut |_, _| Ok(()))).unwrap();
+    language_model(&gguf, Backend::Fused(Box::new(model)))
+}
+
+/// Context of the models under test, in tokens.
+pub const CAPACITY: usize = 512;
+
+fn language_model(gguf: &Gguf, backend: Backend) -> LanguageModel {
+    let tokenizer = Tokenizer::new(Vocabulary::from_gguf(gguf)).unwrap();
+    LanguageModel { tokenizer, backend, capacity: CAPACITY }
+}
+
+pub fn score(model: &LanguageModel, ids: &[u32]) -> Result<Vec<f32>> {
+    block_on(model.score(ids, &mut |_| Ok(())))
+}
+
+pub fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len() as f32
+}
+
+/// Panics with the largest error and its place where `found` is further from `expected` than `tolerance` times the
+/// largest expected value.
+pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}: lengths differ");
+    let scale = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let (at, error) = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .enumerate()
+        .fold((0, 0.0f32), |worst, (i, e)| if e > worst.1 || e.is_nan() { (i, e) } else { worst });
+    assert!(
+        error <= tolerance * scale,
+        "{what}: largest error {error:e} at {at} ({} against {}), {:e} of the largest value {scale}",
+        found[at],
+        expected[at],
+        error / scale
+    );
+}
