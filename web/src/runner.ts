@@ -69,10 +69,6 @@ export class Runner {
       const { Engine } = await this.#load();
       throwIfAborted(signal);
       const engine = await Engine.open(model, options, (progress) => onProgress?.(progress), signal);
-      if (signal?.aborted) {
-        engine.close();
-        throw ImprintError.cancelled(signal);
-      }
       this.#engine = engine;
       return { device: engine.device(), info: engine.info() };
     },

@@ -2,7 +2,7 @@ import type { DeviceChoice, ModelInfo, Progress } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import { forgetModel, Imprint, storedModels } from "../imprint.js";
 import { ImprintErrorEvent, ImprintModelEvent, ImprintProgressEvent } from "./events.js";
-import { count, megabytes, parameters, timeLeft } from "./format.js";
+import { megabytes, parameters, timeLeft } from "./format.js";
 import { Pace } from "./pace.js";
 import { part } from "./part.js";
 
@@ -182,8 +182,11 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   #show(state: State): void {
+    const hadFocus = this.contains(document.activeElement);
     this.dataset["state"] = state;
     for (const name of ["offer", "loading", "ready"]) part(this, name, HTMLElement).hidden = name !== state;
+    // The button that was pressed is gone; the next one takes its place for the keyboard.
+    if (hadFocus) this.querySelector<HTMLElement>(`[data-part="${state}"] button`)?.focus();
   }
 
   /** Says something to screen readers, once. */
@@ -206,7 +209,6 @@ function facts(info: ModelInfo): string {
   const known = [
     info.parameters > 0 ? `${parameters(info.parameters)} parameters` : "",
     info.sizeBytes > 0 ? megabytes(info.sizeBytes) : "",
-    info.contextTokens > 0 ? `reads ${count(info.contextTokens)} tokens at once` : "",
   ];
   return known.filter(Boolean).join(" · ");
 }

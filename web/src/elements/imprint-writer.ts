@@ -34,6 +34,7 @@ export class ImprintWriterElement extends HTMLElement {
     this.#button("continue", () => void this.continue());
     this.#button("stop", () => this.stop());
     this.#button("again", () => this.#again());
+    this.#button("back", () => this.#takeBack());
     this.#button("clear", () => this.#clear());
     this.addEventListener("keydown", (event) => this.#onKey(event));
     this.#render();
@@ -120,11 +121,17 @@ export class ImprintWriterElement extends HTMLElement {
 
   /** Takes the last words back and writes others. */
   #again(): void {
+    if (this.#takeBack()) void this.continue();
+  }
+
+  /** Removes what was written last, unless the text has changed since. */
+  #takeBack(): boolean {
     const last = this.#last;
-    if (!last || !this.#sheet || this.#sheet.text !== last.text) return;
+    if (!last || !this.#sheet || this.#sheet.text !== last.text) return false;
     this.#sheet.focus();
     this.#sheet.cut(last.start);
-    void this.continue();
+    this.#figures("");
+    return true;
   }
 
   #clear(): void {
@@ -148,15 +155,19 @@ export class ImprintWriterElement extends HTMLElement {
   #render(): void {
     const writing = this.#writing !== undefined;
     const empty = this.text.trim() === "";
+    const stopHadFocus = document.activeElement === part(this, "stop", HTMLButtonElement);
     this.toggleAttribute("writing", writing);
     part(this, "continue", HTMLButtonElement).hidden = writing;
     part(this, "continue", HTMLButtonElement).disabled = !this.#imprint || empty;
     part(this, "stop", HTMLButtonElement).hidden = !writing;
-    part(this, "again", HTMLButtonElement).hidden =
-      writing || !this.#imprint || this.#last?.text !== this.text;
+    const untouched = this.#last !== undefined && this.#last.text === this.text;
+    part(this, "again", HTMLButtonElement).hidden = writing || !this.#imprint || !untouched;
+    part(this, "back", HTMLButtonElement).hidden = writing || !untouched;
     part(this, "clear", HTMLButtonElement).disabled = this.text === "";
     const hint = !this.#imprint ? "Load the model to continue." : empty ? "Write a few words to begin." : "";
     part(this, "hint", HTMLElement).textContent = hint;
+    part(this, "figures", HTMLElement).hidden = hint !== "";
+    if (stopHadFocus && !writing) part(this, "continue", HTMLButtonElement).focus();
   }
 
   #figures(line: string): void {
@@ -193,7 +204,7 @@ class Speed {
       return `Reading your text: ${count(piece.prefilled)} of ${count(piece.promptTokens)} tokens`;
     }
     this.#first ??= { tokens: piece.tokens, atMs };
-    const figures = [`${count(piece.promptTokens)} tokens read`, `${count(piece.tokens)} written`];
+    const figures = [`${count(piece.promptTokens)} tokens read, ${count(piece.tokens)} written`];
     const seconds = (atMs - this.#first.atMs) / 1000;
     const tokens = piece.tokens - this.#first.tokens;
     if (seconds > 0 && tokens > 0) figures.push(`${rate(tokens / seconds)} tokens/s`);
