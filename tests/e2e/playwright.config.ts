@@ -2,7 +2,10 @@ import { defineConfig } from "@playwright/test";
 import { args, executablePath } from "./chromium.js";
 
 const site = process.env["IMPRINT_SITE"];
-if (!site) throw new Error("IMPRINT_SITE is not set: it names the address where the built site and the model are served");
+if (!site)
+  throw new Error(
+    "IMPRINT_SITE is not set: it names the address where the built site and the model are served",
+  );
 
 // One browser at a time: the software GPU takes all cores, and two would only wait for each other.
 export default defineConfig({

@@ -87,7 +87,8 @@ export class Imprint {
       const opened = await engine.run("open", { model: source, options: open }, { onProgress, signal });
       return new Imprint(engine, opened.device, opened.info);
     } catch (thrown) {
-      void engine.close();
+      // The next open may want the same file, which a worker still holds until it has closed.
+      await engine.close();
       throw ImprintError.from(thrown);
     }
   }

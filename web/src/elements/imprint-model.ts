@@ -30,7 +30,10 @@ export class ImprintModelElement extends HTMLElement {
 
   connectedCallback(): void {
     this.#button("load", () => void this.load(this.#src, this.getAttribute("sha256") ?? undefined));
-    this.#button("cancel", () => this.#loading?.abort());
+    this.#button("cancel", () => {
+      this.#loading?.abort();
+      part(this, "phase", HTMLElement).textContent = "Stopping";
+    });
     this.#button("change", () => this.#offer());
     this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
     this.#button("forget", () => void this.#forget());

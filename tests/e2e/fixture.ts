@@ -1,0 +1,134 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { expect, test as base, type BrowserContext, type Page } from "@playwright/test";
+
+export { expect };
+
+/** Every test also holds two laws: no request leaves the origin, and the page throws nothing. */
+export const test = base.extend<{ laws: Laws }>({
+  laws: [
+    async ({ context, baseURL }, use) => {
+      const laws = new Laws(context, baseURL ?? "");
+      await use(laws);
+      laws.check();
+    },
+    { auto: true },
+  ],
+});
+
+/** Watches a context for requests to elsewhere, from page, Worker and service worker alike, and for errors. */
+export class Laws {
+  readonly #origins: Set<string>;
+  readonly #broken: string[] = [];
+
+  constructor(context: BrowserContext, baseURL: string) {
+    this.#origins = new Set([new URL(baseURL).origin]);
+    context.on("request", (request) => {
+      const { protocol, origin, href } = new URL(request.url());
+      const own = protocol === "data:" || protocol === "blob:" || this.#origins.has(origin);
+      if (!own) this.#broken.push(`a request went to ${href}`);
+    });
+    context.on("weberror", (error) => this.#broken.push(`the page threw ${String(error.error())}`));
+    context.on("console", (message) => {
+      if (/Content Security Policy/i.test(message.text())) this.#broken.push(message.text());
+    });
+  }
+
+  /** Lets requests go to one more origin of the test's own. */
+  allow(origin: string): void {
+    this.#origins.add(origin);
+  }
+
+  check(): void {
+    expect(this.#broken).toEqual([]);
+  }
+}
+
+/** The parts of the page, by the names a person sees. */
+export class Room {
+  readonly text;
+  readonly load;
+  readonly continue;
+  readonly stop;
+
+  constructor(readonly page: Page) {
+    this.text = page.getByLabel("Your text");
+    this.load = page.getByRole("button", { name: "Load the model" });
+    this.continue = page.getByRole("button", { name: "Continue", exact: true });
+    this.stop = page.getByRole("button", { name: "Stop", exact: true });
+  }
+
+  /** Opens the page at its offer to load. */
+  async enter(): Promise<void> {
+    await this.page.goto("./");
+    await expect(this.load).toBeVisible();
+  }
+
+  /** Chooses a device before the load. */
+  async choose(device: "auto" | "webgpu" | "cpu"): Promise<void> {
+    await this.page.getByText("Another model, another device").click();
+    await this.page.getByLabel("Run on").selectOption(device);
+  }
+
+  /** Waits until a model is ready to write. */
+  async ready(): Promise<void> {
+    await expect(this.page.getByRole("button", { name: "Change" })).toBeVisible({ timeout: 180_000 });
+  }
+
+  /** The line that says which device runs the model. */
+  get device() {
+    return this.page.locator('[data-part="device-line"]');
+  }
+
+  /** Sets the dials for short, repeatable writing. */
+  async dial(settings: {
+    length?: number;
+    temperature?: number;
+    repetition?: number;
+    seed?: number;
+  }): Promise<void> {
+    const summary = this.page.getByText("How it writes");
+    if (!(await this.page.locator("imprint-sampling").isVisible())) await summary.click();
+    const names = {
+      length: "maxTokens",
+      temperature: "temperature",
+      repetition: "repetitionPenalty",
+      seed: "seed",
+    } as const;
+    for (const [name, id] of Object.entries(names)) {
+      const value = settings[name as keyof typeof settings];
+      if (value !== undefined) await this.page.locator(`#imprint-${id}`).fill(String(value));
+    }
+    await summary.click();
+  }
+
+  /** Continues the text and waits until the writing has ended. */
+  async write(timeout = 120_000): Promise<string> {
+    const before = await this.text.inputValue();
+    await expect(this.continue).toBeEnabled();
+    await this.continue.click();
+    await expect(this.stop).toBeVisible();
+    await expect(this.continue).toBeVisible({ timeout });
+    const after = await this.text.inputValue();
+    expect(after.startsWith(before), "the person's text stays").toBe(true);
+    return after.slice(before.length);
+  }
+}
+
+/** One prompt of the golden run; the fixture says how it was made. */
+export type Golden = {
+  name: string;
+  text: string;
+  mean_nll: number;
+  greedy_margin: number[];
+  greedy_text: string;
+};
+
+/** The golden run of the prompt called `name`. */
+export function golden(name: string): Golden {
+  const path = resolve(import.meta.dirname, "../fixtures/smollm2.json");
+  const { prompts } = JSON.parse(readFileSync(path, "utf8")) as { prompts: Golden[] };
+  const found = prompts.find((prompt) => prompt.name === name);
+  if (!found) throw new Error(`the fixture has no prompt called ${name}`);
+  return found;
+}

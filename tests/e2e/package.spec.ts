@@ -1,0 +1,180 @@
+import { readFileSync } from "node:fs";
+import type { Browser, Page } from "@playwright/test";
+import type * as Package from "../../web/src/index.js";
+import { expect, golden, test } from "./fixture.js";
+import { Host } from "./server.js";
+
+const sizeBytes = 98_362_432;
+const sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+declare global {
+  var imprint: typeof Package;
+}
+
+let host: Host;
+test.beforeAll(async ({ baseURL }) => {
+  host = new Host(new URL("models/SmolLM2-135M-Instruct-Q4_1.gguf", baseURL).href);
+  await host.start();
+});
+test.afterAll(() => host.stop());
+test.beforeEach(async ({ page, laws }) => {
+  laws.allow(host.url);
+  host.served.length = 0;
+  await page.goto(host.url);
+  await page.evaluate(async () => {
+    const address = "/pkg/index.js";
+    globalThis.imprint = (await import(address)) as typeof Package;
+  });
+});
+
+/** Opens the model and closes it again; gives the error's code, or `open` and whether it came from storage. */
+function open(
+  page: Page,
+  options: { model?: string; sha256?: string } = {},
+): Promise<{ result: string; advice: string; message: string }> {
+  return page.evaluate(async (given) => {
+    let fromCache = false;
+    try {
+      const opened = await imprint.Imprint.open({
+        model: "/model.gguf",
+        ...given,
+        onProgress: (progress) => (fromCache = progress.fromCache),
+      });
+      await opened.close();
+      return { result: fromCache ? "from storage" : "from network", advice: "", message: "" };
+    } catch (thrown) {
+      const { code, advice, message } = thrown as Package.ImprintError;
+      return { result: code, advice, message };
+    }
+  }, options);
+}
+
+const stored = (page: Page): Promise<Package.StoredModel[]> => page.evaluate(() => imprint.storedModels());
+
+test("a model is fetched once, kept, and can be forgotten", async ({ page }) => {
+  expect((await open(page, { sha256 })).result).toBe("from network");
+  expect(bytesServed()).toBe(sizeBytes);
+  expect(await stored(page)).toEqual([{ url: `${host.url}/model.gguf`, sizeBytes, sha256 }]);
+  expect((await open(page, { sha256 })).result).toBe("from storage");
+  expect(bytesServed(), "the second time needs no network").toBe(sizeBytes);
+  await page.evaluate(() => imprint.forgetModel("/model.gguf"));
+  expect(await stored(page)).toEqual([]);
+});
+
+test("an interrupted download goes on where it stopped", async ({ page }) => {
+  host.cutAfter = 40_000_000;
+  const first = await open(page, { sha256 });
+  if (first.result === "model-unreachable") {
+    expect(first.advice).toContain("load again");
+    expect(await stored(page), "half a model is not listed").toEqual([]);
+    expect((await open(page, { sha256 })).result).toBe("from network");
+  } else {
+    // The engine may try again by itself.
+    expect(first.result).toBe("from network");
+  }
+  const last = host.served.at(-1);
+  expect(last?.from, "the second request asks for the rest").toBeGreaterThan(10_000_000);
+  expect((last?.from ?? 0) + (last?.bytes ?? 0)).toBe(sizeBytes);
+});
+
+test("an aborted download goes on where it stopped", async ({ page }) => {
+  const code = await page.evaluate(async () => {
+    const abort = new AbortController();
+    const onProgress = ({ doneBytes }: Package.Progress): void => {
+      if (doneBytes > 30_000_000) abort.abort();
+    };
+    const opening = imprint.Imprint.open({ model: "/model.gguf", onProgress, signal: abort.signal });
+    return opening.then(
+      () => "opened",
+      (error: Package.ImprintError) => error.code,
+    );
+  });
+  expect(code).toBe("cancelled");
+  expect((await open(page, { sha256 })).result).toBe("from network");
+  expect(host.served.at(-1)?.from).toBeGreaterThan(1_000_000);
+});
+
+test("a file with another hash is refused and not kept", async ({ page }) => {
+  const { result, advice } = await open(page, { sha256: sha256.replace(/^b/, "c") });
+  expect(result).toBe("model-corrupt");
+  expect(advice).toContain("none of it was kept");
+  expect(await stored(page)).toEqual([]);
+  const kept = await page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
+  expect(kept, "no bytes stay behind").toBeLessThan(1_000_000);
+});
+
+test("what is no model, and what is not there, is refused with its code", async ({ page }) => {
+  expect((await open(page, { model: "/letter.gguf" })).result).toBe("model-corrupt");
+  const missing = await open(page, { model: "/nothing.gguf" });
+  expect(missing.result).toBe("model-unreachable");
+  expect(missing.message).toContain("404");
+  expect((await open(page, { model: "https://[" })).result).toBe("invalid-option");
+});
+
+test("scores equal the golden ones, options are checked, and writing waits its turn", async ({ page }) => {
+  const { text, mean_nll, greedy_text } = golden("short-fact");
+  const told = await page.evaluate(async (prompt) => {
+    const opened = await imprint.Imprint.open({ model: "/model.gguf" });
+    const write = async (options: Package.WriteOptions): Promise<string> => {
+      let written = "";
+      for await (const piece of opened.write(prompt, options)) written += `${piece}`;
+      return written;
+    };
+    const refused = await write({ temperature: -1 }).catch((error: Package.ImprintError) => error.code);
+    const greedy = { temperature: 0, repetitionPenalty: 1, maxTokens: 4 };
+    const [first, second, stopped] = await Promise.all([
+      write(greedy),
+      write(greedy),
+      write({ ...greedy, stop: [" and"] }),
+    ]);
+    const score = await opened.score(prompt);
+    const { device, info } = opened;
+    await opened.close();
+    return { refused, first, second, stopped, score, device, info };
+  }, text);
+  expect(told.refused).toBe("invalid-option");
+  expect(told.device.kind).toBe("webgpu");
+  expect(told.info.sizeBytes).toBe(sizeBytes);
+  expect(greedy_text.startsWith(told.first)).toBe(true);
+  expect(told.second).toBe(told.first);
+  expect(told.stopped).toBe(" Tokyo,");
+  expect(Math.abs(told.score.nll - mean_nll) / mean_nll, `nll ${told.score.nll}`).toBeLessThan(0.013);
+});
+
+test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
+  test.setTimeout(900_000);
+  const counted: number[] = [];
+  const resident: number[] = [];
+  for (let round = 0; round < 10; round += 1) {
+    counted.push(
+      await page.evaluate(async () => {
+        const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });
+        for await (const piece of opened.write("One", { maxTokens: 1 })) if (piece.finish) break;
+        const { gpuBytes } = await opened.stats();
+        await opened.close();
+        return gpuBytes;
+      }),
+    );
+    await page.waitForTimeout(500);
+    resident.push(await gpuResidentBytes(browser));
+  }
+  expect(counted[0]).toBeGreaterThan(50_000_000);
+  expect(counted.at(-1), `GPU bytes ${counted.join(", ")}`).toBe(counted[0]);
+  // The model is 98 MB: a leak of one round would show at once. The software GPU's memory is its process's own.
+  const grown = (resident.at(-1) ?? 0) - (resident[1] ?? 0);
+  expect(grown, `the GPU process holds ${resident.join(", ")}`).toBeLessThan(50_000_000);
+});
+
+/** What Chromium's GPU process holds in memory. */
+async function gpuResidentBytes(browser: Browser): Promise<number> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  const gpu = processInfo.find(({ type }) => type === "GPU");
+  const [, pages] = readFileSync(`/proc/${gpu?.id}/statm`, "utf8").split(" ");
+  return Number(pages) * 4096;
+}
+
+function bytesServed(): number {
+  return host.served.reduce((sum, { bytes }) => sum + bytes, 0);
+}
