@@ -99,6 +99,7 @@ pub fn ensure(project: &Project) -> Result<WasmToolchain> {
         // Without a network rustup may retry for very long, hence the limit.
         let add = run("rustup").args(["target", "add", TARGET]).dir(&project.root);
         if add.go_within(Duration::from_secs(120))? && rustup_has_target(project) {
+            note("rustup installed the target");
             return Ok(WasmToolchain::Rustup);
         }
         note("rustup cannot download the target; using Debian's Rust and compiling its standard library");
