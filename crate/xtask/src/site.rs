@@ -14,10 +14,11 @@ use crate::wasm_toolchain::TARGET;
 use crate::{Project, model};
 
 /// What rustc lets the module use; everything else stays refused, so that browsers take what comes out.
-const WASM_OPT: [&str; 9] = [
+const WASM_OPT: [&str; 10] = [
     "-O3",
     "--enable-bulk-memory",
     "--enable-bulk-memory-opt",
+    "--enable-call-indirect-overlong",
     "--enable-multivalue",
     "--enable-mutable-globals",
     "--enable-nontrapping-float-to-int",
