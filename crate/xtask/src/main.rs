@@ -11,6 +11,7 @@ mod test;
 mod wasm_toolchain;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -105,14 +106,24 @@ impl Project {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    let project = Project::find(cli.options)?;
-    match cli.task {
-        Task::Setup => setup::prepare(&project).map(|_| ()),
-        Task::Build => site::build(&project, &setup::prepare_build(&project)?).map(|_| ()),
-        Task::Run => site::run_site(&project),
-        Task::Test => test::run(&project),
-        Task::Package => site::package(&project),
+    match Project::find(cli.options).and_then(|project| perform(&cli.task, &project)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            // One sentence, never a backtrace: what failed, why, and what to do.
+            eprintln!("xtask: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task, project: &Project) -> Result<()> {
+    match task {
+        Task::Setup => setup::prepare(project),
+        Task::Build => site::build(project, &setup::prepare_build(project)?).map(|_| ()),
+        Task::Run => site::run_site(project),
+        Task::Test => test::run(project),
+        Task::Package => site::package(project),
     }
 }

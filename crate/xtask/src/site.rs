@@ -13,19 +13,8 @@ use crate::setup::{Tools, prepare_build};
 use crate::wasm_toolchain::TARGET;
 use crate::{Project, model};
 
-/// What rustc lets the module use; everything else stays refused, so that browsers take what comes out.
-const WASM_OPT: [&str; 10] = [
-    "-O3",
-    "--enable-bulk-memory",
-    "--enable-bulk-memory-opt",
-    "--enable-call-indirect-overlong",
-    "--enable-multivalue",
-    "--enable-mutable-globals",
-    "--enable-nontrapping-float-to-int",
-    "--enable-reference-types",
-    "--enable-sign-ext",
-    "--enable-simd",
-];
+/// No feature is switched on here: wasm-opt reads in the module which ones rustc used, and browsers refuse others.
+const WASM_OPT: [&str; 3] = ["-O3", "--strip-debug", "--strip-producers"];
 
 /// Builds the site into `dist/` and the package into `pkg/dist/`; returns the site's directory.
 ///
