@@ -6,7 +6,10 @@ import { megabytes, parameters, timeLeft } from "./format.js";
 import { Pace } from "./pace.js";
 import { part } from "./part.js";
 
-type State = "checking" | "offer" | "loading" | "ready";
+type State = "offer" | "loading" | "ready";
+
+/** How long a visitor looks at nothing while it is asked whether the model is kept. */
+const PATIENCE_MS = 400;
 
 const phases: Record<Progress["phase"], string> = {
   download: "Downloading the model",
@@ -58,13 +61,13 @@ export class ImprintModelElement extends HTMLElement {
 
   /** Loads a model from its address or from a file that the person chose; errors are shown, not thrown. */
   async load(model: string | Blob, sha256?: string): Promise<void> {
-    await this.#close();
     const loading = new AbortController();
     this.#loading = loading;
     this.#pace = new Pace();
     this.#error();
     this.#show("loading");
     this.#progress({ phase: "download", doneBytes: 0, totalBytes: 0, fromCache: model instanceof Blob });
+    await this.#close();
     try {
       this.#imprint = await Imprint.open({
         model,
@@ -90,16 +93,29 @@ export class ImprintModelElement extends HTMLElement {
   async #begin(): Promise<void> {
     this.#sizeText(Number(this.getAttribute("size-bytes")) || 0);
     void this.#askSize();
+    // Asking the storage needs the wasm module; on a slow network the offer must not wait for it.
+    setTimeout(() => this.#settle(), PATIENCE_MS);
+    const kept = await this.#kept();
+    if (kept && !this.#loading && !this.#imprint) {
+      await this.load(this.#src, this.getAttribute("sha256") ?? undefined);
+    } else {
+      this.#settle();
+    }
+  }
+
+  /** Shows the offer, unless something else has begun. */
+  #settle(): void {
+    if (this.dataset["state"] === undefined) this.#show("offer");
+  }
+
+  async #kept(): Promise<boolean> {
     try {
-      const kept = await storedModels();
-      if (kept.some(({ url }) => url === this.#src)) {
-        return void this.load(this.#src, this.getAttribute("sha256") ?? undefined);
-      }
+      return (await storedModels()).some(({ url }) => url === this.#src);
     } catch (thrown) {
       // Without storage the model can still be fetched; the reason belongs to developers.
       console.warn("stored models cannot be listed", thrown);
+      return false;
     }
-    this.#show("offer");
   }
 
   async #askSize(): Promise<void> {
