@@ -108,9 +108,18 @@ impl Gpu {
             label: Some(label),
             source: wgpu::ShaderSource::Wgsl(wgsl.into()),
         });
+        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(label),
+            entries: &declared_bindings(wgsl),
+        });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(label),
+            bind_group_layouts: &[Some(&bindings)],
+            immediate_size: 0,
+        });
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
-            layout: None,
+            layout: Some(&layout),
             module: &module,
             entry_point: Some("main"),
             compilation_options: Default::default(),
@@ -225,6 +234,26 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         self.device.destroy();
     }
+}
+
+/// The storage buffers `wgsl` declares, in order of their numbers.
+///
+/// A layout derived by the driver would leave out those a variant of a kernel happens not to read.
+fn declared_bindings(wgsl: &str) -> Vec<wgpu::BindGroupLayoutEntry> {
+    let declarations = wgsl.lines().filter(|line| line.starts_with("@group(0)"));
+    (0u32..)
+        .zip(declarations)
+        .map(|(binding, line)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: !line.contains("read_write") },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect()
 }
 
 /// WebGPU's defaults, with the adapter's own buffer sizes: large models need them, the default model does not.
