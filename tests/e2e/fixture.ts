@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { expect, test as base, type BrowserContext, type Page } from "@playwright/test";
+import { expect, test as base, type Browser, type BrowserContext, type Page } from "@playwright/test";
 
 export { expect };
 
@@ -131,4 +131,14 @@ export function golden(name: string): Golden {
   const found = prompts.find((prompt) => prompt.name === name);
   if (!found) throw new Error(`the fixture has no prompt called ${name}`);
   return found;
+}
+
+/** The process of Chromium that does the GPU's work; with a software GPU its memory is the GPU's. */
+export async function gpuProcess(browser: Browser): Promise<{ id: number; cpuTime: number }> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  const gpu = processInfo.find(({ type }) => type === "GPU");
+  if (!gpu) throw new Error("Chromium runs no GPU process");
+  return gpu;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
-import { expect, golden, test } from "./fixture.js";
+import { expect, golden, gpuProcess, test } from "./fixture.js";
 import { Host } from "./server.js";
 
 const sizeBytes = 98_362_432;
@@ -167,11 +167,8 @@ test("ten rounds of opening and closing leave GPU memory where it was", async ({
 
 /** What Chromium's GPU process holds in memory. */
 async function gpuResidentBytes(browser: Browser): Promise<number> {
-  const session = await browser.newBrowserCDPSession();
-  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
-  await session.detach();
-  const gpu = processInfo.find(({ type }) => type === "GPU");
-  const [, pages] = readFileSync(`/proc/${gpu?.id}/statm`, "utf8").split(" ");
+  const { id } = await gpuProcess(browser);
+  const [, pages] = readFileSync(`/proc/${id}/statm`, "utf8").split(" ");
   return Number(pages) * 4096;
 }
 

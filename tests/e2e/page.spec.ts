@@ -1,6 +1,6 @@
 import { chromium, type Page } from "@playwright/test";
 import { executablePath } from "./chromium.js";
-import { expect, golden, Laws, Room, test } from "./fixture.js";
+import { expect, golden, gpuProcess, Laws, Room, test } from "./fixture.js";
 
 test("a first visit offers the model, says its size and fetches none of it", async ({ page }) => {
   const fetched: string[] = [];
@@ -148,6 +148,26 @@ test("loading can be cancelled and begun again at once", async ({ page }) => {
   await expect(page.getByRole("alert")).toHaveAttribute("data-code", "cancelled");
   await room.load.click();
   await room.ready();
+});
+
+test("a GPU that goes away is told in a sentence, and the model can be loaded again", async ({
+  page,
+  browser,
+}) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.load.click();
+  await room.ready();
+  await room.text.fill("The lamp went out");
+  await room.dial({ length: 8, temperature: 0 });
+  process.kill((await gpuProcess(browser)).id, "SIGKILL");
+  await room.continue.click();
+  const error = page.getByRole("alert");
+  await expect(error).toHaveAttribute("data-code", "device-lost");
+  await expect(error).toContainText("Load the model again");
+  await room.load.click();
+  await room.ready();
+  expect((await room.write()).length).toBeGreaterThan(0);
 });
 
 test("the keyboard alone is enough, and the page has no unnamed control", async ({ page }) => {

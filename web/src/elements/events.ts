@@ -12,11 +12,11 @@ export class ImprintProgressEvent extends Event {
   }
 }
 
-/** Something failed; `error.code` says what. */
+/** Something failed; `error.code` says what. Whoever shows it elsewhere prevents the default. */
 export class ImprintErrorEvent extends Event {
   static readonly type = "imprint-error";
   constructor(readonly error: ImprintError) {
-    super(ImprintErrorEvent.type, up);
+    super(ImprintErrorEvent.type, { ...up, cancelable: true });
   }
 }
 

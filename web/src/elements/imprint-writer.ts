@@ -114,8 +114,7 @@ export class ImprintWriterElement extends HTMLElement {
 
   #broke(error: ImprintError): string {
     if (error.code === "cancelled") return "Stopped.";
-    this.#error(error);
-    this.dispatchEvent(new ImprintErrorEvent(error));
+    if (this.dispatchEvent(new ImprintErrorEvent(error))) this.#error(error);
     return "";
   }
 

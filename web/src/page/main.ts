@@ -18,8 +18,10 @@ function start(): void {
   model.addEventListener("imprint-model", ({ imprint }) => {
     writer.imprint = imprint;
   });
-  writer.addEventListener("imprint-error", ({ error }) => {
-    if (fatal.includes(error.code)) model.fail(error);
+  writer.addEventListener("imprint-error", (event) => {
+    if (!fatal.includes(event.error.code)) return;
+    event.preventDefault();
+    model.fail(event.error);
   });
   keepDraft(writer);
   // The keys work on the whole page, not on the sheet alone.
