@@ -9,6 +9,7 @@ import type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
+import { ImprintError } from "./errors.js";
 import init, { Engine, forgetModel, storedModels } from "./imprint_wasm.js";
 
 /** An open model inside the wasm module; one call at a time. */
@@ -40,6 +41,15 @@ export interface WasmModule {
 
 /** Fetches and starts the wasm module; a second call is answered by the first. */
 export async function loadWasm(): Promise<WasmModule> {
-  await init({ module_or_path: new URL("./imprint_wasm_bg.wasm", import.meta.url) });
+  try {
+    await init({ module_or_path: new URL("./imprint_wasm_bg.wasm", import.meta.url) });
+  } catch (cause) {
+    if (cause instanceof WebAssembly.CompileError || cause instanceof WebAssembly.LinkError) throw cause;
+    throw new ImprintError(
+      "model-unreachable",
+      `the program that runs the model did not arrive: ${String(cause)}`,
+      { cause },
+    );
+  }
   return { Engine, storedModels, forgetModel };
 }
