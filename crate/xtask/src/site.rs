@@ -72,7 +72,9 @@ fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
 fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     step("The site and the package");
     let package = project.root.join("pkg/dist");
-    let stamp = project.web_target().join("web-stamp");
+    // Beside the outputs' checkout, not in the target directory, which several checkouts may share.
+    let stamps = project.root.join("node_modules/.cache/imprint");
+    let stamp = stamps.join("web-stamp");
     let key = web_key(project, module)?;
     let built = site.join("index.html").is_file() && package.is_dir();
     if built && fs::read_to_string(&stamp).is_ok_and(|kept| kept == key) {
@@ -82,6 +84,7 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     let command = run("node").arg("web/build.mjs").arg("--wasm").arg(module).args(["--site", "dist"]);
     let command = command.args(["--package", "pkg/dist"]).args(project.options.dev.then_some("--dev"));
     command.dir(&project.root).go()?;
+    fs::create_dir_all(stamps)?;
     Ok(fs::write(stamp, key)?)
 }
 
