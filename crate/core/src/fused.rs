@@ -328,7 +328,10 @@ impl FusedModel {
 }
 
 /// Refuses, before anything is read, a file whose matrices have no kernels.
-fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
+///
+/// # Errors
+/// `model-unsupported` naming the first tensor or width without a kernel.
+pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
     let no_kernel = |what: String| Err(Error::new(ErrorKind::ModelUnsupported, format!("{what}: no GPU kernel for it")));
     if !config.d_model.is_multiple_of(32) || !config.d_ff.is_multiple_of(32) || !config.d_query().is_multiple_of(32) {
         return no_kernel(format!("rows of {} or {} weights", config.d_model, config.d_ff));

@@ -137,7 +137,10 @@ impl LanguageModel {
     }
 
     /// Text as the model reads it from its start: with the start token where the model wants or needs one.
-    fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+    ///
+    /// # Errors
+    /// `text-too-short` for an empty text to a model without a start token.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.tokenizer.encode(text)?;
         if self.tokenizer.add_bos() || ids.is_empty() {
             let start = self.tokenizer.bos().or(self.tokenizer.eos_ids().first().copied());
