@@ -1,2 +1,97 @@
-//! To come.
-fn main() {}
+//! `imprint`: what Imprint does, on the command line.
+//!
+//! Results go to standard output, as text that people read or with `--json` as exactly one JSON object; progress and
+//! notes go to standard error. The exit status is 0 when the work is done (or writing was interrupted), 2 when the
+//! command line or a file it names cannot be used (`invalid-option`), 1 for every other error.
+
+mod bench;
+mod info;
+mod model;
+mod score;
+mod terminal;
+mod tokenize;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, error::ErrorKind as Usage};
+use imprint_core::{Error, ErrorKind, Result};
+
+use terminal::Terminal;
+
+/// Runs small language models: shows, writes, scores, tokenizes, measures.
+#[derive(Parser)]
+#[command(name = "imprint", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print exactly one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what a model file holds and whether it runs here.
+    Info(info::Args),
+    /// Continue a prompt, or answer it.
+    Write(write::Args),
+    /// Measure how well a model predicts a text.
+    Score(score::Args),
+    /// Show the token ids of a text.
+    Tokenize(tokenize::Args),
+    /// Measure speed and memory.
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => {
+            let terminal = Terminal { json: cli.json };
+            match terminal::watch_interrupts().and_then(|()| run(&cli.command, &terminal)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => terminal.fail(&error),
+            }
+        }
+        Err(usage) => refuse(&usage),
+    }
+}
+
+fn run(command: &Command, terminal: &Terminal) -> Result<()> {
+    match command {
+        Command::Info(args) => info::run(args, terminal),
+        Command::Write(args) => write::run(args, terminal),
+        Command::Score(args) => score::run(args, terminal),
+        Command::Tokenize(args) => tokenize::run(args, terminal),
+        Command::Bench(args) => bench::run(args, terminal),
+    }
+}
+
+/// Prints help and version where they were asked for; anything else is a command line that cannot be used.
+fn refuse(usage: &clap::Error) -> ExitCode {
+    if matches!(usage.kind(), Usage::DisplayHelp | Usage::DisplayVersion) {
+        // Nobody is left to hear that standard output is closed.
+        let _ = usage.print();
+        return ExitCode::SUCCESS;
+    }
+    // The options could not be read, so whether JSON is wanted is taken from the words.
+    let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if usage.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        let _ = usage.print();
+        return ExitCode::from(2);
+    }
+    Terminal { json }.fail(&Error::new(ErrorKind::InvalidOption, sentence(usage)))
+}
+
+/// Clap's words for what is wrong and what would help, on one line.
+fn sentence(usage: &clap::Error) -> String {
+    if usage.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command is given; see `imprint --help`".into();
+    }
+    let text = usage.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let words = text.split("\n\nUsage:").next().unwrap_or(text);
+    let words = words.split("\n\nFor more information").next().unwrap_or(words);
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{line}; see `imprint --help`")
+}

@@ -1,0 +1,237 @@
+//! Opening a model: its file, its tokenizer, and a device to run it on.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use burn::tensor::Device;
+use clap::ValueEnum;
+use imprint_core::{
+    Error, ErrorKind, Result,
+    config::ModelConfig,
+    fused::{FusedModel, Variant, check_kernels},
+    generate::{Backend, LanguageModel},
+    gguf::{Gguf, Source},
+    kernels::gpu::{Gpu, GpuOptions},
+    tokenizer::{Tokenizer, Vocabulary},
+    weights::{Keep, load_model},
+};
+use pollster::block_on;
+use serde::Serialize;
+
+use crate::terminal::Terminal;
+
+/// Longest text, in tokens, where `--context` names none and the model takes more: its cache must fit small GPUs.
+const DEFAULT_CONTEXT: usize = 2048;
+
+/// A model and where to run it.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// The model, a GGUF file.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Where to compute: `auto` takes the GPU if there is one that runs the model.
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub device: Choice,
+    /// Longest text in tokens [default: what the model was trained on, at most 2048].
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+}
+
+/// Which device to compute on.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// The GPU if there is one that runs the model, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU, or an error.
+    Gpu,
+}
+
+/// The device that computes.
+#[derive(Debug, Serialize)]
+pub struct DeviceInfo {
+    /// `cpu` or `gpu`.
+    pub kind: &'static str,
+    /// Its name for people.
+    pub description: String,
+    /// Why it is not the GPU, where the choice was free.
+    pub reason: Option<String>,
+}
+
+/// A model that is ready to write.
+pub struct Opened {
+    /// The model.
+    pub model: LanguageModel,
+    /// What it runs on.
+    pub device: DeviceInfo,
+    /// Memory its weights take.
+    pub weight_bytes: u64,
+    /// GPU dispatches a written token takes; none on the CPU.
+    pub dispatches_per_token: usize,
+}
+
+/// A model file, read where it is needed and never held.
+pub struct FileSource {
+    file: File,
+    path: PathBuf,
+    size_bytes: u64,
+}
+
+impl FileSource {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// `model-unreachable` when there is no such file or it may not be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let unreachable = |e: io::Error| {
+            let message = format!("{} cannot be opened: {e}; check the path to the model", path.display());
+            Error::new(ErrorKind::ModelUnreachable, message).with_source(e)
+        };
+        let file = File::open(path).map_err(unreachable)?;
+        let metadata = file.metadata().map_err(unreachable)?;
+        if !metadata.is_file() {
+            let message = format!("{} is not a file; name the model's GGUF file", path.display());
+            return Err(Error::new(ErrorKind::ModelUnreachable, message));
+        }
+        Ok(Self { file, path: path.to_owned(), size_bytes: metadata.len() })
+    }
+}
+
+impl Source for FileSource {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        read_exact_at(&self.file, &mut bytes, offset).map_err(|e| {
+            let message = format!("{} cannot be read at byte {offset}: {e}; open it again", self.path.display());
+            Error::new(ErrorKind::ModelUnreachable, message).with_source(e)
+        })?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                bytes = &mut bytes[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens the model that `args` name on the device they choose.
+///
+/// # Errors
+/// `model-unreachable`, `model-corrupt`, `model-unsupported`, `invalid-option` for a context the model does not have,
+/// `cancelled`, and for `--device gpu` `no-webgpu`, `device-lost` and `out-of-memory`.
+pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
+    let source = FileSource::open(&args.model)?;
+    let gguf = block_on(Gguf::read(&source))?;
+    let config = ModelConfig::from_gguf(&gguf)?;
+    let capacity = capacity(args.context, &config)?;
+    let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf))?;
+    let load = Load { gguf: &gguf, source: &source, config: &config, capacity, tokenizer, terminal };
+    match args.device {
+        Choice::Cpu => load.on_cpu(None),
+        Choice::Gpu => {
+            let model = load.fused()?;
+            Ok(load.with_fused(model))
+        }
+        Choice::Auto => match load.fused() {
+            Ok(model) => Ok(load.with_fused(model)),
+            Err(e) if cpu_may_help(&e) => load.on_cpu(Some(e.to_string())),
+            Err(e) => Err(e),
+        },
+    }
+}
+
+/// Whether an error is the GPU's, so that the CPU may do what it could not.
+fn cpu_may_help(error: &Error) -> bool {
+    use ErrorKind::{DeviceLost, Internal, ModelUnsupported, NoWebgpu, OutOfMemory};
+    matches!(error.kind(), NoWebgpu | ModelUnsupported | DeviceLost | OutOfMemory | Internal)
+}
+
+fn capacity(asked: Option<usize>, config: &ModelConfig) -> Result<usize> {
+    match asked {
+        None => Ok(config.context.min(DEFAULT_CONTEXT)),
+        Some(tokens) if (2..=config.context).contains(&tokens) => Ok(tokens),
+        Some(tokens) => {
+            let message =
+                format!("context is {tokens} tokens, it must lie between 2 and the model's {}", config.context);
+            Err(Error::new(ErrorKind::InvalidOption, message))
+        }
+    }
+}
+
+/// A file whose header is read and found good.
+struct Load<'a> {
+    gguf: &'a Gguf,
+    source: &'a FileSource,
+    config: &'a ModelConfig,
+    capacity: usize,
+    tokenizer: Tokenizer,
+    terminal: &'a Terminal,
+}
+
+impl Load<'_> {
+    fn fused(&self) -> Result<FusedModel> {
+        check_kernels(self.gguf, self.config)?;
+        let gpu = block_on(Gpu::request(GpuOptions::default()))?;
+        let variant = Variant::for_device(&gpu);
+        let mut progress = self.terminal.progress("loading");
+        let on_tensor = &mut |done, total| progress.advance(done, total);
+        block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, variant, on_tensor))
+    }
+
+    fn with_fused(self, model: FusedModel) -> Opened {
+        let device = DeviceInfo { kind: "gpu", description: model.gpu.description.clone(), reason: None };
+        let (weight_bytes, dispatches_per_token) = (model.weight_bytes(), model.dispatches_per_token());
+        let model = LanguageModel {
+            tokenizer: self.tokenizer,
+            backend: Backend::Fused(Box::new(model)),
+            capacity: self.capacity,
+        };
+        Opened { model, device, weight_bytes, dispatches_per_token }
+    }
+
+    fn on_cpu(self, reason: Option<String>) -> Result<Opened> {
+        let mut progress = self.terminal.progress("loading");
+        let on_tensor = &mut |done, total| progress.advance(done, total);
+        let model = block_on(load_model(self.gguf, self.source, Keep::Packed, &Device::flex(), on_tensor))?;
+        drop(progress);
+        if let Some(reason) = &reason {
+            self.terminal.note(&format!("using the CPU: {reason}"));
+        }
+        // Packed weights stand in memory as they stand in the file.
+        let weight_bytes = self.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
+        let model = LanguageModel {
+            tokenizer: self.tokenizer,
+            backend: Backend::Plain(Box::new(model)),
+            capacity: self.capacity,
+        };
+        Ok(Opened { model, device: cpu(reason), weight_bytes, dispatches_per_token: 0 })
+    }
+}
+
+/// The CPU as a device.
+pub fn cpu(reason: Option<String>) -> DeviceInfo {
+    let threads = thread::available_parallelism().map_or(1, |n| n.get());
+    DeviceInfo { kind: "cpu", description: format!("CPU, {threads} threads"), reason }
+}
