@@ -61,6 +61,7 @@ class FakeEngine implements WasmEngine {
       sizeBytes: 2,
       contextTokens: 3,
       fingerprint: "f",
+      stored: true,
     };
   }
 
@@ -98,7 +99,7 @@ class FakeEngine implements WasmEngine {
   }
 
   stats(): ReturnType<WasmEngine["stats"]> {
-    return { dispatchesPerToken: 1, gpuBytes: fake.openEngines, wasmBytes: 3 };
+    return { dispatchesPerToken: 1, gpuBytes: fake.openEngines, gpuWeightBytes: 2, wasmBytes: 3 };
   }
 
   close(): void {

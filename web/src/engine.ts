@@ -6,7 +6,7 @@ export type OpenOptions = {
   device: DeviceChoice;
   /** The expected SHA-256 of the file in hex; a download with another hash is thrown away. */
   sha256?: string;
-  /** Tokens the model shall be able to look back on, at most what it was made for. */
+  /** Tokens that prompt and answer can have together (2,048), at most what the model was made for. */
   contextTokens?: number;
 };
 
@@ -28,8 +28,12 @@ export type ModelInfo = {
   architecture: string;
   parameters: number;
   sizeBytes: number;
+  /** Tokens that prompt and answer can have together, as it was opened. */
   contextTokens: number;
+  /** The SHA-256 of the file in hex. */
   fingerprint: string;
+  /** Whether this browser keeps the file for the next time. */
+  stored: boolean;
 };
 
 /** How text is written; each number left out has the default named beside it. */
@@ -78,7 +82,14 @@ export type Score = {
 };
 
 /** Counters for measuring. */
-export type Stats = { dispatchesPerToken: number; gpuBytes: number; wasmBytes: number };
+export type Stats = {
+  /** GPU dispatches for one token; 0 on the processor. */
+  dispatchesPerToken: number;
+  /** All GPU memory in use, and the part of it that holds the model's weights. */
+  gpuBytes: number;
+  gpuWeightBytes: number;
+  wasmBytes: number;
+};
 
 /** A model kept in this browser. */
 export type StoredModel = { url: string; sizeBytes: number; sha256: string };

@@ -160,7 +160,8 @@ export class ImprintModelElement extends HTMLElement {
     part(this, "name", HTMLElement).textContent = imprint.info.name || "Your model";
     part(this, "facts", HTMLElement).textContent = facts(imprint.info);
     const device = part(this, "device-line", HTMLElement);
-    device.textContent = `Runs ${place}${description ? ` (${description})` : ""}${reason ? `: ${reason}` : ""}`;
+    const what = kind === "webgpu" && description ? ` (${description})` : "";
+    device.textContent = `Runs ${place}${what}${reason ? `: ${reason}` : ""}`;
     device.dataset["kind"] = kind;
     this.#show("ready");
     this.#announce(`The model is ready and runs ${place}.`);
