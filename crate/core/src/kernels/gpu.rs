@@ -17,6 +17,8 @@ pub struct Gpu {
     pub queue: wgpu::Queue,
     /// Adapter name, driver and backend in one line.
     pub description: String,
+    /// Whether the processor poses as this GPU; browsers do not tell.
+    pub software: bool,
     /// Smallest subgroup the device promises, where subgroup operations are on.
     pub subgroup: Option<u32>,
     /// The first thing that went wrong on the device outside any call.
@@ -73,7 +75,8 @@ impl Gpu {
             .map_err(|e| no_gpu(format!("the GPU adapter {} gives no device", info.name)).with_source(e))?;
         let subgroup = features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup_min_size);
         let fault = watch(&device);
-        Ok(Self { device, queue, description: describe(&info), subgroup, fault, allocated_bytes: Cell::new(0) })
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        Ok(Self { device, queue, description: describe(&info), software, subgroup, fault, allocated_bytes: Cell::new(0) })
     }
 
     /// Refuses to go on after the device was lost or reported an error.
