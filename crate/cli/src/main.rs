@@ -33,14 +33,34 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Say what a model file holds and whether it runs here.
+    ///
+    /// JSON: name, architecture, parameters, size_bytes, gguf_version, context_tokens, shape, tensors (how many in each
+    /// format), tokenizer, runs, paths (cpu and gpu, each with runs, device, code, reason).
     Info(info::Args),
     /// Continue a prompt, or answer it.
+    ///
+    /// The text streams to standard output. The interrupt key stops it and keeps what there is.
+    ///
+    /// JSON: text, ids, tokens_per_s (tokens after the first, by the time since it), finish (end, stop, length, context
+    /// or cancelled), prompt_tokens, device.
     Write(write::Args),
     /// Measure how well a model predicts a text.
+    ///
+    /// Texts longer than the context are read in windows of it that overlap by half, so every token but those of the
+    /// first window has at least half a context before it.
+    ///
+    /// JSON: tokens, nll (nats, one for each token after the first), mean_nll, bits_per_char (over the characters of
+    /// the predicted tokens), context_tokens, device.
     Score(score::Args),
     /// Show the token ids of a text.
+    ///
+    /// JSON: ids.
     Tokenize(tokenize::Args),
     /// Measure speed and memory.
+    ///
+    /// JSON, medians over the runs: load_ms, prefill_tokens_per_s, decode_tokens_per_s, dispatches_per_token (0 on the
+    /// CPU), peak_bytes (most resident memory, null where the system is not Linux), weight_bytes, cpu_s_per_token (also
+    /// null there), prompt_tokens, tokens, runs, device.
     Bench(bench::Args),
 }
 
@@ -76,7 +96,7 @@ fn refuse(usage: &clap::Error) -> ExitCode {
     }
     // The options could not be read, so whether JSON is wanted is taken from the words.
     let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    if usage.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+    if usage.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = usage.print();
         return ExitCode::from(2);
     }
@@ -85,9 +105,6 @@ fn refuse(usage: &clap::Error) -> ExitCode {
 
 /// Clap's words for what is wrong and what would help, on one line.
 fn sentence(usage: &clap::Error) -> String {
-    if usage.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "no command is given; see `imprint --help`".into();
-    }
     let text = usage.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let words = text.split("\n\nUsage:").next().unwrap_or(text);

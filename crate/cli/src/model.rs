@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    thread,
 };
 
 use burn::tensor::Device;
@@ -33,7 +32,7 @@ pub struct ModelArgs {
     /// The model, a GGUF file.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Where to compute: `auto` takes the GPU if there is one that runs the model.
+    /// Where to compute.
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     pub device: Choice,
     /// Longest text in tokens [default: what the model was trained on, at most 2048].
@@ -44,11 +43,11 @@ pub struct ModelArgs {
 /// Which device to compute on.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
-    /// The GPU if there is one that runs the model, else the CPU.
+    /// The GPU if there is a real one that runs the model, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// The GPU, or an error.
+    /// The GPU, real or in software, or an error.
     Gpu,
 }
 
@@ -151,15 +150,24 @@ pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
     match args.device {
         Choice::Cpu => load.on_cpu(None),
         Choice::Gpu => {
-            let model = load.fused()?;
+            let model = load.fused(|_| Ok(()))?;
             Ok(load.with_fused(model))
         }
-        Choice::Auto => match load.fused() {
+        Choice::Auto => match load.fused(refuse_software) {
             Ok(model) => Ok(load.with_fused(model)),
             Err(e) if cpu_may_help(&e) => load.on_cpu(Some(e.to_string())),
             Err(e) => Err(e),
         },
     }
+}
+
+/// A GPU in software has the CPU's strength and more to do: on the default model it writes half as fast.
+fn refuse_software(gpu: &Gpu) -> Result<()> {
+    if gpu.software {
+        let message = format!("the GPU {} is software, slower than the CPU itself", gpu.description);
+        return Err(Error::new(ErrorKind::NoWebgpu, message));
+    }
+    Ok(())
 }
 
 /// Whether an error is the GPU's, so that the CPU may do what it could not.
@@ -191,9 +199,10 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn fused(&self) -> Result<FusedModel> {
+    fn fused(&self, accept: impl Fn(&Gpu) -> Result<()>) -> Result<FusedModel> {
         check_kernels(self.gguf, self.config)?;
         let gpu = block_on(Gpu::request(GpuOptions::default()))?;
+        accept(&gpu)?;
         let variant = Variant::for_device(&gpu);
         let mut progress = self.terminal.progress("loading");
         let on_tensor = &mut |done, total| progress.advance(done, total);
@@ -232,6 +241,5 @@ impl Load<'_> {
 
 /// The CPU as a device.
 pub fn cpu(reason: Option<String>) -> DeviceInfo {
-    let threads = thread::available_parallelism().map_or(1, |n| n.get());
-    DeviceInfo { kind: "cpu", description: format!("CPU, {threads} threads"), reason }
+    DeviceInfo { kind: "cpu", description: format!("CPU ({})", std::env::consts::ARCH), reason }
 }

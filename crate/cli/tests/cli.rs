@@ -97,9 +97,9 @@ fn control_tokens_typed_by_a_person_stay_text() {
     assert_eq!((ids(&plain["ids"]).len() > 1, ids(&special["ids"]).len()), (true, 1));
 }
 
-/// Scores every golden prompt and compares token by token.
-fn score_is_golden(device: &str) {
-    for prompt in golden() {
+/// Scores golden prompts and compares token by token.
+fn score_is_golden(device: &str, prompts: impl IntoIterator<Item = Prompt>) {
+    for prompt in prompts {
         let path = file(&format!("{device}-{}.json", prompt.name), serde_json::to_string(&prompt.ids).unwrap());
         let report = json(on_model("score", &["--ids", text_of(&path), "--device", device, "--json"]));
         assert_eq!(report["tokens"], prompt.ids.len());
@@ -117,12 +117,14 @@ fn score_is_golden(device: &str) {
 
 #[test]
 fn score_gives_the_golden_likelihoods_on_the_cpu() {
-    score_is_golden("cpu");
+    score_is_golden("cpu", golden());
 }
 
 #[test]
 fn score_gives_the_golden_likelihoods_on_the_gpu() {
-    score_is_golden("gpu");
+    // Enough to cross a border between chunks; scoring is what a GPU in software does slowest.
+    let prompts = golden().into_iter().filter(|prompt| prompt.ids.len() <= 72);
+    score_is_golden("gpu", prompts);
 }
 
 #[test]
@@ -246,6 +248,33 @@ fn an_interrupt_stops_writing_and_keeps_the_text() {
 }
 
 #[test]
+fn auto_takes_a_real_gpu_or_says_why_not() {
+    let report = json(on_model("write", &["--prompt", "one two", "--max-tokens", "1", "--json"]));
+    let device = &report["device"];
+    match device["kind"].as_str() {
+        Some("cpu") => assert!(device["reason"].as_str().unwrap().contains("GPU"), "{device}"),
+        kind => assert_eq!((kind, &device["reason"]), (Some("gpu"), &Value::Null)),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_gpu_auto_falls_back_and_gpu_is_an_error() {
+    let write = |device: &str| {
+        let mut command = imprint();
+        // The Vulkan loader looks for drivers nowhere else then.
+        command.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+        command.args(["write", "--prompt", "one two", "--max-tokens", "1", "--json", "--device", device, "--model"]);
+        command.arg(model_path()).output().unwrap()
+    };
+    let report = json(write("auto"));
+    assert_eq!(report["device"]["kind"], "cpu");
+    assert!(report["device"]["reason"].as_str().unwrap().contains("GPU"), "{report}");
+    let output = write("gpu");
+    assert_eq!((output.status.code(), &object(&output.stdout)["error"]["code"]), (Some(1), &"no-webgpu".into()));
+}
+
+#[test]
 fn info_tells_what_the_default_model_is() {
     let report = json(imprint().args(["info", "--json"]).arg(model_path()).output().unwrap());
     assert_eq!(report["architecture"], "llama");
@@ -275,7 +304,10 @@ fn bench_measures_both_devices() {
         let weights = report["weight_bytes"].as_f64().unwrap() / file_bytes;
         assert!((0.9..=1.15).contains(&weights), "weights on {device} take {weights} of the file");
         if cfg!(target_os = "linux") {
-            assert!(report["peak_bytes"].as_u64().unwrap() > report["weight_bytes"].as_u64().unwrap());
+            let (peak, weights) = (report["peak_bytes"].as_u64().unwrap(), report["weight_bytes"].as_u64().unwrap());
+            assert!(peak > weights, "{report}");
+            // The file is never held beside the weights.
+            assert!(device == "gpu" || peak < 2 * weights, "{report}");
             assert!(report["cpu_s_per_token"].as_f64().unwrap() > 0.0);
         }
         assert_eq!(report["tokens"], 8);
