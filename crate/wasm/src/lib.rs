@@ -1,1 +1,27 @@
-//! The wasm façade.
+//! Imprint in a browser: what JavaScript sees of the core.
+//!
+//! Only bytes, strings, numbers and small objects cross this wall. It is made for a dedicated Worker and works on a page
+//! too. Everything that fails throws an `Error` with a stable `code`.
+
+mod pace;
+
+#[cfg(target_arch = "wasm32")]
+mod device;
+#[cfg(target_arch = "wasm32")]
+mod engine;
+#[cfg(target_arch = "wasm32")]
+mod facade;
+#[cfg(target_arch = "wasm32")]
+mod fetch;
+#[cfg(target_arch = "wasm32")]
+mod selftest;
+#[cfg(target_arch = "wasm32")]
+mod source;
+#[cfg(target_arch = "wasm32")]
+mod store;
+#[cfg(target_arch = "wasm32")]
+mod web;
+
+#[cfg(target_arch = "wasm32")]
+pub use facade::{Engine, forget_model, stored_models};
+pub use pace::Pace;

@@ -1,0 +1,107 @@
+//! Where the model runs: on the GPU, or on the processor with the reason why.
+
+use burn::tensor::Device;
+use imprint_core::{
+    Error, ErrorKind, Result,
+    fused::{FusedModel, Variant},
+    generate::Backend,
+    gguf::Gguf,
+    kernels::gpu::Gpu,
+    weights::{Keep, OnTensor, load_model},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::source::BlobSource;
+
+/// What the caller asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// The GPU where it can be had, else the processor.
+    #[default]
+    Auto,
+    /// The GPU or nothing.
+    Webgpu,
+    /// The processor.
+    Cpu,
+}
+
+/// Which device it is.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceInfo {
+    /// `webgpu` or `cpu`.
+    pub kind: &'static str,
+    /// Its name, to show.
+    pub description: String,
+    /// Why it is not the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// All of wasm's memory is 4 GiB, and a model on the processor lies in it as a whole beside the working space.
+const MOST_CPU_BYTES: u64 = 3 << 30;
+
+/// Loads the model on the device of `choice`.
+///
+/// # Errors
+/// With [`Choice::Webgpu`] `no-webgpu` and what the GPU path reports; with each choice `model-corrupt`,
+/// `model-unsupported`, `model-unreachable`, `out-of-memory`, `cancelled`.
+pub async fn load(
+    choice: Choice,
+    gguf: &Gguf,
+    source: &BlobSource,
+    capacity: usize,
+    on_tensor: OnTensor<'_>,
+) -> Result<(Backend, DeviceInfo)> {
+    if choice == Choice::Cpu {
+        return on_cpu(gguf, source, None, on_tensor).await;
+    }
+    match on_gpu(gguf, source, capacity, on_tensor).await {
+        Err(error) if choice == Choice::Auto && cpu_may_help(error.kind()) => {
+            on_cpu(gguf, source, Some(reason(&error)), on_tensor).await
+        }
+        loaded => loaded,
+    }
+}
+
+/// Whether the processor may succeed where the GPU failed.
+fn cpu_may_help(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Cancelled | ErrorKind::ModelCorrupt | ErrorKind::ModelUnreachable)
+}
+
+/// The error as a reason, with what it came from.
+fn reason(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error} ({source})"),
+        None => error.to_string(),
+    }
+}
+
+async fn on_gpu(
+    gguf: &Gguf,
+    source: &BlobSource,
+    capacity: usize,
+    on_tensor: OnTensor<'_>,
+) -> Result<(Backend, DeviceInfo)> {
+    let gpu = Gpu::request(Default::default()).await?;
+    let variant = Variant::for_device(&gpu);
+    let device = DeviceInfo { kind: "webgpu", description: gpu.description.clone(), reason: None };
+    let model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
+    Ok((Backend::Fused(Box::new(model)), device))
+}
+
+async fn on_cpu(
+    gguf: &Gguf,
+    source: &BlobSource,
+    reason: Option<String>,
+    on_tensor: OnTensor<'_>,
+) -> Result<(Backend, DeviceInfo)> {
+    if gguf.size_bytes() > MOST_CPU_BYTES {
+        let megabytes = gguf.size_bytes() / 1_000_000;
+        let what = format!("a model of {megabytes} MB does not fit the memory of a page; use the GPU or a smaller model");
+        return Err(Error::new(ErrorKind::OutOfMemory, what));
+    }
+    let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;
+    let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason };
+    Ok((Backend::Plain(Box::new(model)), device))
+}

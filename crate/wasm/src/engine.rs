@@ -1,0 +1,441 @@
+//! An open model: writing, scoring, testing itself, closing.
+
+use std::cell::RefCell;
+
+use imprint_core::{
+    Error, ErrorKind, Result,
+    config::ModelConfig,
+    generate::{Backend, LanguageModel, Session, Step, WriteOptions},
+    gguf::{Gguf, Source},
+    sample::Sampling,
+    tokenizer::{Tokenizer, Vocabulary},
+};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsCast;
+use web_sys::{AbortSignal, Blob};
+
+use crate::{
+    device::{self, Choice, DeviceInfo},
+    fetch::{self, Fetched, Wanted},
+    pace::Pace,
+    source::{BlobSource, verify},
+    store,
+    web::{self, check_signal, now_ms},
+};
+
+/// Longest text by default: more costs GPU memory for each token.
+const CONTEXT: usize = 2048;
+
+/// How a model is opened.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OpenOptions {
+    device: Choice,
+    sha256: Option<String>,
+    context_tokens: Option<usize>,
+}
+
+/// How text is written; what is left out has the core's default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Options {
+    max_tokens: Option<usize>,
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    seed: Option<u32>,
+    stop: Option<Vec<String>>,
+    chat: Option<bool>,
+}
+
+/// How far opening has come.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    phase: &'static str,
+    // Numbers of JavaScript.
+    done_bytes: f64,
+    total_bytes: f64,
+    from_cache: bool,
+}
+
+/// What the model's file says about itself.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    name: String,
+    architecture: String,
+    parameters: f64,
+    size_bytes: f64,
+    context_tokens: usize,
+    fingerprint: String,
+    stored: bool,
+}
+
+/// One step of writing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    text: String,
+    tokens: usize,
+    prompt_tokens: usize,
+    prefilled: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish: Option<&'static str>,
+}
+
+/// How well the model foresees a text.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Score {
+    tokens: usize,
+    nll: f64,
+    bits_per_char: f64,
+}
+
+/// Counters for measuring.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    dispatches_per_token: usize,
+    gpu_bytes: f64,
+    gpu_weight_bytes: f64,
+    wasm_bytes: f64,
+}
+
+/// A model with its device, open until closed.
+pub struct Engine {
+    state: RefCell<State>,
+    device: DeviceInfo,
+    info: ModelInfo,
+}
+
+enum State {
+    Ready(Box<Open>),
+    /// A call has the model; it gives it back, or drops it if the state has become `Closed` meanwhile.
+    Busy,
+    Closed,
+}
+
+/// What a call works on.
+pub struct Open {
+    pub(crate) model: LanguageModel,
+    pub(crate) source: BlobSource,
+    session: Option<Session>,
+    pace: Pace,
+}
+
+/// A model as the caller names it.
+pub enum Named {
+    /// By its absolute address.
+    Url(String),
+    /// A file that the browser holds.
+    Blob(Blob),
+}
+
+impl Named {
+    /// What JavaScript gave.
+    ///
+    /// # Errors
+    /// `invalid-option` for what is neither.
+    pub fn from_js(model: wasm_bindgen::JsValue) -> Result<Self> {
+        if let Some(url) = model.as_string() {
+            return Ok(Self::Url(url));
+        }
+        let blob = model.dyn_into::<Blob>().map(Self::Blob);
+        blob.map_err(|_| Error::new(ErrorKind::InvalidOption, "the model is neither an address nor a Blob or File"))
+    }
+}
+
+impl Engine {
+    /// Finds or fetches the model and loads it.
+    ///
+    /// # Errors
+    /// As [`fetch::model`] and [`device::load`]; `invalid-option` for options out of range.
+    pub async fn open(
+        model: Named,
+        options: OpenOptions,
+        on_progress: &dyn Fn(Progress),
+        signal: Option<&AbortSignal>,
+    ) -> Result<Self> {
+        let sha256 = checked_sha256(options.sha256.as_deref())?;
+        check_signal(signal)?;
+        let url = if let Named::Url(url) = &model { Some(url.clone()) } else { None };
+        let fetched = get(model, sha256.as_deref(), on_progress, signal).await?;
+        let loaded = Self::load(fetched, &options, on_progress, signal).await;
+        if let (Err(error), Some(url)) = (&loaded, url)
+            && error.kind() == ErrorKind::ModelCorrupt
+        {
+            store::forget(&url).await?;
+        }
+        loaded
+    }
+
+    async fn load(
+        fetched: Fetched,
+        options: &OpenOptions,
+        on_progress: &dyn Fn(Progress),
+        signal: Option<&AbortSignal>,
+    ) -> Result<Self> {
+        let Fetched { source, sha256, from_cache, stored } = fetched;
+        let tell = |phase, done: u64, total: u64| on_progress(Progress::new(phase, done, total, from_cache));
+        let size_bytes = source.size_bytes();
+        tell("load", 0, size_bytes);
+        let gguf = Gguf::read(&source).await?;
+        check_signal(signal)?;
+        let config = ModelConfig::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf))?;
+        let capacity = capacity(options.context_tokens, config.context)?;
+        let mut on_tensor = |done, total| {
+            let phase = if done < total { "load" } else { "compile" };
+            tell(phase, done, total);
+            check_signal(signal)
+        };
+        let (backend, device) = device::load(options.device, &gguf, &source, capacity, &mut on_tensor).await?;
+        check_signal(signal)?;
+        let info = ModelInfo {
+            name: config.name.clone(),
+            architecture: config.architecture.clone(),
+            parameters: gguf.tensors().iter().map(|t| t.n_weights() as f64).sum(),
+            size_bytes: size_bytes as f64,
+            context_tokens: capacity,
+            fingerprint: sha256,
+            stored,
+        };
+        tell("ready", size_bytes, size_bytes);
+        let model = LanguageModel { tokenizer, backend, capacity };
+        let open = Open { model, source, session: None, pace: Pace::default() };
+        Ok(Self { state: RefCell::new(State::Ready(Box::new(open))), device, info })
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &DeviceInfo {
+        &self.device
+    }
+
+    /// The model's own description.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Begins a text; the one before is over.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::begin`]; `device-lost`.
+    pub async fn begin(&self, prompt: &str, options: Options) -> Result<()> {
+        self.call(async |open| {
+            open.session = None;
+            open.check_gpu()?;
+            open.session = Some(open.model.begin(prompt, options.into())?);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads some of the prompt, or writes the next piece.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::next`], after which the text is over and another can begin.
+    pub async fn next(&self) -> Result<Written> {
+        self.call(async |open| {
+            web::breathe().await;
+            open.next().await.map(Written::from)
+        })
+        .await
+    }
+
+    /// Scores a text; the text being written is over, since both need the cache.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::score`]; `cancelled`.
+    pub async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
+        self.call(async |open| {
+            open.session = None;
+            web::breathe().await;
+            open.score(text, signal).await
+        })
+        .await
+    }
+
+    /// Compares the fused path with the plain one: see [`crate::selftest`].
+    ///
+    /// # Errors
+    /// Whatever loading or computing reports.
+    pub async fn self_test(&self, prompt: Option<String>) -> Result<String> {
+        self.call(async |open| {
+            open.session = None;
+            crate::selftest::run(open, prompt.as_deref()).await
+        })
+        .await
+    }
+
+    /// The counters.
+    ///
+    /// # Errors
+    /// `internal` while a call runs or after closing.
+    pub fn stats(&self) -> Result<Stats> {
+        match &*self.state.borrow() {
+            State::Ready(open) => Ok(open.stats()),
+            other => Err(other.refusal()),
+        }
+    }
+
+    /// Frees the model: at once, or when the running call settles.
+    pub fn close(&self) {
+        *self.state.borrow_mut() = State::Closed;
+    }
+
+    /// Lends the model to `work`.
+    async fn call<T>(&self, work: impl AsyncFnOnce(&mut Open) -> Result<T>) -> Result<T> {
+        let mut open = self.take()?;
+        let result = work(&mut open).await;
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, State::Busy) {
+            *state = State::Ready(open);
+        }
+        result
+    }
+
+    fn take(&self) -> Result<Box<Open>> {
+        let mut state = self.state.borrow_mut();
+        match std::mem::replace(&mut *state, State::Busy) {
+            State::Ready(open) => Ok(open),
+            other => {
+                let refusal = other.refusal();
+                *state = other;
+                Err(refusal)
+            }
+        }
+    }
+}
+
+impl State {
+    fn refusal(&self) -> Error {
+        let what = match self {
+            State::Closed => "the model is closed; open it again",
+            _ => "another call is still running; wait until it settles",
+        };
+        Error::new(ErrorKind::Internal, what)
+    }
+}
+
+impl Open {
+    /// Refuses to go on after the GPU went away.
+    fn check_gpu(&self) -> Result<()> {
+        match &self.model.backend {
+            Backend::Fused(model) => model.gpu.check(),
+            Backend::Plain(_) => Ok(()),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Step> {
+        let no_text = || Error::new(ErrorKind::Internal, "no text is begun; call begin first");
+        let mut session = self.session.take().ok_or_else(no_text)?;
+        session.batch = self.pace.batch();
+        let started_ms = now_ms();
+        let step = self.model.next(&mut session).await?;
+        // The first token comes with the end of the prompt, whose time is another.
+        if step.tokens > 1 {
+            self.pace.note(step.ids.len(), now_ms() - started_ms);
+        }
+        if step.finish.is_none() {
+            self.session = Some(session);
+        }
+        Ok(step)
+    }
+
+    async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
+        let ids = self.model.tokenizer.encode(text)?;
+        let nll = self.model.score(&ids, &mut |_| check_signal(signal)).await?;
+        let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
+        let chars = text.chars().count() as f64;
+        let bits_per_char = sum / std::f64::consts::LN_2 / chars;
+        Ok(Score { tokens: ids.len(), nll: sum / nll.len() as f64, bits_per_char })
+    }
+
+    fn stats(&self) -> Stats {
+        let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+        let wasm_bytes = web::field(&memory.buffer(), "byteLength").as_f64().unwrap_or(0.0);
+        let (dispatches_per_token, gpu_bytes, gpu_weight_bytes) = match &self.model.backend {
+            Backend::Fused(model) => {
+                (model.dispatches_per_token(), model.gpu.allocated_bytes() as f64, model.weight_bytes() as f64)
+            }
+            Backend::Plain(_) => (0, 0.0, 0.0),
+        };
+        Stats { dispatches_per_token, gpu_bytes, gpu_weight_bytes, wasm_bytes }
+    }
+}
+
+impl Progress {
+    fn new(phase: &'static str, done: u64, total: u64, from_cache: bool) -> Self {
+        Self { phase, done_bytes: done as f64, total_bytes: total as f64, from_cache }
+    }
+}
+
+impl From<Step> for Written {
+    fn from(step: Step) -> Self {
+        let Step { text, tokens, prompt_tokens, prefilled, finish, .. } = step;
+        Self { text, tokens, prompt_tokens, prefilled, finish: finish.map(|finish| finish.name()) }
+    }
+}
+
+impl From<Options> for WriteOptions {
+    fn from(given: Options) -> Self {
+        let (options, sampling) = (Self::default(), Sampling::default());
+        Self {
+            sampling: Sampling {
+                temperature: given.temperature.unwrap_or(sampling.temperature),
+                top_k: given.top_k.unwrap_or(sampling.top_k),
+                top_p: given.top_p.unwrap_or(sampling.top_p),
+                min_p: given.min_p.unwrap_or(sampling.min_p),
+                repetition_penalty: given.repetition_penalty.unwrap_or(sampling.repetition_penalty),
+                seed: given.seed.unwrap_or(sampling.seed),
+            },
+            max_tokens: given.max_tokens.unwrap_or(options.max_tokens),
+            stop: given.stop.unwrap_or(options.stop),
+            chat: given.chat.unwrap_or(options.chat),
+        }
+    }
+}
+
+async fn get(
+    model: Named,
+    sha256: Option<&str>,
+    on_progress: &dyn Fn(Progress),
+    signal: Option<&AbortSignal>,
+) -> Result<Fetched> {
+    match model {
+        Named::Url(url) => {
+            let on_progress = |phase, done, total| on_progress(Progress::new(phase, done, total, false));
+            fetch::model(&Wanted { url: &url, sha256, signal, on_progress: &on_progress }).await
+        }
+        Named::Blob(blob) => {
+            let source = BlobSource::new(blob);
+            let total = source.size_bytes();
+            let told = |done| on_progress(Progress::new("verify", done, total, true));
+            let sha256 = verify(&source, sha256, signal, &told).await?;
+            Ok(Fetched { source, sha256, from_cache: true, stored: false })
+        }
+    }
+}
+
+fn checked_sha256(given: Option<&str>) -> Result<Option<String>> {
+    let Some(given) = given else { return Ok(None) };
+    if given.len() == 64 && given.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Some(given.to_ascii_lowercase()));
+    }
+    let what = format!("sha256 is {given:?}, it must be 64 hexadecimal digits");
+    Err(Error::new(ErrorKind::InvalidOption, what))
+}
+
+fn capacity(wanted: Option<usize>, context: usize) -> Result<usize> {
+    match wanted {
+        Some(0 | 1) => {
+            Err(Error::new(ErrorKind::InvalidOption, "the context must hold at least 2 tokens, more is better"))
+        }
+        Some(wanted) => Ok(wanted.min(context)),
+        None => Ok(CONTEXT.min(context)),
+    }
+}

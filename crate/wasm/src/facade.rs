@@ -1,0 +1,104 @@
+//! What JavaScript calls.
+
+use js_sys::Function;
+use wasm_bindgen::prelude::*;
+use web_sys::AbortSignal;
+
+use crate::{
+    engine::{self, Named, Progress},
+    store,
+    web::{object, read_object, to_js},
+};
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// Runs once when the module is loaded.
+#[wasm_bindgen(start)]
+pub fn start() {
+    // SAFETY: runs what the linker collected, once. Naming it here also keeps the linker from running all of it again
+    // before every call from JavaScript, which costs milliseconds.
+    unsafe { __wasm_call_ctors() };
+    console_error_panic_hook::set_once();
+}
+
+/// An open model.
+#[wasm_bindgen]
+pub struct Engine(engine::Engine);
+
+#[wasm_bindgen]
+impl Engine {
+    /// Finds or fetches the model and loads it.
+    pub async fn open(
+        model: JsValue,
+        options: JsValue,
+        on_progress: Option<Function>,
+        signal: Option<AbortSignal>,
+    ) -> Result<Engine, JsValue> {
+        let tell = |progress: Progress| {
+            if let (Some(told), Ok(progress)) = (&on_progress, object(&progress)) {
+                // Whatever the listener throws is its own affair.
+                let _ = told.call1(&JsValue::UNDEFINED, &progress);
+            }
+        };
+        let model = Named::from_js(model).map_err(to_js)?;
+        let options = read_object("options", options).map_err(to_js)?;
+        engine::Engine::open(model, options, &tell, signal.as_ref()).await.map(Engine).map_err(to_js)
+    }
+
+    /// The device that computes and, where it is not the GPU, why.
+    pub fn device(&self) -> Result<JsValue, JsValue> {
+        object(self.0.device()).map_err(to_js)
+    }
+
+    /// What the model's file says about itself.
+    pub fn info(&self) -> Result<JsValue, JsValue> {
+        object(self.0.info()).map_err(to_js)
+    }
+
+    /// Takes a prompt and its options; `next` then does the work.
+    pub async fn begin(&self, prompt: String, options: JsValue) -> Result<(), JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        self.0.begin(&prompt, options).await.map_err(to_js)
+    }
+
+    /// Reads some of the prompt, or writes the next piece.
+    #[allow(clippy::should_implement_trait)] // JavaScript's name.
+    pub async fn next(&self) -> Result<JsValue, JsValue> {
+        self.0.next().await.and_then(|step| object(&step)).map_err(to_js)
+    }
+
+    /// Scores a text.
+    pub async fn score(&self, text: String, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
+        self.0.score(&text, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
+    }
+
+    /// Compares the GPU's numbers with the processor's; gives JSON.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub async fn self_test(&self, prompt: Option<String>) -> Result<String, JsValue> {
+        self.0.self_test(prompt).await.map_err(to_js)
+    }
+
+    /// Counters for measuring.
+    pub fn stats(&self) -> Result<JsValue, JsValue> {
+        self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)
+    }
+
+    /// Frees the model.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// The models that this browser keeps.
+#[wasm_bindgen(js_name = storedModels)]
+pub async fn stored_models() -> Result<JsValue, JsValue> {
+    object(&store::list().await).map_err(to_js)
+}
+
+/// Removes a kept model, or what has arrived of it.
+#[wasm_bindgen(js_name = forgetModel)]
+pub async fn forget_model(url: String) -> Result<(), JsValue> {
+    store::forget(&url).await.map_err(to_js)
+}

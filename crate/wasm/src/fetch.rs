@@ -1,0 +1,288 @@
+//! A model's download: into the browser's storage, resumed where it broke off, checked by its hash.
+//!
+//! `If-Range` is not sent: to another origin it would cost a preflight that file servers refuse. The version in the answer
+//! is compared instead, and the expected hash holds in any case.
+
+use imprint_core::{Error, ErrorKind, Result};
+use js_sys::{Promise, Uint8Array};
+use sha2::{Digest, Sha256};
+use wasm_bindgen::prelude::*;
+use web_sys::{
+    AbortSignal, Blob, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, Url,
+};
+
+use crate::{
+    source::{BlobSource, check_hash, hex},
+    store::{Description, Place, Sink, check_room},
+    web::{self, caught, check_signal, field, settle},
+};
+
+/// Progress is told each time this much has come.
+const TOLD_BYTES: u64 = 1 << 20;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = fetch, catch)]
+    fn js_fetch(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
+}
+
+/// What a download tells: its phase, bytes done, bytes in all (0 where the server does not say).
+pub type OnProgress<'a> = &'a dyn Fn(&'static str, u64, u64);
+
+/// The model that is wanted.
+pub struct Wanted<'a> {
+    /// Its absolute address.
+    pub url: &'a str,
+    /// The SHA-256 it must have, in lower-case hex.
+    pub sha256: Option<&'a str>,
+    /// Stops the download; what has come is kept.
+    pub signal: Option<&'a AbortSignal>,
+    /// Told how far it has come.
+    pub on_progress: OnProgress<'a>,
+}
+
+/// The model that was found or fetched.
+pub struct Fetched {
+    /// Its bytes.
+    pub source: BlobSource,
+    /// Their SHA-256 in hex.
+    pub sha256: String,
+    /// Whether it was in the browser's storage before.
+    pub from_cache: bool,
+    /// Whether it is there now.
+    pub stored: bool,
+}
+
+/// Finds a model in the browser's storage, without any request, or fetches it there.
+///
+/// # Errors
+/// `invalid-option` for what is no address; `model-unreachable` when the network or the server fails, with what has
+/// arrived kept; `model-corrupt` for another hash or no GGUF file, with nothing kept; `storage-full`; `cancelled`.
+pub async fn model(wanted: &Wanted<'_>) -> Result<Fetched> {
+    if Url::new(wanted.url).is_err() {
+        let what = format!("the model's address {:?} is not absolute; begin it with https://", wanted.url);
+        return Err(Error::new(ErrorKind::InvalidOption, what));
+    }
+    let Some(place) = Place::open(wanted.url, wanted.signal).await? else {
+        return into_memory(wanted).await;
+    };
+    let known = place.description().await.unwrap_or_default();
+    let data = place.data().await;
+    if let Some(blob) = data.clone().filter(|blob| is_whole(&known, blob, wanted.sha256)) {
+        let source = BlobSource::new(blob);
+        return Ok(Fetched { source, sha256: known.sha256, from_cache: true, stored: true });
+    }
+    let fetched = into_store(wanted, &place, &known, data).await;
+    if let Err(error) = &fetched
+        && matches!(error.kind(), ErrorKind::ModelCorrupt | ErrorKind::StorageFull)
+    {
+        place.clear().await;
+    }
+    fetched
+}
+
+fn is_whole(known: &Description, blob: &Blob, sha256: Option<&str>) -> bool {
+    known.complete && blob.size() as u64 == known.size_bytes && sha256.is_none_or(|sha256| sha256 == known.sha256)
+}
+
+async fn into_memory(wanted: &Wanted<'_>) -> Result<Fetched> {
+    let mut answer = Answer::request(wanted, 0, "").await?;
+    answer.pour(wanted, Sink::memory(), Sha256::new()).await
+}
+
+/// Fetches what is missing.
+async fn into_store(wanted: &Wanted<'_>, place: &Place, known: &Description, data: Option<Blob>) -> Result<Fetched> {
+    // A part can be gone on with if the server names its version or the hash will tell.
+    let sure = !known.version.is_empty() || wanted.sha256.is_some();
+    let part = data.filter(|_| !known.complete && known.url == wanted.url && sure);
+    let part_bytes = part.as_ref().map_or(0, |blob| blob.size() as u64);
+    let mut answer = Answer::request(wanted, part_bytes, &known.version).await?;
+    check_room(answer.total.saturating_sub(answer.start)).await?;
+    let mut description = answer.description(wanted);
+    let mut hash = Sha256::new();
+    if let Some(part) = part.filter(|_| answer.start > 0) {
+        let mut tell = |done| {
+            (wanted.on_progress)("verify", done, answer.start);
+            check_signal(wanted.signal)
+        };
+        BlobSource::new(part).hash_into(&mut hash, answer.start, &mut tell).await?;
+    }
+    let opened = match place.describe(&description).await {
+        Ok(()) => place.write(answer.start).await,
+        Err(error) => Err(error),
+    };
+    let sink = match opened {
+        Ok(sink) => sink,
+        // Some browsers keep files for workers only.
+        Err(error) if error.kind() == ErrorKind::Internal && answer.start == 0 => Sink::memory(),
+        Err(error) => return Err(error),
+    };
+    let mut fetched = answer.pour(wanted, sink, hash).await?;
+    if fetched.stored {
+        description.size_bytes = answer.start;
+        description.sha256 = fetched.sha256.clone();
+        description.complete = true;
+        place.describe(&description).await?;
+        let gone = || Error::new(ErrorKind::Internal, "the stored model vanished; open it again");
+        fetched.source = BlobSource::new(place.data().await.ok_or_else(gone)?);
+    }
+    Ok(fetched)
+}
+
+/// A server's answer, of which `start` bytes are here.
+struct Answer {
+    reader: Option<ReadableStreamDefaultReader>,
+    start: u64,
+    total: u64,
+    version: String,
+}
+
+impl Answer {
+    /// Asks for the model from `from` on, or for all of it where the server has another version now.
+    async fn request(wanted: &Wanted<'_>, from: u64, version: &str) -> Result<Self> {
+        (wanted.on_progress)("download", from, 0);
+        if from > 0 {
+            let response = respond(wanted, from).await?;
+            let answer = Self::read(wanted, &response, from)?;
+            let same = version.is_empty() || answer.version.is_empty() || answer.version == version;
+            if response.status() == 206 && same && answer.starts_at(&response, from) {
+                return Ok(answer);
+            }
+            if response.ok() && response.status() != 206 {
+                return Ok(answer);
+            }
+            answer.cancel();
+        }
+        let response = respond(wanted, 0).await?;
+        Self::read(wanted, &response, 0)
+    }
+
+    /// Whether the answer begins at `from`, as far as the server lets us see.
+    fn starts_at(&self, response: &Response, from: u64) -> bool {
+        let range = header(&response.headers(), "content-range");
+        range.is_none_or(|range| range.starts_with(&format!("bytes {from}-")))
+    }
+
+    fn read(wanted: &Wanted<'_>, response: &Response, from: u64) -> Result<Self> {
+        let status = response.status();
+        if !response.ok() && (from == 0 || status != 416) {
+            let what = format!("the server answers {status} for the model at {}; check the address", wanted.url);
+            return Err(Error::new(ErrorKind::ModelUnreachable, what));
+        }
+        let headers = response.headers();
+        let start = if status == 206 { from } else { 0 };
+        // The length of a packed answer says nothing about the file, and its version cannot be gone on with.
+        let plain = header(&headers, "content-encoding").is_none_or(|encoding| encoding == "identity");
+        let whole = header(&headers, "content-range").and_then(|range| range.split_once('/')?.1.parse().ok());
+        let rest = header(&headers, "content-length").and_then(|length| length.parse().ok()).filter(|_| plain);
+        let total = whole.or(rest.map(|rest: u64| start + rest)).unwrap_or(0);
+        let version = header(&headers, "etag").or_else(|| header(&headers, "last-modified")).filter(|_| plain);
+        let reader = response.body().and_then(|body| ReadableStreamDefaultReader::new(&body).ok());
+        Ok(Self { reader, start, total, version: version.unwrap_or_default() })
+    }
+
+    fn description(&self, wanted: &Wanted<'_>) -> Description {
+        let (url, version) = (wanted.url.to_owned(), self.version.clone());
+        Description { url, size_bytes: self.total, sha256: String::new(), version, complete: false }
+    }
+
+    fn cancel(&self) {
+        if let Some(reader) = &self.reader {
+            // Nobody waits for it, so its refusal must not be heard either.
+            let cancelled = reader.cancel();
+            wasm_bindgen_futures::spawn_local(async move {
+                let _ = settle(Ok(cancelled)).await;
+            });
+        }
+    }
+
+    /// Reads the answer into `sink`; `hash` has what is there already.
+    async fn pour(&mut self, wanted: &Wanted<'_>, sink: Sink, mut hash: Sha256) -> Result<Fetched> {
+        let stored = !matches!(sink, Sink::Memory(_));
+        let poured = self.pour_pieces(wanted, &sink, &mut hash).await;
+        if poured.is_err() {
+            self.cancel();
+        }
+        // What has come is kept, whatever broke off.
+        let closed = sink.close().await;
+        poured?;
+        let blob = closed?;
+        if self.start < self.total {
+            let what = format!("the model broke off after {} of {} bytes; open it again", self.start, self.total);
+            return Err(Error::new(ErrorKind::ModelUnreachable, what));
+        }
+        let sha256 = hex(hash);
+        check_hash(&sha256, wanted.sha256)?;
+        let source = BlobSource::new(match blob {
+            Some(blob) => blob,
+            None => Blob::new().map_err(|thrown| caught(ErrorKind::Internal, "no blob", &thrown))?,
+        });
+        Ok(Fetched { source, sha256, from_cache: false, stored })
+    }
+
+    async fn pour_pieces(&mut self, wanted: &Wanted<'_>, sink: &Sink, hash: &mut Sha256) -> Result<()> {
+        let Some(reader) = self.reader.clone() else { return Ok(()) };
+        let mut told = self.start;
+        let mut bytes = Vec::new();
+        loop {
+            check_signal(wanted.signal)?;
+            let read = settle(Ok(reader.read())).await.map_err(|thrown| unreachable(wanted, &thrown))?;
+            if field(&read, "done").is_truthy() {
+                break;
+            }
+            let piece: Uint8Array = field(&read, "value").unchecked_into();
+            bytes.resize(piece.length() as usize, 0);
+            piece.copy_to(&mut bytes);
+            if self.start == 0 {
+                check_magic(wanted, &bytes)?;
+            }
+            hash.update(&bytes);
+            sink.append(self.start, &piece).await?;
+            self.start += bytes.len() as u64;
+            if self.start - told >= TOLD_BYTES {
+                told = self.start;
+                (wanted.on_progress)("download", told, self.total);
+            }
+        }
+        (wanted.on_progress)("download", self.start, self.total.max(self.start));
+        Ok(())
+    }
+}
+
+/// Refuses what is no GGUF file before gigabytes of it arrive.
+fn check_magic(wanted: &Wanted<'_>, first: &[u8]) -> Result<()> {
+    if first.len() < 4 || first.starts_with(b"GGUF") {
+        return Ok(());
+    }
+    let what = format!("what {} gives is no GGUF file; check the address", wanted.url);
+    Err(Error::new(ErrorKind::ModelCorrupt, what))
+}
+
+async fn respond(wanted: &Wanted<'_>, from: u64) -> Result<Response> {
+    let init = RequestInit::new();
+    // The store keeps the file; the browser's own cache need not keep it a second time.
+    init.set_cache(RequestCache::NoStore);
+    init.set_signal(wanted.signal);
+    if from > 0 {
+        let headers = Headers::new().and_then(|headers| {
+            headers.set("range", &format!("bytes={from}-"))?;
+            Ok(headers)
+        });
+        let headers: JsValue = headers.map_err(|thrown| caught(ErrorKind::Internal, "no headers", &thrown))?.into();
+        init.set_headers(&headers);
+    }
+    let response = settle(js_fetch(wanted.url, &init)).await.map_err(|thrown| unreachable(wanted, &thrown))?;
+    Ok(response.unchecked_into())
+}
+
+fn unreachable(wanted: &Wanted<'_>, thrown: &JsValue) -> Error {
+    if let Err(cancelled) = check_signal(wanted.signal) {
+        return cancelled;
+    }
+    web::caught(ErrorKind::ModelUnreachable, &format!("the model at {} cannot be fetched", wanted.url), thrown)
+}
+
+/// A header that the server sent and lets us see.
+fn header(headers: &Headers, name: &str) -> Option<String> {
+    headers.get(name).ok().flatten()
+}
