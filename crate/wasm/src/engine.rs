@@ -347,11 +347,12 @@ impl Open {
     }
 
     async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
-        let ids = self.model.tokenizer.encode(text)?;
+        let ids = self.model.encode_text(text)?;
         let nll = self.model.score(&ids, &mut |_| check_signal(signal)).await?;
         let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
-        let chars = text.chars().count() as f64;
-        let bits_per_char = sum / std::f64::consts::LN_2 / chars;
+        // The first token is not predicted, so its characters do not count.
+        let chars = self.model.tokenizer.decode(&ids[1..]).chars().count();
+        let bits_per_char = sum / std::f64::consts::LN_2 / chars.max(1) as f64;
         Ok(Score { tokens: ids.len(), nll: sum / nll.len() as f64, bits_per_char })
     }
 
