@@ -1,5 +1,7 @@
 //! What a model is made of, read from the metadata of its file.
 
+use std::ops::Range;
+
 use crate::{
     error::{Error, ErrorKind, Result},
     gguf::Gguf,
@@ -152,11 +154,11 @@ impl ModelConfig {
     ///
     /// # Shapes
     /// - two of `[positions, d_head / 2]`, row-major
-    pub fn rope_table(&self, positions: usize) -> (Vec<f32>, Vec<f32>) {
+    pub fn rope_table(&self, positions: Range<usize>) -> (Vec<f32>, Vec<f32>) {
         let half = self.d_head / 2;
-        let mut cos = Vec::with_capacity(positions * half);
-        let mut sin = Vec::with_capacity(positions * half);
-        for position in 0..positions {
+        let mut cos = Vec::with_capacity(positions.len() * half);
+        let mut sin = Vec::with_capacity(positions.len() * half);
+        for position in positions {
             for pair in 0..half {
                 let frequency = f64::from(self.rope_base).powf(-2.0 * pair as f64 / self.d_head as f64);
                 let angle = position as f64 * frequency;

@@ -178,11 +178,8 @@ struct Rope {
 impl Rope {
     fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
         let half = config.d_head / 2;
-        let (cos, sin) = config.rope_table(start + seq);
-        let table = |values: Vec<f32>| {
-            let data = TensorData::new(values[start * half..].to_vec(), [1, 1, seq, half]);
-            Tensor::from_data(data, device)
-        };
+        let (cos, sin) = config.rope_table(start..start + seq);
+        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [1, 1, seq, half]), device);
         Self { cos: table(cos), sin: table(sin), style: config.rope_style }
     }
 
