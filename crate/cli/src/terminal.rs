@@ -90,7 +90,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows that `done` of `total` is done.
+    /// Shows that `done` of `total` is done, unless the work is to stop.
     ///
     /// # Errors
     /// `cancelled` after an interrupt, so that what is under way stops.
@@ -98,12 +98,17 @@ impl Progress {
         if interrupted() {
             return Err(Error::new(ErrorKind::Cancelled, format!("{} was interrupted", self.what)));
         }
+        self.show(done, total);
+        Ok(())
+    }
+
+    /// Shows that `done` of `total` is done.
+    pub fn show(&mut self, done: u64, total: u64) {
         let percent = done * 100 / total.max(1);
         if self.shown && self.percent != Some(percent) {
             self.percent = Some(percent);
             let _ = write!(io::stderr(), "\r{} {percent:3} %", self.what);
         }
-        Ok(())
     }
 }
 

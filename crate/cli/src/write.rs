@@ -143,8 +143,15 @@ fn write(model: &LanguageModel, session: &mut Session, terminal: &Terminal) -> R
     let mut written = Written { finish: "cancelled", ..Written::default() };
     // When the first tokens were there, and how many: reading the prompt is no part of the speed of writing.
     let mut start: Option<(Instant, usize)> = None;
+    let mut reading = Some(terminal.progress("reading"));
     while !interrupted() {
         let step = block_on(model.next(session))?;
+        if step.prefilled == step.prompt_tokens {
+            // Text may follow: the line must be gone.
+            reading = None;
+        } else if let Some(line) = &mut reading {
+            line.show(step.prefilled as u64, step.prompt_tokens as u64);
+        }
         if !terminal.json && !step.text.is_empty() {
             terminal.print(&step.text)?;
         }
