@@ -9,9 +9,20 @@ use imprint_core::{
     kernels::gpu::Gpu,
     weights::{Keep, OnTensor, load_model},
 };
+use js_sys::{Object, Promise};
 use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
 
-use crate::source::BlobSource;
+use crate::{
+    source::BlobSource,
+    web::{field, set_field, settle},
+};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = ["navigator", "gpu"], js_name = requestAdapter, catch)]
+    fn request_adapter(options: &JsValue) -> Result<Promise, JsValue>;
+}
 
 /// What the caller asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -83,11 +94,25 @@ async fn on_gpu(
     capacity: usize,
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
-    let gpu = Gpu::request(Default::default()).await?;
+    let mut gpu = Gpu::request(Default::default()).await?;
+    if let Some(name) = adapter_name().await {
+        gpu.software |= name.contains("swiftshader");
+        gpu.description = name;
+    }
     let variant = Variant::for_device(&gpu);
     let device = DeviceInfo { kind: "webgpu", description: gpu.description.clone(), reason: None };
     let model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
     Ok((Backend::Fused(Box::new(model)), device))
+}
+
+/// What the browser calls the adapter: wgpu passes on its description alone, which browsers leave empty.
+async fn adapter_name() -> Option<String> {
+    let options = Object::new();
+    set_field(&options, "powerPreference", &"high-performance".into());
+    let info = field(&settle(request_adapter(&options)).await.ok()?, "info");
+    let part = |name| field(&info, name).as_string().filter(|part| !part.is_empty());
+    let parts: Vec<_> = ["vendor", "architecture", "device", "description"].into_iter().filter_map(part).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 async fn on_cpu(
