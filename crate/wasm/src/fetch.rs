@@ -13,7 +13,7 @@ use web_sys::{
 
 use crate::{
     source::{BlobSource, check_hash, hex},
-    store::{Description, Place, Sink, check_room},
+    store::{Description, Place, Sink, check_room, full, megabytes},
     web::{self, caught, check_signal, field, settle},
 };
 
@@ -220,6 +220,14 @@ impl Answer {
         Ok(Fetched { source, sha256, from_cache: false, stored })
     }
 
+    /// Says how much fitted: what browsers tell of their free space is a guess.
+    fn figures(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::StorageFull {
+            return error;
+        }
+        full(&format!("{} of {} fitted", megabytes(self.start), megabytes(self.total))).with_source(error)
+    }
+
     async fn pour_pieces(&mut self, wanted: &Wanted<'_>, sink: &Sink, hash: &mut Sha256) -> Result<()> {
         let Some(reader) = self.reader.clone() else { return Ok(()) };
         let mut told = self.start;
@@ -237,7 +245,7 @@ impl Answer {
                 check_magic(wanted, &bytes)?;
             }
             hash.update(&bytes);
-            sink.append(self.start, &piece).await?;
+            sink.append(self.start, &piece).await.map_err(|error| self.figures(error))?;
             self.start += bytes.len() as u64;
             if self.start - told >= TOLD_BYTES {
                 told = self.start;

@@ -152,7 +152,9 @@ pub async fn forget(url: &str) -> Result<()> {
 /// `storage-full` with both figures.
 pub async fn check_room(missing_bytes: u64) -> Result<()> {
     match free_bytes().await {
-        Some(free) if free < missing_bytes => Err(full(Some(missing_bytes), Some(free))),
+        Some(free) if free < missing_bytes => {
+            Err(full(&format!("the model needs {}, there are {}", megabytes(missing_bytes), megabytes(free))))
+        }
         _ => Ok(()),
     }
 }
@@ -163,17 +165,20 @@ async fn free_bytes() -> Option<u64> {
     Some((of("quota")? - of("usage")?).max(0.0) as u64)
 }
 
-fn full(needed: Option<u64>, free: Option<u64>) -> Error {
-    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let needed = needed.map_or_else(String::new, |bytes| format!(" for {} more", megabytes(bytes)));
-    let free = free.map_or_else(String::new, |bytes| format!(", {} are free", megabytes(bytes)));
-    let what = format!("this browser's storage has no room{needed}{free}; free some space or forget a stored model");
+/// The error that the storage is full, with the figures that are known.
+pub fn full(figures: &str) -> Error {
+    let what = format!("this browser's storage is full: {figures}; free some space or forget a stored model");
     Error::new(ErrorKind::StorageFull, what)
 }
 
-async fn failed(thrown: JsValue) -> Error {
+/// Bytes as a person reads them.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn failed(thrown: JsValue) -> Error {
     if web::name_of(&thrown) == "QuotaExceededError" {
-        return full(None, free_bytes().await);
+        return full("the browser refuses to write");
     }
     web::caught(ErrorKind::Internal, "this browser's storage failed", &thrown)
 }
@@ -214,10 +219,7 @@ impl Sink {
     }
 
     async fn create(directory: &FileSystemDirectoryHandle, name: &str, keep: u64) -> Result<Self> {
-        match Self::open(directory, name, keep).await {
-            Ok(sink) => Ok(sink),
-            Err(thrown) => Err(failed(thrown).await),
-        }
+        Self::open(directory, name, keep).await.map_err(failed)
     }
 
     async fn open(directory: &FileSystemDirectoryHandle, name: &str, keep: u64) -> Result<Self, JsValue> {
@@ -263,8 +265,8 @@ impl Sink {
         };
         match written {
             Ok(n) if n as u64 == u64::from(bytes.length()) => Ok(()),
-            Ok(_) => Err(full(Some(u64::from(bytes.length())), free_bytes().await)),
-            Err(thrown) => Err(failed(thrown).await),
+            Ok(_) => Err(full("the browser wrote a part only")),
+            Err(thrown) => Err(failed(thrown)),
         }
     }
 
@@ -278,10 +280,7 @@ impl Sink {
             Self::Stream(stream) => settle(Ok(stream.close())).await.map(|_| None),
             Self::Memory(pieces) => Blob::new_with_buffer_source_sequence(pieces).map(Some),
         };
-        match closed {
-            Ok(blob) => Ok(blob),
-            Err(thrown) => Err(failed(thrown).await),
-        }
+        closed.map_err(failed)
     }
 }
 

@@ -81,13 +81,15 @@ pub fn object<T: serde::Serialize>(value: &T) -> Result<JsValue> {
 /// Reads `what` the caller gave.
 ///
 /// # Errors
-/// `invalid-option` naming the field that does not fit.
+/// `invalid-option` saying what does not fit.
 pub fn read_object<T: serde::de::DeserializeOwned + Default>(what: &str, value: JsValue) -> Result<T> {
     if value.is_undefined() || value.is_null() {
         return Ok(T::default());
     }
-    let refused = |e| Error::new(ErrorKind::InvalidOption, format!("the {what} cannot be used: {e}"));
-    serde_wasm_bindgen::from_value(value).map_err(refused)
+    serde_wasm_bindgen::from_value(value).map_err(|e| {
+        let why = message_of(&e.into());
+        Error::new(ErrorKind::InvalidOption, format!("the {what} cannot be used: {why}"))
+    })
 }
 
 /// Waits for a promise.
