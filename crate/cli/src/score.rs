@@ -75,7 +75,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     };
     let mut progress = terminal.progress("scoring");
     let total = ids.len() as u64 - u64::from(!ids.is_empty());
-    let nll = block_on(model.score(&ids, &mut |done| progress.advance(done as u64, total)))?;
+    let nll = block_on(model.score(&ids, &mut async |done| progress.advance(done as u64, total)))?;
     drop(progress);
     let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
     let characters = model.tokenizer.decode(&ids[1..]).chars().count();

@@ -243,9 +243,7 @@ impl LanguageModel {
                 plain_step(model, session, &ids).await
             }
             #[cfg(feature = "gpu")]
-            Backend::Fused(model) => {
-                model.read_and_draw(session.prefilled, &session.prompt[session.prefilled..]).await
-            }
+            Backend::Fused(model) => model.read_and_draw(session.prefilled, &session.prompt[session.prefilled..]).await,
         }
     }
 
@@ -317,13 +315,13 @@ impl LanguageModel {
     /// Negative log-likelihood of each id after the first, in nats.
     ///
     /// Texts longer than the context are read in windows of it that overlap by half, so that every token but those of
-    /// the first window is scored with at least half a context before it. `on_window` is told the tokens scored so far
-    /// and may stop the work with an error.
+    /// the first window is scored with at least half a context before it. `on_window` is told the tokens scored so far,
+    /// may wait for its events, and may stop the work with an error.
     ///
     /// # Errors
     /// `text-too-short` under two ids, `invalid-option` for an id outside the vocabulary, `device-lost`, and what
     /// `on_window` returns.
-    pub async fn score(&self, ids: &[u32], on_window: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
+    pub async fn score(&self, ids: &[u32], on_window: &mut impl AsyncFnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
         self.check_ids(ids)?;
         if ids.len() < 2 {
             let message = format!("text has {} tokens, scoring needs at least 2", ids.len());
@@ -337,11 +335,12 @@ impl LanguageModel {
             let mut at = start;
             while at < end {
                 let n = (end - at).min(CHUNK);
-                let scored = self.score_chunk(&mut cache, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
+                let scored =
+                    self.score_chunk(&mut cache, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
                 let new = (at + n).saturating_sub(nll.len()).min(n);
                 nll.extend_from_slice(&scored[n - new..]);
                 at += n;
-                on_window(nll.len())?;
+                on_window(nll.len()).await?;
             }
             if end == ids.len() - 1 {
                 return Ok(nll);
@@ -415,7 +414,9 @@ impl Stops {
 /// Length of the longest end of `text` with which `stop` begins.
 fn overlap(text: &str, stop: &str) -> usize {
     let ends = stop.char_indices().map(|(i, _)| i).rev();
-    ends.filter(|&n| n <= text.len() && text.is_char_boundary(text.len() - n)).find(|&n| text.ends_with(&stop[..n])).unwrap_or(0)
+    ends.filter(|&n| n <= text.len() && text.is_char_boundary(text.len() - n))
+        .find(|&n| text.ends_with(&stop[..n]))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

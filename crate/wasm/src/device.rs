@@ -123,7 +123,8 @@ async fn on_cpu(
 ) -> Result<(Backend, DeviceInfo)> {
     if gguf.size_bytes() > MOST_CPU_BYTES {
         let megabytes = gguf.size_bytes() / 1_000_000;
-        let what = format!("a model of {megabytes} MB does not fit the memory of a page; use the GPU or a smaller model");
+        let what =
+            format!("a model of {megabytes} MB does not fit the memory of a page; use the GPU or a smaller model");
         return Err(Error::new(ErrorKind::OutOfMemory, what));
     }
     let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;

@@ -253,7 +253,6 @@ impl Engine {
     pub async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
         self.call(async |open| {
             open.session = None;
-            web::breathe().await;
             open.score(text, signal).await
         })
         .await
@@ -348,7 +347,12 @@ impl Open {
 
     async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
         let ids = self.model.encode_text(text)?;
-        let nll = self.model.score(&ids, &mut |_| check_signal(signal)).await?;
+        let mut on_window = async |_| {
+            // On the processor nothing else lets a cancel in.
+            web::breathe().await;
+            check_signal(signal)
+        };
+        let nll = self.model.score(&ids, &mut on_window).await?;
         let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
         // The first token is not predicted, so its characters do not count.
         let chars = self.model.tokenizer.decode(&ids[1..]).chars().count();

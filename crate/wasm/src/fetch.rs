@@ -7,9 +7,7 @@ use imprint_core::{Error, ErrorKind, Result};
 use js_sys::{Promise, Uint8Array};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
-use web_sys::{
-    AbortSignal, Blob, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, Url,
-};
+use web_sys::{AbortSignal, Blob, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, Url};
 
 use crate::{
     source::{BlobSource, check_hash, hex},

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::engine::Open;
 
 /// Long enough that prefill has more than one tile, short enough for the plain path on one thread.
-const PROMPT: &str = "The lighthouse keeper climbed the stairs every evening to light the lamp, and on the way he counted";
+const PROMPT: &str =
+    "The lighthouse keeper climbed the stairs every evening to light the lamp, and on the way he counted";
 /// The plain path computes all of the prompt at once.
 const MOST_TOKENS: usize = 64;
 

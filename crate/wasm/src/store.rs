@@ -130,8 +130,10 @@ pub async fn list() -> Vec<Stored> {
         let Some(name) = field(&entry, "value").as_string() else { break };
         if name.ends_with(".json") {
             let description = read_description(&directory, &name).await.filter(|description| description.complete);
-            found.extend(description.map(|Description { url, size_bytes, sha256, .. }| {
-                Stored { url, size_bytes: size_bytes as f64, sha256 }
+            found.extend(description.map(|Description { url, size_bytes, sha256, .. }| Stored {
+                url,
+                size_bytes: size_bytes as f64,
+                sha256,
             }));
         }
     }

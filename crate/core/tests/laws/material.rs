@@ -92,7 +92,7 @@ fn language_model(gguf: &Gguf, backend: Backend) -> LanguageModel {
 }
 
 pub fn score(model: &LanguageModel, ids: &[u32]) -> Result<Vec<f32>> {
-    block_on(model.score(ids, &mut |_| Ok(())))
+    block_on(model.score(ids, &mut async |_| Ok(())))
 }
 
 pub fn mean(values: &[f32]) -> f32 {
