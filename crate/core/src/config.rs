@@ -101,10 +101,7 @@ impl ModelConfig {
         if gguf.u32(&key("rope.dimension_count")).is_some_and(|n| n as usize != config.d_head) {
             return Err(Error::new(
                 ErrorKind::ModelUnsupported,
-                format!(
-                    "rope over a part of the head ({} is not {d_head}) is not supported",
-                    key("rope.dimension_count")
-                ),
+                format!("rope over a part of the head ({} is not {d_head}) is not supported", key("rope.dimension_count")),
             ));
         }
         Ok(config)
@@ -138,10 +135,7 @@ impl ModelConfig {
         }
         let positive = |x: f32| x.is_finite() && x > 0.0;
         if !positive(self.norm_eps) || !positive(self.rope_base) {
-            return Err(corrupt(format!(
-                "norm epsilon {} or rope base {} is not a positive number",
-                self.norm_eps, self.rope_base
-            )));
+            return Err(corrupt(format!("norm epsilon {} or rope base {} is not a positive number", self.norm_eps, self.rope_base)));
         }
         Ok(())
     }

@@ -151,10 +151,7 @@ pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
         if !known {
             return Err(Error::new(
                 ErrorKind::ModelUnsupported,
-                format!(
-                    "tensor {} does not belong to the {} architecture Imprint knows",
-                    tensor.name, config.architecture
-                ),
+                format!("tensor {} does not belong to the {} architecture Imprint knows", tensor.name, config.architecture),
             ));
         }
     }

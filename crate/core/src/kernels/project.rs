@@ -106,8 +106,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;"
         )
         .ok();
-        let first =
-            if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
+        let first = if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
         if normed {
             writeln!(
@@ -173,13 +172,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
         }
         for octet in 0..4 {
-            writeln!(
-                w,
-                "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];",
-                octet * 2,
-                octet * 2 + 1
-            )
-            .ok();
+            writeln!(w, "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
             if self.ty != BlockType::Q8_0 {
                 w.push_str("      sum += p + q;\n");
             }
@@ -265,13 +258,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
             }
             for t in 0..TILE_TOKENS {
-                writeln!(
-                    w,
-                    "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];",
-                    octet * 2,
-                    octet * 2 + 1
-                )
-                .ok();
+                writeln!(w, "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
                 for r in 0..TILE_ROWS {
                     writeln!(w, "        a{r}_{t} += p{r} * u + q{r} * v;").ok();
                 }
@@ -379,8 +366,7 @@ fn block_scale(i: u32) -> vec2<f32> { return vec2<f32>(unpack2x16float(scales[i 
             Role::Residual | Role::Head | Role::Scores => {
                 let op = if self.role == Role::Residual { "+=" } else { "=" };
                 for r in 0..rows {
-                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}")
-                        .ok();
+                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
                 }
             }
             Role::GateUp => {
