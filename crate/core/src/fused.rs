@@ -82,12 +82,13 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// A cut that suits `gpu`: processors posing as GPUs want whole rows, real ones want neighbours reading neighbours.
+    /// A cut that suits `gpu`: a processor posing as one wants whole rows, each load serving many; a real one wants
+    /// neighbours reading neighbours.
     pub fn for_device(gpu: &Gpu) -> Self {
         let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
         let name = gpu.description.to_lowercase();
         let cut = if software.iter().any(|s| name.contains(s)) {
-            Cut { rows: 4, lanes: 1, subgroup: gpu.subgroup }
+            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup }
         } else {
             Cut { rows: 2, lanes: 8, subgroup: gpu.subgroup }
         };

@@ -36,7 +36,7 @@ impl Attention {
         let stride = n_kv_heads * quads * 2;
         // Each of the 64 invocations holds one quad of the head for a share of the chunk's keys.
         let shares = (64 / quads).max(1);
-        let holders = quads.div_ceil(64).max(1);
+        let each = |line: &dyn Fn(u32) -> String| (0..quads.div_ceil(64)).map(line).collect::<String>();
         format!(
             "{header}
 var<workgroup> query: array<vec4<f32>, {quads}>;
@@ -54,14 +54,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let share = l / {quads}u;
   var top = -3.0e38;
   var weight_sum = 0.0;
-  var acc: array<vec4<f32>, {holders}>;
-  for (var start = 0u; start < len; start += 64u) {{
+{declare}  for (var start = 0u; start < len; start += 64u) {{
     let at = start + l;
     var s = -3.0e38;
     if (at < len) {{
-      var v = vec4<f32>();
-      for (var i = 0u; i < {quads}u; i++) {{ v += query[i] * cache[at * {stride}u + keys + i]; }}
-      s = dot(v, vec4<f32>(1.0));
+      s = 0.0;
+      for (var i = 0u; i < {quads}u; i++) {{ s += dot(query[i], cache[at * {stride}u + keys + i]); }}
     }}
     score[l] = s;
     workgroupBarrier();
@@ -79,16 +77,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     workgroupBarrier();
     let here = min(64u, len - start);
     weight_sum *= shrink;
-    for (var h = 0u; h < {holders}u; h++) {{ acc[h] *= shrink; }}
-    if (share < {shares}u) {{
+{shrink}    if (share < {shares}u) {{
       for (var j = share; j < here; j += {shares}u) {{
         let p = score[j];
         weight_sum += p;
-        for (var h = 0u; h < {holders}u; h++) {{
-          let i = (l % {quads}u) + h * 64u;
-          if (i < {quads}u) {{ acc[h] += p * cache[(start + j) * {stride}u + values + i]; }}
-        }}
-      }}
+{sum}      }}
     }}
     workgroupBarrier();
   }}
@@ -97,6 +90,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 ",
             header = self.header(),
             position = state::POSITION,
+            declare = each(&|h| format!("  var acc{h} = vec4<f32>();\n")),
+            shrink = each(&|h| format!("    acc{h} *= shrink;\n")),
+            sum = each(&|h| format!(
+                "        {{ let i = (l % {quads}u) + {}u; if (i < {quads}u) {{ acc{h} += p * cache[(start + j) * {stride}u + values + i]; }} }}\n",
+                h * 64
+            )),
             group_size = n_heads / n_kv_heads,
             half = n_kv_heads * quads,
             scale = 1.0 / (d_head as f32).sqrt(),
@@ -104,7 +103,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             gather = if shares > 1 {
                 // Shares are added up through workgroup memory; `score` now carries the weights' sums.
                 format!(
-                    "sums[l] = acc[0];
+                    "sums[l] = acc0;
   score[l] = weight_sum;
   workgroupBarrier();
   if (l < {quads}u) {{
@@ -115,23 +114,25 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   }}"
                 )
             } else {
-                format!(
-                    "for (var h = 0u; h < {holders}u; h++) {{
-    let i = l + h * 64u;
-    if (i < {quads}u) {{ out[head * {quads}u + i] = acc[h] / weight_sum; }}
-  }}"
-                )
+                each(&|h| {
+                    let i = format!("l + {}u", h * 64);
+                    format!("  if ({i} < {quads}u) {{ out[head * {quads}u + {i}] = acc{h} / weight_sum; }}\n")
+                })
             },
         )
     }
 
     /// Many queries: an invocation answers one query of one head.
     ///
+    /// The query and the sum are named variables, not arrays: an indexed array would live in memory, not in registers.
+    ///
     /// Bindings as [`Attention::vector`]; workgroups `(n_heads, tokens / QUERIES)`.
     pub fn many(&self) -> String {
         let Attention { n_heads, n_kv_heads, d_head } = *self;
         let quads = d_head / 4;
         let stride = n_kv_heads * quads * 2;
+        let each = |line: &dyn Fn(u32) -> String| (0..quads).map(line).collect::<String>();
+        let keys = |line: &dyn Fn(u32) -> String| (0..KEYS).map(line).collect::<String>();
         format!(
             "{header}
 @compute @workgroup_size({QUERIES})
@@ -139,52 +140,51 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let head = group.x;
   let token = group.y * {QUERIES}u + l;
   if (token >= state[{count}]) {{ return; }}
-  let len = state[{position}] + token + 1u;
+  let last = state[{position}] + token;
   let keys = (head / {group_size}u) * {quads}u;
   let values = keys + {half}u;
   let from_q = (token * {n_heads}u + head) * {quads}u;
-  var query: array<vec4<f32>, {quads}>;
-  var acc: array<vec4<f32>, {quads}>;
-  for (var i = 0u; i < {quads}u; i++) {{ query[i] = q[from_q + i] * {scale:e}; }}
-  var top = -3.0e38;
+{load}  var top = -3.0e38;
   var weight_sum = 0.0;
-  for (var start = 0u; start < len; start += {KEYS}u) {{
-    var s: array<f32, {KEYS}>;
+  for (var start = 0u; start <= last; start += {KEYS}u) {{
     var new_top = top;
-    for (var j = 0u; j < {KEYS}u; j++) {{
-      s[j] = -3.0e38;
-      if (start + j < len) {{
-        let at = (start + j) * {stride}u + keys;
-        var v = vec4<f32>();
-        for (var i = 0u; i < {quads}u; i++) {{ v += query[i] * cache[at + i]; }}
-        s[j] = dot(v, vec4<f32>(1.0));
-        new_top = max(new_top, s[j]);
-      }}
-    }}
-    if (new_top > top) {{
+{scores}    if (new_top > top) {{
       let shrink = exp(top - new_top);
       weight_sum *= shrink;
-      for (var i = 0u; i < {quads}u; i++) {{ acc[i] *= shrink; }}
-      top = new_top;
+{shrink}      top = new_top;
     }}
-    for (var j = 0u; j < {KEYS}u; j++) {{
-      if (start + j < len) {{
-        let p = exp(s[j] - top);
-        weight_sum += p;
-        let at = (start + j) * {stride}u + values;
-        for (var i = 0u; i < {quads}u; i++) {{ acc[i] += p * cache[at + i]; }}
-      }}
-    }}
-  }}
-  for (var i = 0u; i < {quads}u; i++) {{ out[from_q + i] = acc[i] / weight_sum; }}
-}}
+{weights}  }}
+{store}}}
 ",
             header = self.header(),
             count = state::COUNT,
             position = state::POSITION,
             group_size = n_heads / n_kv_heads,
             half = n_kv_heads * quads,
-            scale = 1.0 / (d_head as f32).sqrt(),
+            load = each(&|i| format!(
+                "  let q{i} = q[from_q + {i}u] * {:e};\n  var a{i} = vec4<f32>();\n",
+                1.0 / (d_head as f32).sqrt()
+            )),
+            // Keys past the query are read at its own place and weigh nothing.
+            scores = keys(&|j| {
+                let dots = each(&|i| format!(" + dot(q{i}, cache[at{j} + {i}u])"));
+                format!(
+                    "    let at{j} = min(start + {j}u, last) * {stride}u + keys;
+    let s{j} = select(-3.0e38, 0.0{dots}, start + {j}u <= last);
+    new_top = max(new_top, s{j});\n"
+                )
+            }),
+            shrink = each(&|i| format!("      a{i} *= shrink;\n")),
+            weights = keys(&|j| {
+                let sums = each(&|i| format!("    a{i} += p{j} * cache[from{j} + {i}u];\n"));
+                format!(
+                    "    let p{j} = exp(s{j} - top);
+    weight_sum += p{j};
+    let from{j} = min(start + {j}u, last) * {stride}u + values;
+{sums}"
+                )
+            }),
+            store = each(&|i| format!("  out[from_q + {i}u] = a{i} / weight_sum;\n")),
         )
     }
 }

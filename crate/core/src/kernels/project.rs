@@ -67,7 +67,7 @@ pub struct Project {
 }
 
 /// Rows an invocation of the tiled product computes.
-const TILE_ROWS: u32 = 4;
+const TILE_ROWS: u32 = 16;
 /// Tokens an invocation of the tiled product computes.
 const TILE_TOKENS: u32 = 8;
 /// Invocations of a workgroup along the rows; the others lie along the tokens.
@@ -91,9 +91,8 @@ impl Project {
     ///
     /// Bindings: state, words, scales, x, out, then norm where normed, then rope and cache for [`Role::Qkv`].
     pub fn vector(&self, cut: Cut) -> String {
-        let mut w = self.header(self.role.normed(), cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
+        let mut w = self.header(true, cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
         let quads = self.cols / 4;
-        let normed = self.role.normed();
         let Cut { rows, lanes, .. } = cut;
         let groups = WORKGROUP / lanes;
         writeln!(
@@ -108,39 +107,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         .ok();
         let first = if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
-        if normed {
-            writeln!(
-                w,
-                "  var square = 0.0;
-  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{
-    let v = x[first + i];
-    square += dot(v, v);
-    xs[i] = v * norm[i];
-  }}
-  partial[l] = square;
-  workgroupBarrier();
-  if (l < 8u) {{
-    var s = 0.0;
-    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[l + i]; }}
-    octet[l] = s;
-  }}
-  workgroupBarrier();
-  var total = 0.0;
-  for (var i = 0u; i < 8u; i++) {{ total += octet[i]; }}
-  let scale = inverseSqrt(total / {cols}.0 + {eps:e});",
-                cols = self.cols,
-                eps = self.eps,
-            )
-            .ok();
-        } else {
-            writeln!(
-                w,
-                "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i] = x[first + i]; }}
-  workgroupBarrier();
-  let scale = 1.0;"
-            )
-            .ok();
-        }
+        self.vector_input(&mut w);
         self.vector_sums(&mut w, cut);
         self.reduce(&mut w, cut);
         for r in 0..rows {
@@ -154,6 +121,63 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
+    /// Brings the token's activations, times the norm's weight, into workgroup memory.
+    ///
+    /// For 4-bit weights they stand divided by the place value of the nibble each will meet (see [`Project::unpack`]),
+    /// and `block_sum` holds the plain sums of each block.
+    fn vector_input(&self, w: &mut String) {
+        let (quads, blocks, cols) = (self.cols / 4, self.cols / 32, self.cols);
+        let nibbles = self.ty != BlockType::Q8_0;
+        let placed = if nibbles { " * select(EVEN, ODD, (i & 1u) == 1u)" } else { "" };
+        if self.role.normed() {
+            writeln!(
+                w,
+                "  var square = 0.0;
+  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{
+    let v = x[first + i];
+    square += dot(v, v);
+    xs[i] = v * norm[i]{placed};
+  }}
+  partial[l] = square;
+  workgroupBarrier();
+  if (l < 8u) {{
+    var s = 0.0;
+    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[l + i]; }}
+    octet[l] = s;
+  }}"
+            )
+            .ok();
+        } else {
+            writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i] = x[first + i]{placed}; }}\n  workgroupBarrier();").ok();
+        }
+        if nibbles {
+            writeln!(
+                w,
+                "  for (var b = l; b < {blocks}u; b += {WORKGROUP}u) {{
+    var s = 0.0;
+    for (var i = b * 8u; i < b * 8u + 8u; i += 2u) {{ s += dot(xs[i], 1.0 / EVEN) + dot(xs[i + 1u], 1.0 / ODD); }}
+    block_sum[b] = s;
+  }}"
+            )
+            .ok();
+        }
+        if nibbles || self.role.normed() {
+            w.push_str("  workgroupBarrier();\n");
+        }
+        if self.role.normed() {
+            writeln!(
+                w,
+                "  var total = 0.0;
+  for (var i = 0u; i < 8u; i++) {{ total += octet[i]; }}
+  let scale = inverseSqrt(total / {cols}.0 + {eps:e});",
+                eps = self.eps,
+            )
+            .ok();
+        } else {
+            w.push_str("  let scale = 1.0;\n");
+        }
+    }
+
     /// The sums of the one-token kernel: `d · Σ q·x + m · Σ x` a block, the unpacked integers never scaled one by one.
     fn vector_sums(&self, w: &mut String, cut: Cut) {
         let blocks = self.cols / 32;
@@ -161,11 +185,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             writeln!(w, "  var a{r} = 0.0;\n  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
         }
         writeln!(w, "  for (var b = lane; b < {blocks}u; b += {}u) {{", cut.lanes).ok();
-        if self.ty != BlockType::Q8_0 {
-            w.push_str("    var sum = vec4<f32>();\n");
-        }
         for r in 0..cut.rows {
-            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    var d{r} = vec4<f32>();").ok();
+            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    var d{r} = 0.0;").ok();
             for part in 0..self.parts() {
                 let parts = self.parts();
                 writeln!(w, "    let w{r}_{part} = words[(base{r} + b) * {parts}u + {part}u];").ok();
@@ -173,22 +194,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         for octet in 0..4 {
             writeln!(w, "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
-            if self.ty != BlockType::Q8_0 {
-                w.push_str("      sum += p + q;\n");
-            }
             for r in 0..cut.rows {
-                let (low, high) = self.unpack(&format!("w{r}_"), octet);
-                writeln!(w, "      d{r} += {low} * p + {high} * q;").ok();
+                let (low, high) = self.unpack(&format!("w{r}_"), octet, "placed");
+                writeln!(w, "      d{r} += dot({low}, p) + dot({high}, q);").ok();
             }
             w.push_str("    }\n");
         }
-        let ones = "vec4<f32>(1.0)";
-        if self.ty != BlockType::Q8_0 {
-            writeln!(w, "    let total_x = dot(sum, {ones});").ok();
-        }
         for r in 0..cut.rows {
-            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y * total_x") };
-            writeln!(w, "    a{r} += s{r}.x * dot(d{r}, {ones}){shift};").ok();
+            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y * block_sum[b]") };
+            writeln!(w, "    a{r} += s{r}.x * d{r}{shift};").ok();
         }
         w.push_str("  }\n");
     }
@@ -240,7 +254,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for r in 0..TILE_ROWS {
             writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
             for t in 0..TILE_TOKENS {
-                writeln!(w, "  var a{r}_{t} = vec4<f32>();").ok();
+                writeln!(w, "  var a{r}_{t} = 0.0;").ok();
             }
         }
         writeln!(w, "  for (var b = 0u; b < {blocks}u; b++) {{").ok();
@@ -253,14 +267,14 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for octet in 0..4 {
             w.push_str("    {\n");
             for r in 0..TILE_ROWS {
-                let (low, high) = self.unpack(&format!("w{r}_"), octet);
+                let (low, high) = self.unpack(&format!("w{r}_"), octet, "nibbles");
                 let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y") };
                 writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
             }
             for t in 0..TILE_TOKENS {
                 writeln!(w, "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
                 for r in 0..TILE_ROWS {
-                    writeln!(w, "        a{r}_{t} += p{r} * u + q{r} * v;").ok();
+                    writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
                 }
                 w.push_str("      }\n");
             }
@@ -270,7 +284,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for t in 0..TILE_TOKENS {
             writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
             for r in 0..TILE_ROWS {
-                writeln!(w, "    let y{r} = dot(a{r}_{t}, vec4<f32>(1.0));").ok();
+                writeln!(w, "    let y{r} = a{r}_{t};").ok();
             }
             self.store(&mut w, TILE_ROWS, "  ");
             w.push_str("  }\n");
@@ -286,8 +300,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// Eight consecutive weights of a block, before scaling, as two `vec4<f32>` expressions.
     ///
-    /// Conversions go through `i32`: processors convert signed integers in one instruction, unsigned ones in several.
-    fn unpack(&self, name: &str, octet: usize) -> (String, String) {
+    /// Conversions go through `i32`: processors convert signed integers in one instruction, unsigned ones in several. The
+    /// function `placed` leaves nibbles where they stand in the word, so that a mask and a conversion unpack a weight; its
+    /// activation is divided by the place value instead, once a workgroup. Powers of two: no digit is lost.
+    fn unpack(&self, name: &str, octet: usize, how: &str) -> (String, String) {
         let field = ['x', 'y', 'z', 'w'];
         match self.ty {
             BlockType::Q8_0 => {
@@ -299,14 +315,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             _ => {
                 let word = format!("{name}0.{}", field[octet]);
-                (format!("nibbles({word})"), format!("nibbles({word} >> 4u)"))
+                (format!("{how}_low({word})"), format!("{how}_high({word})"))
             }
         }
     }
 
-    fn header(&self, normed: bool, lanes: bool, shuffles: bool) -> String {
+    fn header(&self, vector: bool, lanes: bool, shuffles: bool) -> String {
         let mut w = String::new();
-        if shuffles {
+        let normed = vector && self.role.normed();
+        // Browsers demand the directive, naga does not know it yet (gfx-rs/wgpu#5555).
+        if shuffles && cfg!(target_arch = "wasm32") {
             w.push_str("enable subgroups;\n");
         }
         let mut binding = 0;
@@ -330,6 +348,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if normed {
             writeln!(w, "var<workgroup> partial: array<f32, {WORKGROUP}>;\nvar<workgroup> octet: array<f32, 8>;").ok();
         }
+        if vector && self.ty != BlockType::Q8_0 {
+            writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32).ok();
+        }
         if lanes {
             writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
         }
@@ -342,9 +363,20 @@ fn block_scale(i: u32) -> vec2<f32> { return vec2<f32>(unpack2x16float(scales[i 
 "
             }
             _ => {
-                "fn nibbles(w: u32) -> vec4<f32> {
+                "const EVEN = vec4<f32>(1.0, 0x1p-8, 0x1p-16, 0x1p-24);
+const ODD = vec4<f32>(0x1p-4, 0x1p-12, 0x1p-20, 1.0);
+fn nibbles_low(w: u32) -> vec4<f32> {
   let v = bitcast<i32>(w);
   return vec4<f32>(f32(v & 15), f32((v >> 8u) & 15), f32((v >> 16u) & 15), f32((v >> 24u) & 15));
+}
+fn nibbles_high(w: u32) -> vec4<f32> { return nibbles_low(w >> 4u); }
+fn placed_low(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  return vec4<f32>(f32(v & 0xf), f32(v & 0xf00), f32(v & 0xf0000), f32(v & 0xf000000));
+}
+fn placed_high(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  return vec4<f32>(f32(v & 0xf0), f32(v & 0xf000), f32(v & 0xf00000), f32(bitcast<i32>(w >> 28u)));
 }
 "
             }
