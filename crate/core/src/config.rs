@@ -101,7 +101,10 @@ impl ModelConfig {
         if gguf.u32(&key("rope.dimension_count")).is_some_and(|n| n as usize != config.d_head) {
             return Err(Error::new(
                 ErrorKind::ModelUnsupported,
-                format!("rope over a part of the head ({} is not {d_head}) is not supported", key("rope.dimension_count")),
+                format!(
+                    "rope over a part of the head ({} is not {d_head}) is not supported",
+                    key("rope.dimension_count")
+                ),
             ));
         }
         Ok(config)
@@ -124,18 +127,21 @@ impl ModelConfig {
                 return Err(corrupt(format!("{name} is {value}, which no model has (1 to {most})")));
             }
         }
-        if self.n_heads % self.n_kv_heads != 0 {
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return Err(corrupt(format!(
                 "{} query heads cannot share {} key heads evenly",
                 self.n_heads, self.n_kv_heads
             )));
         }
-        if self.d_head % 2 != 0 {
+        if !self.d_head.is_multiple_of(2) {
             return Err(corrupt(format!("a head of {} elements cannot rotate in pairs", self.d_head)));
         }
         let positive = |x: f32| x.is_finite() && x > 0.0;
         if !positive(self.norm_eps) || !positive(self.rope_base) {
-            return Err(corrupt(format!("norm epsilon {} or rope base {} is not a positive number", self.norm_eps, self.rope_base)));
+            return Err(corrupt(format!(
+                "norm epsilon {} or rope base {} is not a positive number",
+                self.norm_eps, self.rope_base
+            )));
         }
         Ok(())
     }

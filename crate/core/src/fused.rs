@@ -242,7 +242,11 @@ impl FusedModel {
         for (block, targets) in targets.chunks(score::ROWS as usize).enumerate() {
             let from = (block * score::ROWS as usize) as u64 * row;
             self.gpu.queue.write_buffer(&self.scratch.targets, 0, bytemuck::cast_slice(targets));
-            self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::COUNT) * 4, bytemuck::bytes_of(&(targets.len() as u32)));
+            self.gpu.queue.write_buffer(
+                &self.scratch.state,
+                u64::from(state::COUNT) * 4,
+                bytemuck::bytes_of(&(targets.len() as u32)),
+            );
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             // The rows to score are put first in `x`, which nothing else needs now.
             encoder.copy_buffer_to_buffer(&self.scratch.normed, from, &self.scratch.x, 0, targets.len() as u64 * row);
@@ -333,15 +337,16 @@ impl FusedModel {
 /// # Errors
 /// `model-unsupported` naming the first tensor or width without a kernel.
 pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
-    let no_kernel = |what: String| Err(Error::new(ErrorKind::ModelUnsupported, format!("{what}: no GPU kernel for it")));
+    let no_kernel =
+        |what: String| Err(Error::new(ErrorKind::ModelUnsupported, format!("{what}: no GPU kernel for it")));
     if !config.d_model.is_multiple_of(32) || !config.d_ff.is_multiple_of(32) || !config.d_query().is_multiple_of(32) {
         return no_kernel(format!("rows of {} or {} weights", config.d_model, config.d_ff));
     }
     if !config.d_head.is_multiple_of(4) {
         return no_kernel(format!("heads of {} elements", config.d_head));
     }
-    let matrices = gguf.tensors().iter().filter(|t| t.shape.len() == 2);
-    for tensor in matrices.clone().filter(|t| !fused(t.ty)) {
+    let mut matrices = gguf.tensors().iter().filter(|t| t.shape.len() == 2);
+    if let Some(tensor) = matrices.find(|t| !fused(t.ty)) {
         return no_kernel(format!("tensor {} in format {}", tensor.name, tensor.ty.name()));
     }
     for layer in 0..config.n_layers {
@@ -355,11 +360,7 @@ pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 
 fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
     let packed = pack(blocks.ty, &blocks.bytes)?;
-    Ok(Matrix {
-        words: gpu.upload(label, &packed.words),
-        scales: gpu.upload(label, &packed.scales),
-        ty: blocks.ty,
-    })
+    Ok(Matrix { words: gpu.upload(label, &packed.words), scales: gpu.upload(label, &packed.scales), ty: blocks.ty })
 }
 
 /// Rows of several matrices as one: after each other, or alternating.
@@ -508,8 +509,7 @@ impl Plan<'_> {
             list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.attention_norm, &s.normed], Groups::Tokens));
             let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
             let kernel = kernels.get("qkv", qkv.tile()).await?;
-            let buffers =
-                [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
+            let buffers = [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
             list.push(self.dispatch(&kernel, &buffers, tiles(&qkv)));
 
             let groups = Groups::PerTokens(c.n_heads as u32, QUERIES);
@@ -545,8 +545,7 @@ impl Plan<'_> {
         let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial];
         let scan = self.dispatch(&kernel, &buffers, Groups::Fixed(sampling::scan_groups(vocab)));
         let kernel = self.gpu.kernel("draw", &sampling::draw(vocab)).await?;
-        let draw =
-            self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
+        let draw = self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
         Ok(vec![head, scan, draw])
     }
 
@@ -554,8 +553,7 @@ impl Plan<'_> {
         let (c, s) = (self.config, self.scratch);
         let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores);
         let kernel = self.gpu.kernel("scores", &project.tile()).await?;
-        let scores =
-            self.dispatch(&kernel, &[&s.state, &head.words, &head.scales, &s.x, &s.logits], tiles(&project));
+        let scores = self.dispatch(&kernel, &[&s.state, &head.words, &head.scales, &s.x, &s.logits], tiles(&project));
         let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
         let nll = self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens);
         Ok(vec![scores, nll])

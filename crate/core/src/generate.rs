@@ -243,9 +243,7 @@ impl LanguageModel {
                 plain_step(model, session, &ids).await
             }
             #[cfg(feature = "gpu")]
-            Backend::Fused(model) => {
-                model.read_and_draw(session.prefilled, &session.prompt[session.prefilled..]).await
-            }
+            Backend::Fused(model) => model.read_and_draw(session.prefilled, &session.prompt[session.prefilled..]).await,
         }
     }
 
@@ -337,7 +335,8 @@ impl LanguageModel {
             let mut at = start;
             while at < end {
                 let n = (end - at).min(CHUNK);
-                let scored = self.score_chunk(&mut cache, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
+                let scored =
+                    self.score_chunk(&mut cache, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
                 let new = (at + n).saturating_sub(nll.len()).min(n);
                 nll.extend_from_slice(&scored[n - new..]);
                 at += n;
@@ -415,7 +414,9 @@ impl Stops {
 /// Length of the longest end of `text` with which `stop` begins.
 fn overlap(text: &str, stop: &str) -> usize {
     let ends = stop.char_indices().map(|(i, _)| i).rev();
-    ends.filter(|&n| n <= text.len() && text.is_char_boundary(text.len() - n)).find(|&n| text.ends_with(&stop[..n])).unwrap_or(0)
+    ends.filter(|&n| n <= text.len() && text.is_char_boundary(text.len() - n))
+        .find(|&n| text.ends_with(&stop[..n]))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

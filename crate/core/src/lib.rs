@@ -3,8 +3,6 @@
 //! It knows no browser, no clock and no file system. Modules stand in dependency order: each uses only those above it.
 
 mod error;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 pub mod quant;
 pub mod gguf;
 pub mod tokenizer;
@@ -18,5 +16,7 @@ pub mod kernels;
 #[cfg(feature = "gpu")]
 pub mod fused;
 pub mod generate;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};

@@ -52,7 +52,7 @@ impl Blocks {
 /// A frozen linear layer without bias.
 pub enum Linear {
     /// Weights unpacked once into a tensor `[d_out, d_in]`: the plain path, on any device.
-    Dense(Tensor<2>),
+    Dense(Box<Tensor<2>>),
     /// Weights kept packed in memory: the CPU path, a seventh of the bytes.
     Packed(Blocks),
 }
@@ -70,7 +70,7 @@ impl Linear {
         match self {
             Linear::Dense(weight) => {
                 let d_out = weight.dims()[0];
-                x.reshape([batch * seq, d_in]).matmul(weight.clone().transpose()).reshape([batch, seq, d_out])
+                x.reshape([batch * seq, d_in]).matmul(weight.as_ref().clone().transpose()).reshape([batch, seq, d_out])
             }
             Linear::Packed(blocks) if batch * seq <= FEW_ROWS => {
                 let device = x.device();

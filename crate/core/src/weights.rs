@@ -110,7 +110,7 @@ pub async fn load_model(
     let mut reader = Reader::new(gguf, source, on_tensor);
     let linear = |blocks: Blocks| match keep {
         Keep::Packed => Linear::Packed(blocks),
-        Keep::Dense => Linear::Dense(blocks.to_tensor(device)),
+        Keep::Dense => Linear::Dense(Box::new(blocks.to_tensor(device))),
     };
     let norm = |weight: Vec<f32>| {
         let len = weight.len();
@@ -151,7 +151,10 @@ pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
         if !known {
             return Err(Error::new(
                 ErrorKind::ModelUnsupported,
-                format!("tensor {} does not belong to the {} architecture Imprint knows", tensor.name, config.architecture),
+                format!(
+                    "tensor {} does not belong to the {} architecture Imprint knows",
+                    tensor.name, config.architecture
+                ),
             ));
         }
     }

@@ -76,7 +76,15 @@ impl Gpu {
         let subgroup = features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup_min_size);
         let fault = watch(&device);
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        Ok(Self { device, queue, description: describe(&info), software, subgroup, fault, allocated_bytes: Cell::new(0) })
+        Ok(Self {
+            device,
+            queue,
+            description: describe(&info),
+            software,
+            subgroup,
+            fault,
+            allocated_bytes: Cell::new(0),
+        })
     }
 
     /// Refuses to go on after the device was lost or reported an error.
@@ -87,10 +95,9 @@ impl Gpu {
         let fault = self.fault.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &*fault {
             None => Ok(()),
-            Some(Fault { lost: true, message }) => Err(Error::new(
-                ErrorKind::DeviceLost,
-                format!("the GPU went away ({message}); open the model again"),
-            )),
+            Some(Fault { lost: true, message }) => {
+                Err(Error::new(ErrorKind::DeviceLost, format!("the GPU went away ({message}); open the model again")))
+            }
             Some(Fault { lost: false, message }) if message.to_lowercase().contains("out of memory") => {
                 Err(Error::new(ErrorKind::OutOfMemory, format!("the GPU has too little memory: {message}")))
             }
@@ -130,9 +137,7 @@ impl Gpu {
         });
         match scope.pop().await {
             None => Ok(pipeline),
-            Some(e) => {
-                Err(Error::new(ErrorKind::Internal, format!("the GPU driver refuses the kernel {label}: {e}")))
-            }
+            Some(e) => Err(Error::new(ErrorKind::Internal, format!("the GPU driver refuses the kernel {label}: {e}"))),
         }
     }
 
@@ -151,7 +156,12 @@ impl Gpu {
         let size = (words.max(4) * 4) as u64;
         self.allocated_bytes.set(self.allocated_bytes.get() + size);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        self.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
     }
 
     /// A storage buffer that holds `data`.
@@ -206,10 +216,13 @@ impl Gpu {
         })
         .await;
         self.check()?;
-        mapped.map_err(|e| Error::new(ErrorKind::DeviceLost, "the GPU gave no answer; open the model again").with_source(e))?;
+        mapped.map_err(|e| {
+            Error::new(ErrorKind::DeviceLost, "the GPU gave no answer; open the model again").with_source(e)
+        })?;
         let words = {
             let view = staging.slice(..).get_mapped_range().map_err(|e| {
-                Error::new(ErrorKind::DeviceLost, "the GPU's answer cannot be read; open the model again").with_source(e)
+                Error::new(ErrorKind::DeviceLost, "the GPU's answer cannot be read; open the model again")
+                    .with_source(e)
             })?;
             bytemuck::cast_slice(&view).to_vec()
         };

@@ -105,7 +105,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;"
         )
         .ok();
-        let first = if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
+        let first =
+            if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
         self.vector_input(&mut w);
         self.vector_sums(&mut w, cut);
@@ -193,7 +194,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
         }
         for octet in 0..4 {
-            writeln!(w, "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
+            writeln!(
+                w,
+                "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];",
+                octet * 2,
+                octet * 2 + 1
+            )
+            .ok();
             for r in 0..cut.rows {
                 let (low, high) = self.unpack(&format!("w{r}_"), octet, "placed");
                 writeln!(w, "      d{r} += dot({low}, p) + dot({high}, q);").ok();
@@ -272,7 +279,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
             }
             for t in 0..TILE_TOKENS {
-                writeln!(w, "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];", octet * 2, octet * 2 + 1).ok();
+                writeln!(
+                    w,
+                    "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];",
+                    octet * 2,
+                    octet * 2 + 1
+                )
+                .ok();
                 for r in 0..TILE_ROWS {
                     writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
                 }
@@ -398,7 +411,8 @@ fn placed_high(w: u32) -> vec4<f32> {
             Role::Residual | Role::Head | Role::Scores => {
                 let op = if self.role == Role::Residual { "+=" } else { "=" };
                 for r in 0..rows {
-                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
+                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}")
+                        .ok();
                 }
             }
             Role::GateUp => {

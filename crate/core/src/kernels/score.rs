@@ -2,8 +2,8 @@
 
 use super::state;
 
-/// Tokens scored a dispatch: a row of scores each is held at once.
-pub const ROWS: u32 = 32;
+/// Tokens scored a dispatch: a row of scores each is held at once, and a row of tiles is full.
+pub const ROWS: u32 = super::project::Project::TILE_HEIGHT;
 
 /// Bindings: state, targets, logits, out. One workgroup a token; `out[t] = ln Σ exp(logits) − logits[target]`.
 pub fn wgsl(vocab: u32) -> String {

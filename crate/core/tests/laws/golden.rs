@@ -61,7 +61,10 @@ fn follows_golden(model: &LanguageModel) {
                 // The golden run went on past the end token; ours stops there.
                 None if model.tokenizer.eos_ids().contains(&expected) => break,
                 found => {
-                    assert!(margin < MARGIN, "{name}: greedy token {i} is {found:?}, golden {expected}, margin {margin}");
+                    assert!(
+                        margin < MARGIN,
+                        "{name}: greedy token {i} is {found:?}, golden {expected}, margin {margin}"
+                    );
                     break;
                 }
             }

@@ -162,7 +162,14 @@ fn cached_equals_uncached() {
 }
 
 /// Runs the sampling kernels alone over given scores.
-fn gpu_draw(gpu: &Gpu, kernels: &[wgpu::ComputePipeline; 2], logits: &[f32], sampling: &Sampling, seen: &Seen, step: u32) -> u32 {
+fn gpu_draw(
+    gpu: &Gpu,
+    kernels: &[wgpu::ComputePipeline; 2],
+    logits: &[f32],
+    sampling: &Sampling,
+    seen: &Seen,
+    step: u32,
+) -> u32 {
     let vocab = logits.len() as u32;
     let scores = gpu.upload("logits", logits);
     let parameters = gpu.upload("parameters", &sampling::parameters(sampling));
@@ -211,8 +218,7 @@ fn the_gpu_draws_what_the_processor_draws() {
     for (i, sampling) in settings.iter().enumerate() {
         for step in 0..25 {
             // Bell-shaped scores, so that a few stand out as in a real model.
-            let logits: Vec<f32> =
-                (0..N).map(|_| (0..6).map(|_| random.f32()).sum::<f32>() * 5.0 - 15.0).collect();
+            let logits: Vec<f32> = (0..N).map(|_| (0..6).map(|_| random.f32()).sum::<f32>() * 5.0 - 15.0).collect();
             let mut seen = Seen::new(N);
             (0..500).for_each(|_| seen.insert(random.u32(0..N as u32)));
             let expected = sampling.draw(&mut logits.clone(), &seen, step).unwrap();

@@ -3,3 +3,4 @@
 mod golden;
 mod kernels;
 mod material;
+mod order;

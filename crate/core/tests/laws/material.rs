@@ -1,6 +1,6 @@
 //! What the laws are tried on: the default model, its golden numbers, a software or real GPU, tolerances.
 
-use std::{env, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use burn::tensor::Device;
 use imprint_core::{
@@ -9,6 +9,7 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
+    testing::model_path,
     tokenizer::{Tokenizer, Vocabulary},
     weights::{Keep, load_model},
 };
@@ -45,18 +46,6 @@ pub struct Prompt {
 pub fn golden() -> Golden {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/smollm2.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// Where `cargo xtask setup` keeps the default model, or `IMPRINT_MODEL`.
-pub fn model_path() -> PathBuf {
-    if let Some(path) = env::var_os("IMPRINT_MODEL") {
-        return path.into();
-    }
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache"));
-    let path = cache.join("imprint/models/SmolLM2-135M-Instruct-Q4_1.gguf");
-    assert!(path.exists(), "{} is missing; run `cargo xtask setup`", path.display());
-    path
 }
 
 /// The model file in memory: tests may hold it.
