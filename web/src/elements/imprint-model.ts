@@ -161,7 +161,9 @@ export class ImprintModelElement extends HTMLElement {
     part(this, "facts", HTMLElement).textContent = facts(imprint.info);
     const device = part(this, "device-line", HTMLElement);
     const what = kind === "webgpu" && description ? ` (${description})` : "";
-    device.textContent = `Runs ${place}${what}${reason ? `: ${reason}` : ""}`;
+    // A driver may tell a long story; its first line is for people.
+    const why = reason?.split("\n", 1)[0];
+    device.textContent = `Runs ${place}${what}${why ? `: ${why}` : ""}`;
     device.dataset["kind"] = kind;
     this.#show("ready");
     this.#announce(`The model is ready and runs ${place}.`);
