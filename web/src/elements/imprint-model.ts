@@ -76,7 +76,7 @@ export class ImprintModelElement extends HTMLElement {
         onProgress: (progress) => this.#progress(progress),
         ...(sha256 === undefined ? {} : { sha256 }),
       });
-      this.#ready(this.#imprint);
+      this.#ready(this.#imprint, nameOf(model));
     } catch (thrown) {
       this.fail(ImprintError.from(thrown));
     }
@@ -91,6 +91,7 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   async #begin(): Promise<void> {
+    part(this, "offered", HTMLElement).textContent = nameOf(this.#src);
     this.#sizeText(Number(this.getAttribute("size-bytes")) || 0);
     void this.#askSize();
     // Asking the storage needs the wasm module; on a slow network the offer must not wait for it.
@@ -153,11 +154,12 @@ export class ImprintModelElement extends HTMLElement {
     return figures.join(" · ");
   }
 
-  #ready(imprint: Imprint): void {
+  #ready(imprint: Imprint, name: string): void {
     this.#loading = undefined;
     const { kind, description, reason } = imprint.device;
     const place = kind === "webgpu" ? "on the GPU" : "on the processor";
-    part(this, "name", HTMLElement).textContent = imprint.info.name || "Your model";
+    // What people call a model is its file; the name inside is often that of a training run.
+    part(this, "name", HTMLElement).textContent = name || imprint.info.name || "Your model";
     part(this, "facts", HTMLElement).textContent = facts(imprint.info);
     const device = part(this, "device-line", HTMLElement);
     const what = kind === "webgpu" && description ? ` (${description})` : "";
@@ -225,6 +227,14 @@ export class ImprintModelElement extends HTMLElement {
   get #src(): string {
     return new URL(this.getAttribute("src") ?? "", document.baseURI).href;
   }
+}
+
+/** The name of a model's file without its ending; empty for a blob without a name. */
+function nameOf(model: string | Blob): string {
+  const path =
+    typeof model === "string" ? new URL(model, document.baseURI).pathname.replaceAll("%20", " ") : "";
+  const file = model instanceof File ? model.name : (path.split("/").at(-1) ?? "");
+  return file.replace(/\.gguf$/i, "");
 }
 
 function facts(info: ModelInfo): string {
