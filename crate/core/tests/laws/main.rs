@@ -4,3 +4,4 @@ mod golden;
 mod kernels;
 mod material;
 mod order;
+mod writing;
