@@ -141,6 +141,24 @@ test("scores equal the golden ones, options are checked, and writing waits its t
   expect(Math.abs(told.score.nll - mean_nll) / mean_nll, `nll ${told.score.nll}`).toBeLessThan(0.013);
 });
 
+test("the page's own thread and a Worker of the caller's write the same", async ({ page }) => {
+  const written = await page.evaluate(async (prompt) => {
+    const texts: string[] = [];
+    const own = new Worker("/pkg/worker.js", { type: "module" });
+    for (const worker of [false, own]) {
+      const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "cpu", worker });
+      let text = "";
+      for await (const piece of opened.write(prompt, { temperature: 0, maxTokens: 4 })) text += piece.text;
+      await opened.close();
+      texts.push(text);
+    }
+    own.terminate();
+    return texts;
+  }, golden("short-fact").text);
+  expect(written[0]).toBeTruthy();
+  expect(written[1]).toBe(written[0]);
+});
+
 test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
   test.setTimeout(900_000);
   const counted: number[] = [];
