@@ -3,18 +3,17 @@
 //! Buffers, pipelines and bind groups are made once. A decoded token is one compute pass of `5 · n_layers + 4` dispatches
 //! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
 
+mod plan;
+
+use std::cell::OnceCell;
+
+use plan::Plan;
+
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
-    kernels::{
-        attention::{Attention, QUERIES},
-        embed,
-        gpu::Gpu,
-        norm,
-        project::{Cut, Project, Role},
-        sampling, score, state,
-    },
+    kernels::{gpu::Gpu, project::Cut, sampling, score, state},
     linear::Blocks,
     quant::{BlockType, pack},
     sample::{Sampling, Seen},
@@ -39,7 +38,16 @@ enum Groups {
     Tokens,
 }
 
+/// The dispatches that score a text.
+struct Scoring {
+    /// Norm before the head, of all tokens read.
+    norm: Dispatch,
+    /// Scores and likelihoods of some of them.
+    rows: Vec<Dispatch>,
+}
+
 /// A quantised matrix in GPU memory.
+#[derive(Clone)]
 struct Matrix {
     words: wgpu::Buffer,
     scales: wgpu::Buffer,
@@ -77,7 +85,7 @@ struct Scratch {
 /// How the kernels are cut; a device may compute faster another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
-    /// The cut of the one-token products.
+    /// The cut of the products.
     pub cut: Cut,
 }
 
@@ -88,9 +96,9 @@ impl Variant {
         let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
         let name = gpu.description.to_lowercase();
         let cut = if software.iter().any(|s| name.contains(s)) {
-            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup }
+            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 }
         } else {
-            Cut { rows: 2, lanes: 8, subgroup: gpu.subgroup }
+            Cut { rows: 2, lanes: 8, subgroup: gpu.subgroup, tile_rows: 4 }
         };
         Self { cut }
     }
@@ -109,9 +117,11 @@ pub struct FusedModel {
     prefill: Vec<Dispatch>,
     /// Head on the last token read, then sampling.
     choose: Vec<Dispatch>,
-    /// Final norm, then scores and likelihoods of [`score::ROWS`] tokens.
-    score_norm: Dispatch,
-    score_rows: Vec<Dispatch>,
+    /// Built when a text is first scored: whoever only writes need not wait for its kernels.
+    scoring: OnceCell<Scoring>,
+    head: Matrix,
+    output_norm: wgpu::Buffer,
+    variant: Variant,
     staging: wgpu::Buffer,
     weight_bytes: u64,
     _layers: Vec<Layer>,
@@ -151,12 +161,10 @@ impl FusedModel {
         let weight_bytes = gpu.allocated_bytes() - before - cache_bytes;
         let scratch = Scratch::new(&gpu, &config, capacity);
         let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant };
-        let head = head.as_ref().unwrap_or(&embedding);
+        let head = head.unwrap_or_else(|| embedding.clone());
         let decode = plan.decode(&embedding, &layers).await?;
         let prefill = plan.prefill(&embedding, &layers).await?;
-        let choose = plan.choose(head, &output_norm).await?;
-        let score_norm = plan.norm(&output_norm).await?;
-        let score_rows = plan.score_rows(head).await?;
+        let choose = plan.choose(&head, &output_norm).await?;
         gpu.check()?;
         let staging = gpu.staging(u64::from(state::WORDS) * 4);
         Ok(Self {
@@ -166,8 +174,10 @@ impl FusedModel {
             decode,
             prefill,
             choose,
-            score_norm,
-            score_rows,
+            scoring: OnceCell::new(),
+            head,
+            output_norm,
+            variant,
             staging,
             weight_bytes,
             _layers: layers,
@@ -233,9 +243,10 @@ impl FusedModel {
     /// Negative log-likelihood of each of `targets`, the tokens that follow `ids` read at `position`.
     pub async fn score(&self, position: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         assert_eq!(ids.len(), targets.len(), "every token read needs the one that follows");
+        let scoring = self.scoring().await?;
         self.submit_read(position, ids);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, std::slice::from_ref(&self.score_norm), ids.len() as u32);
+        self.record(&mut encoder, std::slice::from_ref(&scoring.norm), ids.len() as u32);
         self.gpu.queue.submit([encoder.finish()]);
         let mut nll = Vec::with_capacity(ids.len());
         let row = self.config.d_model as u64 * 4;
@@ -250,12 +261,22 @@ impl FusedModel {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             // The rows to score are put first in `x`, which nothing else needs now.
             encoder.copy_buffer_to_buffer(&self.scratch.normed, from, &self.scratch.x, 0, targets.len() as u64 * row);
-            self.record(&mut encoder, &self.score_rows, targets.len() as u32);
+            self.record(&mut encoder, &scoring.rows, targets.len() as u32);
             self.gpu.queue.submit([encoder.finish()]);
             let rows: Vec<f32> = self.gpu.read_all(&self.scratch.nll).await?;
             nll.extend_from_slice(&rows[..targets.len()]);
         }
         Ok(nll)
+    }
+
+    async fn scoring(&self) -> Result<&Scoring> {
+        if self.scoring.get().is_none() {
+            let Self { gpu, config, scratch, variant, .. } = self;
+            let plan = Plan { gpu, config, scratch, variant: *variant };
+            let built = plan.scoring(&self.head, &self.output_norm).await?;
+            let _ = self.scoring.set(built);
+        }
+        Ok(self.scoring.get().expect("it was built just now"))
     }
 
     /// The scores of the vocabulary after the token read last: for tests.
@@ -424,163 +445,5 @@ impl Scratch {
             targets: gpu.buffer("targets", score::ROWS as usize),
             nll: gpu.buffer("nll", score::ROWS as usize),
         }
-    }
-}
-
-/// What it takes to turn weights into dispatches. Kernels of equal text are built once a list.
-struct Plan<'a> {
-    gpu: &'a Gpu,
-    config: &'a ModelConfig,
-    scratch: &'a Scratch,
-    variant: Variant,
-}
-
-impl Plan<'_> {
-    fn project(&self, ty: BlockType, rows: usize, cols: usize, role: Role) -> Project {
-        Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps }
-    }
-
-    fn qkv_role(&self) -> Role {
-        let c = self.config;
-        Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 }
-    }
-
-    fn attention(&self) -> Attention {
-        let c = self.config;
-        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
-    }
-
-    fn dispatch(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: Groups) -> Dispatch {
-        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind(kernel, buffers), groups }
-    }
-
-    async fn embed(&self, embedding: &Matrix) -> Result<Dispatch> {
-        let kernel = self.gpu.kernel("embed", &embed::wgsl(embedding.ty, self.config.d_model as u32)).await?;
-        let s = self.scratch;
-        Ok(self.dispatch(&kernel, &[&s.state, &embedding.words, &embedding.scales, &s.x], Groups::Tokens))
-    }
-
-    async fn decode(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let mut kernels = Kernels::new(self.gpu);
-        let mut list = vec![self.embed(embedding).await?];
-        let attention = kernels.get("attention", self.attention().vector()).await?;
-        for layer in layers {
-            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
-            let kernel = kernels.get("qkv", qkv.vector(cut)).await?;
-            let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
-            let buffers = [&s.state, words, scales, &s.x, &s.q, &layer.attention_norm, &s.rope, &layer.cache];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(qkv.vector_groups(cut))));
-
-            let buffers = [&s.state, &s.q, &layer.cache, &s.attended];
-            list.push(self.dispatch(&attention, &buffers, Groups::Fixed(c.n_heads as u32)));
-
-            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
-            let kernel = kernels.get("o", o.vector(cut)).await?;
-            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(o.vector_groups(cut))));
-
-            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
-            let kernel = kernels.get("gate up", gate_up.vector(cut)).await?;
-            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.x, &s.gated, &layer.ffn_norm];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(gate_up.vector_groups(cut))));
-
-            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
-            let kernel = kernels.get("down", down.vector(cut)).await?;
-            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(down.vector_groups(cut))));
-        }
-        Ok(list)
-    }
-
-    async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {
-        let kernel = self.gpu.kernel("norm", &norm::wgsl(self.config.d_model as u32, self.config.norm_eps)).await?;
-        let s = self.scratch;
-        Ok(self.dispatch(&kernel, &[&s.state, &s.x, weight, &s.normed], Groups::Tokens))
-    }
-
-    async fn prefill(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
-        let (c, s) = (self.config, self.scratch);
-        let mut kernels = Kernels::new(self.gpu);
-        let norm = kernels.get("norm", norm::wgsl(c.d_model as u32, c.norm_eps)).await?;
-        let attention = kernels.get("attention", self.attention().many()).await?;
-        let mut list = vec![self.embed(embedding).await?];
-        for layer in layers {
-            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.attention_norm, &s.normed], Groups::Tokens));
-            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
-            let kernel = kernels.get("qkv", qkv.tile()).await?;
-            let buffers = [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&qkv)));
-
-            let groups = Groups::PerTokens(c.n_heads as u32, QUERIES);
-            list.push(self.dispatch(&attention, &[&s.state, &s.q, &layer.cache, &s.attended], groups));
-
-            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
-            let kernel = kernels.get("o", o.tile()).await?;
-            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&o)));
-
-            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.ffn_norm, &s.normed], Groups::Tokens));
-            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
-            let kernel = kernels.get("gate up", gate_up.tile()).await?;
-            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.normed, &s.gated];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&gate_up)));
-
-            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
-            let kernel = kernels.get("down", down.tile()).await?;
-            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&down)));
-        }
-        Ok(list)
-    }
-
-    async fn choose(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let vocab = c.vocab as u32;
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head);
-        let kernel = self.gpu.kernel("head", &project.vector(cut)).await?;
-        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
-        let head = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)));
-        let kernel = self.gpu.kernel("scan", &sampling::scan(vocab)).await?;
-        let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial];
-        let scan = self.dispatch(&kernel, &buffers, Groups::Fixed(sampling::scan_groups(vocab)));
-        let kernel = self.gpu.kernel("draw", &sampling::draw(vocab)).await?;
-        let draw = self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
-        Ok(vec![head, scan, draw])
-    }
-
-    async fn score_rows(&self, head: &Matrix) -> Result<Vec<Dispatch>> {
-        let (c, s) = (self.config, self.scratch);
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores);
-        let kernel = self.gpu.kernel("scores", &project.tile()).await?;
-        let scores = self.dispatch(&kernel, &[&s.state, &head.words, &head.scales, &s.x, &s.logits], tiles(&project));
-        let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
-        let nll = self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens);
-        Ok(vec![scores, nll])
-    }
-}
-
-fn tiles(project: &Project) -> Groups {
-    Groups::PerTokens(project.tile_groups(), Project::TILE_HEIGHT)
-}
-
-/// Pipelines by their text.
-struct Kernels<'a> {
-    gpu: &'a Gpu,
-    built: Vec<(String, wgpu::ComputePipeline)>,
-}
-
-impl<'a> Kernels<'a> {
-    fn new(gpu: &'a Gpu) -> Self {
-        Self { gpu, built: Vec::new() }
-    }
-
-    async fn get(&mut self, label: &str, wgsl: String) -> Result<wgpu::ComputePipeline> {
-        if let Some((_, kernel)) = self.built.iter().find(|(text, _)| *text == wgsl) {
-            return Ok(kernel.clone());
-        }
-        let kernel = self.gpu.kernel(label, &wgsl).await?;
-        self.built.push((wgsl, kernel.clone()));
-        Ok(kernel)
     }
 }

@@ -49,6 +49,8 @@ pub struct Cut {
     pub lanes: u32,
     /// Smallest subgroup of the device, to reduce with shuffles where it holds all lanes.
     pub subgroup: Option<u32>,
+    /// Rows an invocation of the tiled product computes; even. More rows share a loaded activation, and need registers.
+    pub tile_rows: u32,
 }
 
 /// A quantised projection kernel.
@@ -66,8 +68,6 @@ pub struct Project {
     pub eps: f32,
 }
 
-/// Rows an invocation of the tiled product computes.
-const TILE_ROWS: u32 = 16;
 /// Tokens an invocation of the tiled product computes.
 const TILE_TOKENS: u32 = 8;
 /// Invocations of a workgroup along the rows; the others lie along the tokens.
@@ -83,8 +83,8 @@ impl Project {
     }
 
     /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::TILE_HEIGHT`].
-    pub fn tile_groups(&self) -> u32 {
-        self.rows.div_ceil(TILE_ACROSS * TILE_ROWS)
+    pub fn tile_groups(&self, cut: Cut) -> u32 {
+        self.rows.div_ceil(TILE_ACROSS * cut.tile_rows)
     }
 
     /// The kernel for one token.
@@ -202,7 +202,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             )
             .ok();
             for r in 0..cut.rows {
-                let (low, high) = self.unpack(&format!("w{r}_"), octet, "placed");
+                let word = |i: usize| format!("w{r}_{}.{}", i / 4, ["x", "y", "z", "w"][i % 4]);
+                let (first, second) =
+                    if self.ty == BlockType::Q8_0 { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
+                let (low, high) = self.unpack(&word(first), &word(second), "placed");
                 writeln!(w, "      d{r} += dot({low}, p) + dot({high}, q);").ok();
             }
             w.push_str("    }\n");
@@ -239,14 +242,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// The kernel for many tokens; its input is normed already.
     ///
     /// Bindings: state, words, scales, x, out, then rope and cache for [`Role::Qkv`].
-    pub fn tile(&self) -> String {
+    pub fn tile(&self, cut: Cut) -> String {
+        let tile_rows = cut.tile_rows;
         let mut w = self.header(false, false, false);
         let (blocks, quads) = (self.cols / 32, self.cols / 4);
         writeln!(
             w,
             "@compute @workgroup_size({WORKGROUP})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let row = (group.x * {TILE_ACROSS}u + l % {TILE_ACROSS}u) * {TILE_ROWS}u;
+  let row = (group.x * {TILE_ACROSS}u + l % {TILE_ACROSS}u) * {tile_rows}u;
   let token0 = (group.y * {down}u + l / {TILE_ACROSS}u) * {TILE_TOKENS}u;
   let count = state[{count}];
   if (row >= {rows}u || token0 >= count) {{ return; }}",
@@ -258,48 +262,41 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for t in 0..TILE_TOKENS {
             writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * {quads}u;").ok();
         }
-        for r in 0..TILE_ROWS {
+        for r in 0..tile_rows {
             writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
             for t in 0..TILE_TOKENS {
                 writeln!(w, "  var a{r}_{t} = 0.0;").ok();
             }
         }
         writeln!(w, "  for (var b = 0u; b < {blocks}u; b++) {{").ok();
-        for r in 0..TILE_ROWS {
+        for r in 0..tile_rows {
             writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
-            for part in 0..self.parts() {
-                writeln!(w, "    let w{r}_{part} = words[(base{r} + b) * {}u + {part}u];", self.parts()).ok();
-            }
         }
-        for octet in 0..4 {
-            w.push_str("    {\n");
-            for r in 0..TILE_ROWS {
-                let (low, high) = self.unpack(&format!("w{r}_"), octet, "nibbles");
-                let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y") };
-                writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
-            }
-            for t in 0..TILE_TOKENS {
-                writeln!(
-                    w,
-                    "      {{ let u = x[x{t} + b * 8u + {}u]; let v = x[x{t} + b * 8u + {}u];",
-                    octet * 2,
-                    octet * 2 + 1
-                )
-                .ok();
-                for r in 0..TILE_ROWS {
-                    writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
-                }
-                w.push_str("      }\n");
-            }
-            w.push_str("    }\n");
+        // A loop over the eighths of a block, not four copies: drivers take long over long kernels.
+        w.push_str("    for (var o = 0u; o < 4u; o++) {\n");
+        let eighth = self.parts();
+        for r in 0..tile_rows {
+            let word = format!("words[((base{r} + b) * 4u + o) * {eighth}u");
+            let (low, high) = self.unpack(&format!("{word}]"), &format!("{word} + 1u]"), "nibbles");
+            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y") };
+            writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
         }
+        for t in 0..TILE_TOKENS {
+            let at = format!("x{t} + (b * 4u + o) * 2u");
+            writeln!(w, "      {{ let u = x[{at}]; let v = x[{at} + 1u];").ok();
+            for r in 0..tile_rows {
+                writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
+            }
+            w.push_str("      }\n");
+        }
+        w.push_str("    }\n");
         w.push_str("  }\n");
         for t in 0..TILE_TOKENS {
             writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
-            for r in 0..TILE_ROWS {
+            for r in 0..tile_rows {
                 writeln!(w, "    let y{r} = a{r}_{t};").ok();
             }
-            self.store(&mut w, TILE_ROWS, "  ");
+            self.store(&mut w, tile_rows, "  ");
             w.push_str("  }\n");
         }
         w.push_str("}\n");
@@ -311,25 +308,18 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if self.ty == BlockType::Q8_0 { 2 } else { 1 }
     }
 
-    /// Eight consecutive weights of a block, before scaling, as two `vec4<f32>` expressions.
+    /// Eight consecutive weights of a block, before scaling, as two `vec4<f32>` expressions: from the word `first`, or for
+    /// bytes from `first` and `second`.
     ///
     /// Conversions go through `i32`: processors convert signed integers in one instruction, unsigned ones in several. The
     /// function `placed` leaves nibbles where they stand in the word, so that a mask and a conversion unpack a weight; its
     /// activation is divided by the place value instead, once a workgroup. Powers of two: no digit is lost.
-    fn unpack(&self, name: &str, octet: usize, how: &str) -> (String, String) {
-        let field = ['x', 'y', 'z', 'w'];
+    fn unpack(&self, first: &str, second: &str, how: &str) -> (String, String) {
         match self.ty {
             BlockType::Q8_0 => {
-                let word = |i: usize| {
-                    let (part, field) = (i / 4, field[i % 4]);
-                    format!("bytes_signed(bitcast<i32>({name}{part}.{field}))")
-                };
-                (word(octet * 2), word(octet * 2 + 1))
+                (format!("bytes_signed(bitcast<i32>({first}))"), format!("bytes_signed(bitcast<i32>({second}))"))
             }
-            _ => {
-                let word = format!("{name}0.{}", field[octet]);
-                (format!("{how}_low({word})"), format!("{how}_high({word})"))
-            }
+            _ => (format!("{how}_low({first})"), format!("{how}_high({first})")),
         }
     }
 
@@ -347,7 +337,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             binding += 1;
         };
         bind(&mut w, "state", "u32", false);
-        bind(&mut w, "words", "vec4<u32>", false);
+        bind(&mut w, "words", if vector { "vec4<u32>" } else { "u32" }, false);
         bind(&mut w, "scales", "u32", false);
         bind(&mut w, "x", "vec4<f32>", false);
         bind(&mut w, "out", "f32", true);

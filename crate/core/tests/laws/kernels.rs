@@ -106,9 +106,9 @@ fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel) {
 
 #[test]
 fn every_format_and_cut_equals_the_plain_path() {
-    let whole = |gpu: &Gpu| Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup };
-    let shuffled = |gpu: &Gpu| Cut { rows: 2, lanes: 4, subgroup: gpu.subgroup };
-    let tree = |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None };
+    let whole = |gpu: &Gpu| Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 };
+    let shuffled = |gpu: &Gpu| Cut { rows: 2, lanes: 4, subgroup: gpu.subgroup, tile_rows: 4 };
+    let tree = |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 8 };
     let formats = [
         (BlockType::Q4_1, BlockType::Q8_0, 24),
         (BlockType::Q4_0, BlockType::Q4_0, 72),
