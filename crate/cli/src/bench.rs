@@ -81,7 +81,7 @@ struct Times {
     tokens: usize,
 }
 
-/// Loads once, writes as often as asked, and tells the medians.
+/// Loads once, warms up, writes as often as asked, and tells the medians.
 ///
 /// # Errors
 /// What opening the model gives, `invalid-option` for counts that leave nothing to measure, `context-full`, `cancelled`.
@@ -94,6 +94,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let opened = model::open(&args.model, terminal)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let prompt = prompt(&opened.model, args.prompt_tokens)?;
+    warm_up(&opened.model, &prompt)?;
     let mut progress = terminal.progress("measuring");
     let mut times = Vec::with_capacity(args.runs);
     for i in 0..args.runs {
@@ -128,6 +129,16 @@ fn prompt(model: &LanguageModel, n: usize) -> Result<Vec<u32>> {
         "The sea was calm, the wind was low, and the boat went on along the coast, past the rocks and the light. ";
     let ids = model.tokenizer.encode(TEXT)?;
     Ok(ids.into_iter().cycle().take(n).collect())
+}
+
+/// Reads and writes a little, so that nothing that happens only once falls into the first run.
+fn warm_up(model: &LanguageModel, prompt: &[u32]) -> Result<()> {
+    let some = &prompt[..prompt.len().min(64)];
+    // A model that ends here at once ends in the runs too, and is told there.
+    match measure(model, some, 4, &mut |_| Ok(())) {
+        Err(error) if error.kind() == ErrorKind::ModelUnsupported => Ok(()),
+        result => result.map(|_| ()),
+    }
 }
 
 fn measure(

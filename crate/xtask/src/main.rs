@@ -2,6 +2,7 @@
 //!
 //! `run` and `test` need nothing but Rust, Node and a network: what is missing is installed or built first, and kept.
 
+mod bench;
 mod model;
 mod process;
 mod serve;
@@ -38,6 +39,8 @@ enum Task {
     Test,
     /// Builds and packs the npm package.
     Package,
+    /// Builds, measures natively and in Chromium, and writes `BENCHMARKS.md`.
+    Bench(bench::Measure),
 }
 
 /// What a person may choose.
@@ -125,5 +128,6 @@ fn perform(task: &Task, project: &Project) -> Result<()> {
         Task::Run => site::run_site(project),
         Task::Test => test::run(project),
         Task::Package => site::package(project),
+        Task::Bench(measure) => bench::run_bench(project, measure),
     }
 }

@@ -1,0 +1,181 @@
+//! Lays the measurements out as `BENCHMARKS.md`.
+
+use super::{Column, Report, Sample, Size, median};
+
+/// One row of the table: its name and what it says of a column.
+type Row = (&'static str, fn(&Column) -> Option<String>);
+
+const ROWS: [Row; 12] = [
+    ("device", |column| Some(column.device.clone()).filter(|device| !device.is_empty())),
+    ("first load, ms", |column| column.first_load_ms.map(figure)),
+    ("load, ms", |column| spread(column, |sample| Some(sample.load_ms))),
+    ("prefill, tokens/s", |column| spread(column, |sample| Some(sample.prefill_tokens_per_s))),
+    ("decode, tokens/s", |column| spread(column, |sample| Some(sample.decode_tokens_per_s))),
+    ("CPU-s a decoded token", |column| spread(column, |sample| sample.cpu_s_per_token)),
+    ("dispatches a token", |column| column.dispatches_per_token.map(|count| count.to_string())),
+    ("peak memory, MB", |column| column.peak_bytes.map(megabytes)),
+    ("peak of the GPU process, MB", |column| column.gpu_peak_bytes.map(megabytes)),
+    ("wasm heap, MB", |column| column.wasm_heap_bytes.map(megabytes)),
+    ("GPU weights, MB", |column| column.gpu_weight_bytes.map(megabytes)),
+    ("tokens read / written", |column| {
+        (column.tokens > 0).then(|| format!("{} / {}", column.prompt_tokens, column.tokens))
+    }),
+];
+
+/// Writes the whole page.
+pub fn write(report: &Report) -> String {
+    let parts = [head(report), table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}\n\n{}\n", parts.join("\n\n"), method(report))
+}
+
+fn head(report: &Report) -> String {
+    let Report { measure, machine, .. } = report;
+    let load = machine.load.as_deref().unwrap_or("not told by the system");
+    let memory = machine.memory_bytes.map(|bytes| format!(", {:.0} GB of memory", bytes as f64 / 1e9));
+    let mut lines = vec![
+        "# Benchmarks".to_owned(),
+        String::new(),
+        "Written by one run of a command; nothing here is edited by hand.".to_owned(),
+        String::new(),
+        format!("- Command: `{}`", measure.command(report.dev)),
+        format!("- Commit: {}", report.commit),
+        format!(
+            "- Machine: {}, {} cores{}; load average before the first measurement: {load}",
+            machine.cpu,
+            machine.cores,
+            memory.unwrap_or_default()
+        ),
+        format!("- Model: {}, {} MB", report.model, megabytes(report.model_bytes)),
+        format!("- Browser: Chromium {}, headless, WebGPU on its software adapter", report.chromium),
+        format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama),
+    ];
+    if measure.quick {
+        lines.push(String::new());
+        lines.push("**This was a quick run: it proves that the bench runs, and its figures mean nothing.**".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Engines stand in rows' place where there are few; here there are more engines than fit, so each has a column.
+fn table(columns: &[Column]) -> String {
+    let mut lines = vec![
+        format!("| |{}", columns.iter().map(|column| format!(" {} |", column.title)).collect::<String>()),
+        format!("|---|{}", "---:|".repeat(columns.len())),
+    ];
+    for (name, cell) in ROWS {
+        let cells = columns.iter().map(|column| format!(" {} |", cell(column).unwrap_or_else(|| "–".to_owned())));
+        lines.push(format!("| {name} |{}", cells.collect::<String>()));
+    }
+    lines.join("\n")
+}
+
+fn failures(columns: &[Column]) -> String {
+    let failed = columns.iter().filter_map(|column| Some((column, column.failure.as_ref()?)));
+    let lines: Vec<_> =
+        failed.map(|(column, why)| format!("- {} could not be measured here: {why}", column.title)).collect();
+    lines.join("\n")
+}
+
+fn sizes(report: &Report) -> String {
+    let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
+    let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
+    let named = [("Imprint", "imprint"), ("wllama", "wllama")];
+    lines.extend(named.iter().filter_map(|(name, key)| Some(row(name, report.wasm.get(*key)?))));
+    lines.join("\n")
+}
+
+/// Says how each path compares with its peer, round by round: a round's engines share the machine's state.
+fn ratios(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for (ours, theirs) in [("Chromium, CPU path", "wllama, 1 thread"), ("Chromium, GPU path", "wllama, WebGPU")] {
+        let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
+        let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
+        let of = |value: fn(&Sample) -> f64| {
+            let rounds = a.samples.iter().zip(&b.samples).map(|(a, b)| value(a) / value(b));
+            median(rounds.collect()).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2} ×"))
+        };
+        lines.push(format!(
+            "- {ours} over {theirs}: prefill {}, decode {}; load time {}",
+            of(|sample| sample.prefill_tokens_per_s),
+            of(|sample| sample.decode_tokens_per_s),
+            of(|sample| sample.load_ms)
+        ));
+    }
+    let gpu = report.columns.iter().find(|column| column.title == "Chromium, GPU path");
+    if let Some(prefill) = gpu.and_then(|column| column.median(|sample| Some(sample.prefill_tokens_per_s))) {
+        lines.push(format!(
+            "- Prefill, Chromium, GPU path: {:.1} × the 2 tokens/s that were reported for transformers.js on this kind of \
+             adapter. That figure was measured elsewhere and earlier, not in this run.",
+            prefill / 2.0
+        ));
+    }
+    let heavy = report.columns.iter().filter(|column| !column.title.starts_with("wllama"));
+    for column in heavy {
+        let Some(bytes) = column.gpu_weight_bytes else { continue };
+        let ratio = bytes as f64 / report.model_bytes as f64;
+        lines.push(format!("- {}: GPU weights are {ratio:.3} × the file", column.title));
+    }
+    if lines.is_empty() { String::new() } else { format!("## Ratios\n\n{}", lines.join("\n")) }
+}
+
+fn method(report: &Report) -> String {
+    let Report { measure, isolated, .. } = report;
+    let headers = if *isolated { "isolated (so threads were possible)" } else { "not cross-origin isolated" };
+    let profile = match measure.native {
+        super::Profile::Dev => {
+            "the dev profile, which the tests use: our core at optimisation level 3, dependencies at 2, overflow checks on"
+        }
+        super::Profile::Release => "the release profile",
+    };
+    let module =
+        if report.dev { "quickly, larger and slower than the one that is published" } else { "as it is published" };
+    format!(
+        "## How it was measured\n\n\
+         - Medians of {} runs, smallest and largest in brackets. Each run opens the model, reads and writes a little to warm \
+         up, then reads a prompt and writes greedily. The engines take turns, run by run.\n\
+         - Prefill: tokens of the prompt by the time until the first token. Decode: tokens after the first by the time since \
+         it. Each engine's own count of tokens is used; the last row tells it.\n\
+         - First load: the model comes from this machine over HTTP. Load: from the browser's storage, natively from the file, \
+         until a text can begin.\n\
+         - CPU-s a decoded token: CPU time of all cores, natively of the process, in Chromium of the GPU process on GPU paths \
+         and of the page's process on CPU paths, from `/proc`.\n\
+         - Peak memory: `VmHWM` of the native process or of the page's, and of the GPU process. A software adapter keeps the \
+         GPU's memory there.\n\
+         - The command line was compiled in {profile}; the wasm module {module}.\n\
+         - Chromium gets an empty profile on disk for each engine; the page is {headers}. wllama is opened for one \
+         thread, without its prompt cache and for as long a context as Imprint (2,048 tokens), everything else as it comes.\n\
+         - A software adapter tells whether kernels are right, not how fast a real GPU runs them.",
+        measure.runs()
+    )
+}
+
+/// The median, and the extremes where there are several samples.
+fn spread(column: &Column, value: fn(&Sample) -> Option<f64>) -> Option<String> {
+    let middle = column.median(value)?;
+    let values = column.samples.iter().filter_map(value);
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    if column.samples.len() < 2 {
+        return Some(figure(middle));
+    }
+    Some(format!("{} ({}–{})", figure(middle), figure(low), figure(high)))
+}
+
+/// Three digits that count, or the whole number.
+fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        v if v >= 0.9995 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
+}
+
+fn kilobytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e3)
+}
