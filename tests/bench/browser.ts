@@ -49,6 +49,7 @@ class Bench {
   written: Written | undefined;
   /** Why this engine could not be measured. */
   failure: string | undefined;
+  readonly #peak: Record<Kind, number | null> = { renderer: null, "gpu-process": null };
   #cpuAtFirst: number | null = null;
 
   private constructor(
@@ -79,7 +80,11 @@ class Bench {
     await this.engine.write(this.page, prompt(Math.min(warmUpTokens, number("prompt"))), 4);
     const written = await this.engine.write(this.page, prompt(number("prompt")), number("tokens"));
     const cpu = cpuS(this.#workers());
+    this.#notePeak();
     if (written.decodedTokens < 1) throw new Error("the model ended before its second token");
+    // An engine that falls back silently would pass its processor's speed off as the GPU's.
+    if (this.engine.gpu && cpu !== null && cpu === this.#cpuAtFirst)
+      throw new Error("it did not take this adapter: the GPU process did nothing while it wrote");
     this.written = written;
     this.samples.push({
       loadMs,
@@ -113,11 +118,18 @@ class Bench {
 
   report(): object {
     const { engine, samples, firstLoadMs, opened, written, failure } = this;
-    const peak = (kind: Kind): number | null => peakBytes(processes(this.profile, kind));
     return {
       ...{ key: engine.key, samples, firstLoadMs, opened, written, failure },
-      peak: { page: peak("renderer"), gpu: peak("gpu-process") },
+      peak: { page: this.#peak.renderer, gpu: this.#peak["gpu-process"] },
     };
+  }
+
+  /** Takes the peaks while the model is open; a process that is replaced later takes its own with it. */
+  #notePeak(): void {
+    for (const kind of ["renderer", "gpu-process"] as const) {
+      const bytes = peakBytes(processes(this.profile, kind));
+      if (bytes !== null) this.#peak[kind] = Math.max(bytes, this.#peak[kind] ?? 0);
+    }
   }
 
   #workers(): number[] {
