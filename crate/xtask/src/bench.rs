@@ -197,6 +197,7 @@ struct Machine {
 /// # Errors
 /// When a build fails or nothing can be measured; an engine that fails in the browser is told in the result instead.
 pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
+    let commit = commit(project)?;
     let tools = prepare_build(project)?;
     let extra = prepare_tests(project)?;
     let model = model::ensure(project)?;
@@ -213,7 +214,7 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
         measure,
         dev: project.options.dev,
         machine,
-        commit: commit(project)?,
+        commit,
         model: model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         model_bytes: fs::metadata(&model)?.len(),
         chromium: browser.chromium,

@@ -57,8 +57,9 @@ fn head(report: &Report) -> String {
     lines.join("\n")
 }
 
-/// Engines stand in rows' place where there are few; here there are more engines than fit, so each has a column.
+/// Lays out the engines that could be measured, a column each.
 fn table(columns: &[Column]) -> String {
+    let columns: Vec<_> = columns.iter().filter(|column| column.failure.is_none()).collect();
     let mut lines = vec![
         format!("| |{}", columns.iter().map(|column| format!(" {} |", column.title)).collect::<String>()),
         format!("|---|{}", "---:|".repeat(columns.len())),
@@ -132,7 +133,7 @@ fn method(report: &Report) -> String {
         if report.dev { "quickly, larger and slower than the one that is published" } else { "as it is published" };
     format!(
         "## How it was measured\n\n\
-         - Medians of {} runs, smallest and largest in brackets. Each run opens the model, reads and writes a little to warm \
+         - Medians of {}. Each run opens the model, reads and writes a little to warm \
          up, then reads a prompt and writes greedily. The engines take turns, run by run.\n\
          - Prefill: tokens of the prompt by the time until the first token. Decode: tokens after the first by the time since \
          it. Each engine's own count of tokens is used; the last row tells it.\n\
@@ -146,7 +147,10 @@ fn method(report: &Report) -> String {
          - Chromium gets an empty profile on disk for each engine; the page is {headers}. wllama is opened for one \
          thread, without its prompt cache and for as long a context as Imprint (2,048 tokens), everything else as it comes.\n\
          - A software adapter tells whether kernels are right, not how fast a real GPU runs them.",
-        measure.runs()
+        match measure.runs() {
+            1 => "a single run".to_owned(),
+            runs => format!("{runs} runs, smallest and largest in brackets"),
+        }
     )
 }
 
@@ -178,4 +182,38 @@ fn megabytes(bytes: u64) -> String {
 
 fn kilobytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(rates: &[f64]) -> Column {
+        let sample = |&rate: &f64| Sample {
+            load_ms: 1234.5,
+            prefill_tokens_per_s: rate,
+            decode_tokens_per_s: rate / 3.0,
+            cpu_s_per_token: None,
+        };
+        Column { title: "here".to_owned(), samples: rates.iter().map(sample).collect(), ..Column::default() }
+    }
+
+    #[test]
+    fn a_cell_tells_the_median_and_the_extremes() {
+        let rate = |sample: &Sample| Some(sample.prefill_tokens_per_s);
+        assert_eq!(spread(&column(&[30.0, 2.0, 9.0]), rate).as_deref(), Some("9.00 (2.00–30.0)"));
+        assert_eq!(spread(&column(&[30.0]), rate).as_deref(), Some("30.0"));
+        assert_eq!(spread(&column(&[]), rate), None);
+        assert_eq!(spread(&column(&[30.0]), |sample| sample.cpu_s_per_token), None);
+    }
+
+    #[test]
+    fn an_engine_that_failed_is_told_beside_the_table() {
+        let failed = Column { title: "there".to_owned(), failure: Some("no adapter".to_owned()), ..column(&[1.0]) };
+        let columns = [column(&[4.0]), failed];
+        let table = table(&columns);
+        assert!(table.contains("here") && !table.contains("there"), "{table}");
+        assert!(table.contains("| decode, tokens/s | 1.33 |"), "{table}");
+        assert_eq!(failures(&columns), "- there could not be measured here: no adapter");
+    }
 }
