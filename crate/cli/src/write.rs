@@ -169,5 +169,11 @@ fn write(model: &LanguageModel, session: &mut Session, terminal: &Terminal) -> R
             break;
         }
     }
+    // After an interrupt the last character is still held back.
+    let held = model.end(session);
+    if !terminal.json && !held.is_empty() {
+        terminal.print(&held)?;
+    }
+    written.text.push_str(&held);
     Ok(written)
 }

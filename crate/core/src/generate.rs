@@ -114,6 +114,18 @@ pub struct Session {
     pub batch: usize,
 }
 
+impl Session {
+    /// Finishes the text: what was held back, and whether a stop string was in it.
+    fn flush(&mut self) -> (String, bool) {
+        self.finished = true;
+        let (mut text, stopped) = self.stops.push(&self.stream.finish());
+        if !stopped {
+            text.push_str(&self.stops.finish());
+        }
+        (text, stopped)
+    }
+}
+
 impl LanguageModel {
     /// Lays out a prompt; nothing is computed yet.
     ///
@@ -263,6 +275,12 @@ impl LanguageModel {
         }
     }
 
+    /// Ends a text before its time and gives what was held back: the last character, and what might have become a stop
+    /// string. Empty for a text that is finished.
+    pub fn end(&self, session: &mut Session) -> String {
+        if session.finished { String::new() } else { session.flush().0 }
+    }
+
     /// Turns drawn ids into text, up to the first reason to stop.
     fn take(&self, session: &mut Session, drawn: &[u32]) -> Step {
         let mut step = Step::default();
@@ -294,15 +312,14 @@ impl LanguageModel {
                 break;
             }
         }
-        if step.finish.is_some() {
-            session.finished = true;
-            if step.finish != Some(Finish::Stop) {
-                let (text, stopped) = session.stops.push(&session.stream.finish());
+        match step.finish {
+            None => {}
+            Some(Finish::Stop) => session.finished = true,
+            Some(_) => {
+                let (text, stopped) = session.flush();
                 step.text.push_str(&text);
                 if stopped {
                     step.finish = Some(Finish::Stop);
-                } else {
-                    step.text.push_str(&session.stops.finish());
                 }
             }
         }

@@ -74,6 +74,27 @@ fn writing_ends_before_a_stop_string() {
 }
 
 #[test]
+fn a_text_ended_early_is_all_there() {
+    let model = model();
+    // A stop string that begins like everything holds more back than the last character.
+    let stop = write(&model, PROMPT, options(24, 0.0)).text + "never";
+    for stop in [Vec::new(), vec![stop]] {
+        let mut session = model.begin(PROMPT, WriteOptions { stop, ..options(24, 0.0) }).unwrap();
+        let (mut text, mut ids) = (String::new(), Vec::new());
+        for _ in 0..5 {
+            let step = block_on(model.next(&mut session)).unwrap();
+            text += &step.text;
+            ids.extend(step.ids);
+        }
+        let held = model.end(&mut session);
+        assert!(!held.is_empty(), "the last character waits for what may join it");
+        assert_eq!(text + &held, model.tokenizer.decode(&ids));
+        assert_eq!(model.end(&mut session), "", "a text ends once");
+        assert_eq!(block_on(model.next(&mut session)).unwrap_err().code(), "internal");
+    }
+}
+
+#[test]
 fn a_full_context_is_said() {
     let mut model = model();
     model.capacity = 10;
