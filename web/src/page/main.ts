@@ -6,6 +6,7 @@ import { ImprintModelElement } from "../elements/imprint-model.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintWriterElement } from "../elements/imprint-writer.js";
 import { keepDraft } from "./draft.js";
+import { Keeper } from "./keeper.js";
 
 /** After these the model is of no use any more and must be loaded anew. */
 const fatal: readonly ErrorCode[] = ["device-lost", "internal", "out-of-memory"];
@@ -15,8 +16,10 @@ function start(): void {
   const writer = find("imprint-writer", ImprintWriterElement);
   const sampling = find("imprint-sampling", ImprintSamplingElement);
   writer.options = () => sampling.options();
+  const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {
     writer.imprint = imprint;
+    void keeper.keep(imprint);
   });
   writer.addEventListener("imprint-error", (event) => {
     if (!fatal.includes(event.error.code)) return;
