@@ -111,6 +111,34 @@ test("what is no model, and what is not there, is refused with its code", async 
   expect((await open(page, { model: "https://[" })).result).toBe("invalid-option");
 });
 
+test("a model is inspected by its header alone, and a reason is given where it cannot be", async ({
+  page,
+}) => {
+  const told = await page.evaluate(async () => {
+    const code = (error: Package.ImprintError): string => `${error.code}: ${error.message}`;
+    const found = await imprint.inspect("/model.gguf");
+    const nothing = await imprint.inspect("/nothing.gguf").then(String, code);
+    const whole = await imprint.inspect("/letter.gguf").then(String, code);
+    const letter = await imprint.inspect(new Blob(["This is a letter."])).then(String, code);
+    return { found, nothing, whole, letter };
+  });
+  expect(told.found).toEqual({
+    name: expect.stringMatching(/smollm2/i),
+    architecture: "llama",
+    parameters: 134_515_008,
+    sizeBytes,
+    contextTokens: 8_192,
+    formats: { F32: 61, Q4_1: 210, Q8_0: 1 },
+    runsOn: ["webgpu", "cpu"],
+  });
+  expect(bytesServed(), "the header is enough").toBeLessThan(4_000_000);
+  expect(host.served.length).toBeGreaterThan(1);
+  expect(await stored(page), "nothing is kept of it").toEqual([]);
+  expect(told.nothing).toMatch(/^model-unreachable: .*404/);
+  expect(told.whole, "that server sends no parts").toMatch(/^model-unreachable: .*only as a whole/);
+  expect(told.letter).toMatch(/^model-corrupt/);
+});
+
 test("scores equal the golden ones, options are checked, and writing waits its turn", async ({ page }) => {
   const { text, mean_nll, greedy_text } = golden("short-fact");
   const told = await page.evaluate(async (prompt) => {
@@ -157,6 +185,32 @@ test("the page's own thread and a Worker of the caller's write the same", async 
   }, golden("short-fact").text);
   expect(written[0]).toBeTruthy();
   expect(written[1]).toBe(written[0]);
+});
+
+test("an abort loses no letter of what was written", async ({ page }) => {
+  const told = await page.evaluate(async () => {
+    const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "cpu" });
+    const abort = new AbortController();
+    const aborted = { text: "", tokens: 0, code: "" };
+    try {
+      const options = { temperature: 0, maxTokens: 40, signal: abort.signal };
+      for await (const piece of opened.write("The sea was", options)) {
+        aborted.text += piece.text;
+        aborted.tokens = piece.tokens;
+        if (piece.tokens === 3) abort.abort();
+      }
+    } catch (thrown) {
+      aborted.code = (thrown as Package.ImprintError).code;
+    }
+    let whole = "";
+    const options = { temperature: 0, maxTokens: aborted.tokens };
+    for await (const piece of opened.write("The sea was", options)) whole += piece.text;
+    await opened.close();
+    return { aborted, whole };
+  });
+  expect(told.aborted.code).toBe("cancelled");
+  expect(told.aborted.tokens).toBeLessThan(40);
+  expect(told.aborted.text).toBe(told.whole);
 });
 
 test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {

@@ -6,6 +6,7 @@ import {
   forgetModel,
   Imprint,
   ImprintError,
+  inspect,
   storedModels,
   type ImprintOptions,
   type Progress,
@@ -111,6 +112,41 @@ for (const place of ["worker", "local"] as const) {
       });
     }
 
+    it("an abort gives all that is written, and what was held back, before it throws", async () => {
+      fake.pauseMs = 5;
+      const imprint = await open();
+      const abort = new AbortController();
+      const pieces: string[] = [];
+      const writing = async (): Promise<void> => {
+        for await (const piece of imprint.write("a", { maxTokens: 1000, signal: abort.signal })) {
+          pieces.push(piece.text);
+          if (piece.tokens === 3) abort.abort("enough");
+        }
+      };
+      await assert.rejects(writing, { code: "cancelled", cause: "enough" });
+      assert.equal(pieces.pop(), "held");
+      const all = Array.from({ length: fake.nexts - 1 }, (_, i) => `${i} `);
+      assert.deepEqual(pieces, ["", ...all], "every step is there");
+      assert.ok(fake.log.includes("cut a"), "the text is ended");
+      assert.equal(await drain(imprint.write("b")), "0 1 2 ");
+    });
+
+    it("a step that never ends does not hold an abort for ever", async ({ mock }) => {
+      const imprint = await open();
+      const abort = new AbortController();
+      const writing = drain(imprint.write("a", { maxTokens: 1000, signal: abort.signal }), () => {
+        fake.instead.next = never;
+      });
+      const rejected = assert.rejects(writing, code("cancelled"));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      mock.timers.enable({ apis: ["setTimeout"] });
+      abort.abort();
+      mock.timers.tick(5_000);
+      await rejected;
+      mock.timers.reset();
+      panicSilently();
+    });
+
     it("an abort while waiting takes the command out of the queue", async () => {
       fake.pauseMs = 5;
       const imprint = await open();
@@ -213,6 +249,17 @@ for (const place of ["worker", "local"] as const) {
       );
       await new Promise((resolve) => setTimeout(resolve, 20));
       assert.equal(fake.openEngines, 0);
+    });
+
+    it("a model is inspected by its address or as a blob, and its error keeps its code", async () => {
+      const found = await inspect("models/a.gguf", { worker });
+      assert.equal(found.name, "https://example.test/models/a.gguf");
+      assert.deepEqual([found.runsOn, found.formats], [["cpu"], { F32: 1 }]);
+      assert.equal((await inspect(new Blob(["1234"]), { worker })).name, "blob of 4");
+      await assert.rejects(inspect("letter.gguf", { worker }), code("model-corrupt"));
+      await assert.rejects(inspect("a.gguf", { worker, signal: AbortSignal.abort() }), code("cancelled"));
+      await assert.rejects(inspect("https://[", { worker }), code("invalid-option"));
+      assert.equal(fake.log.length, 3, "what is refused at once starts nothing");
     });
 
     it("models in storage are listed and forgotten", async () => {

@@ -1,4 +1,4 @@
-import type { Score, Step, StoredModel, WriteOptions } from "../../web/src/engine.js";
+import type { Inspection, Score, Step, StoredModel, WriteOptions } from "../../web/src/engine.js";
 import type { WasmEngine } from "../../web/src/wasm.js";
 
 /** What the fake module does and what was done to it; tests set the first and read the second. */
@@ -87,6 +87,13 @@ class FakeEngine implements WasmEngine {
     });
   }
 
+  /** Ends the text early; each one with a token has `held` held back. */
+  end(): string {
+    if (fake.busy) throw new Error("end was called while a call ran");
+    fake.log.push(`cut ${this.#prompt}`);
+    return this.#tokens > 0 ? "held" : "";
+  }
+
   score(text: string): Promise<Score> {
     return alone("score", async () => {
       fake.log.push(`score ${text}`);
@@ -123,6 +130,22 @@ const FakeEngineOpen: typeof import("../../web/src/imprint_wasm.js").Engine.open
   });
 
 export { FakeEngine as Engine };
+
+export async function inspect(model: string | Blob, signal?: AbortSignal): Promise<Inspection> {
+  if (signal?.aborted) throw coded("cancelled", "cancelled by the caller");
+  const name = typeof model === "string" ? model : `blob of ${model.size}`;
+  fake.log.push(`inspect ${name}`);
+  if (name.endsWith("letter.gguf")) throw coded("model-corrupt", "no GGUF");
+  return {
+    name,
+    architecture: "fake",
+    parameters: 1,
+    sizeBytes: 2,
+    formats: { F32: 1 },
+    runsOn: ["cpu"],
+    reason: "it is a fake",
+  };
+}
 
 export async function storedModels(): Promise<StoredModel[]> {
   return [{ url: "https://example.test/kept.gguf", sizeBytes: 1, sha256: "00" }];

@@ -5,6 +5,10 @@ type Call = {
   resolve(result: never): void;
   reject(error: ImprintError): void;
   onProgress: ((progress: never) => void) | undefined;
+  /** Whether it has reported anything. */
+  heard: boolean;
+  /** Set once it is aborted and only its last words are waited for. */
+  ending?: { error: ImprintError; timer: ReturnType<typeof setTimeout> };
 };
 
 /** The calls of an engine that have not settled; each settles once, and after that hears nothing more. */
@@ -16,13 +20,15 @@ export class Calls {
   /**
    * Begins a call: `send` starts it under its number, `cancel` is told when the signal aborts.
    *
-   * An aborted call rejects at once, whatever its command still does.
+   * An aborted call rejects at once, whatever its command still does, unless it `hasLastWords`: then what it still
+   * reports is heard until its command ends, for a few seconds at most. It rejects with `cancelled` all the same.
    */
   begin<Result>(
     send: (id: number) => void,
     cancel: (id: number) => void,
     onProgress: ((progress: never) => void) | undefined,
     signal: AbortSignal | undefined,
+    hasLastWords = false,
   ): Promise<Result> {
     const id = ++this.#last;
     let onAbort: () => void = () => {};
@@ -31,10 +37,10 @@ export class Calls {
       if (signal?.aborted) return reject(ImprintError.cancelled(signal));
       onAbort = () => {
         cancel(id);
-        this.reject(id, ImprintError.cancelled(signal));
+        this.#abort(id, ImprintError.cancelled(signal), hasLastWords);
       };
       signal?.addEventListener("abort", onAbort, { once: true });
-      this.#open.set(id, { resolve, reject, onProgress });
+      this.#open.set(id, { resolve, reject, onProgress, heard: false });
       try {
         send(id);
       } catch (thrown) {
@@ -46,8 +52,11 @@ export class Calls {
 
   /** Passes progress on; what a listener throws is the page's own error and stops no command. */
   progress(id: number, progress: unknown): void {
+    const call = this.#open.get(id);
+    if (!call) return;
+    call.heard = true;
     try {
-      this.#open.get(id)?.onProgress?.(progress as never);
+      call.onProgress?.(progress as never);
     } catch (thrown) {
       queueMicrotask(() => {
         throw thrown;
@@ -56,11 +65,14 @@ export class Calls {
   }
 
   resolve(id: number, result: unknown): void {
-    this.#take(id)?.resolve(result as never);
+    const call = this.#take(id);
+    if (call?.ending) call.reject(call.ending.error);
+    else call?.resolve(result as never);
   }
 
   reject(id: number, error: ImprintError): void {
-    this.#take(id)?.reject(error);
+    const call = this.#take(id);
+    call?.reject(call.ending?.error ?? error);
   }
 
   /** Stops all calls that wait; later ones are not touched. */
@@ -82,14 +94,22 @@ export class Calls {
     for (const id of [...this.#open.keys()]) this.reject(id, error);
   }
 
+  #abort(id: number, error: ImprintError, hasLastWords: boolean): void {
+    const call = this.#open.get(id);
+    // A call that waits for its turn has nothing to say.
+    if (!hasLastWords || !call?.heard) return this.reject(id, error);
+    call.ending = { error, timer: setTimeout(() => this.reject(id, error), GRACE_MS) };
+  }
+
   #take(id: number): Call | undefined {
     const call = this.#open.get(id);
+    clearTimeout(call?.ending?.timer);
     this.#open.delete(id);
     return call;
   }
 }
 
-/** Time that a closing engine gives the model to finish its step and free its memory. */
+/** Time that an aborted or closing call gives the model to finish its step. */
 const GRACE_MS = 5_000;
 
 /** Waits for `closing`, but not for ever, whatever becomes of it. */

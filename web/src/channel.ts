@@ -22,9 +22,8 @@ export class Channel<T> implements AsyncIterableIterator<T> {
     this.#wake?.();
   }
 
-  /** Breaks the stream off: the reader gets the error next, and none of the values before it. */
+  /** Breaks the stream off: the reader gets the values that are already there, and then the error. */
   fail(error: unknown): void {
-    this.#values.length = 0;
     this.#failure = { error };
     this.end();
   }
@@ -35,15 +34,16 @@ export class Channel<T> implements AsyncIterableIterator<T> {
         this.#wake = resolve;
       });
     }
+    if (this.#values.length > 0) return { done: false, value: this.#values.shift() as T };
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure) throw failure.error;
-    if (this.#values.length === 0) return { done: true, value: undefined };
-    return { done: false, value: this.#values.shift() as T };
+    return { done: true, value: undefined };
   }
 
   async return(): Promise<IteratorResult<T, undefined>> {
     this.#values.length = 0;
+    this.#failure = undefined;
     this.end();
     this.#onReturn();
     return { done: true, value: undefined };

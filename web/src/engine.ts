@@ -94,6 +94,23 @@ export type Stats = {
 /** A model kept in this browser. */
 export type StoredModel = { url: string; sizeBytes: number; sha256: string };
 
+/** What a model is and where it runs, told by its header alone. */
+export type Inspection = {
+  /** The model's name, or its architecture where it has none. */
+  name: string;
+  architecture: string;
+  parameters: number;
+  sizeBytes: number;
+  /** Tokens that the model was made to read at once, where the file says so. */
+  contextTokens?: number;
+  /** How many tensors are in each block format, such as `{ Q4_1: 210, F32: 61 }`. */
+  formats: { [name: string]: number };
+  /** The devices of this browser that run the model; empty if none does. */
+  runsOn: ("webgpu" | "cpu")[];
+  /** Why a device is missing in `runsOn`. */
+  reason?: string;
+};
+
 /** Every command an engine knows: what goes in, what it reports on the way, what comes out. */
 export interface Commands {
   open: {
@@ -105,6 +122,7 @@ export interface Commands {
   score: { params: { text: string }; progress: never; result: Score };
   stats: { params: null; progress: never; result: Stats };
   selfTest: { params: null; progress: never; result: string };
+  inspect: { params: { model: string | Blob }; progress: never; result: Inspection };
   storedModels: { params: null; progress: never; result: StoredModel[] };
   forgetModel: { params: { url: string }; progress: never; result: null };
   close: { params: null; progress: never; result: null };
@@ -124,7 +142,8 @@ export type CallOptions<Name extends CommandName> = {
  *
  * Commands run one at a time in the order of their calls. Every call settles exactly once: with the result, or
  * with an `ImprintError`. After it settled, `onProgress` is not called again. An aborted call rejects at once
- * with `cancelled`; the command itself ends at its next step.
+ * with `cancelled`; the command itself ends at its next step. A `write` that has begun rejects only then, so that
+ * its last words are heard.
  */
 export interface Engine {
   run<Name extends CommandName>(

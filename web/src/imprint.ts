@@ -4,6 +4,7 @@ import type {
   DeviceInfo,
   Engine,
   Finish,
+  Inspection,
   ModelInfo,
   Progress,
   Score,
@@ -97,7 +98,7 @@ export class Imprint {
    * Continues `prompt`, or answers it when `chat` is set, piece by piece.
    *
    * Writing begins with the first turn of the loop and stops within one token when the loop is left or `signal`
-   * aborts; an abort makes the loop throw `cancelled`. While another text is being written, this one waits.
+   * aborts; an abort makes the loop give what is written so far and throw `cancelled`. While another text is being written, this one waits.
    */
   async *write(
     prompt: string,
@@ -138,6 +139,22 @@ export class Imprint {
   close(): Promise<void> {
     return this.#engine.close();
   }
+}
+
+/**
+ * Reads the header of a model to tell what it is and whether it runs here, without downloading the rest.
+ *
+ * Rejects where the header cannot be read: `model-unreachable` (also from a server that sends whole files only),
+ * `model-corrupt`, `model-unsupported`. A sound model that does not run here has an empty `runsOn` and a `reason`.
+ */
+export function inspect(
+  model: string | URL | Blob,
+  { signal, worker = true }: { signal?: AbortSignal; worker?: WorkerChoice } = {},
+): Promise<Inspection> {
+  return once(worker, (engine) => {
+    const source = model instanceof Blob ? model : absolute(model);
+    return engine.run("inspect", { model: source }, { signal });
+  });
 }
 
 /** Lists the models kept in this browser. */

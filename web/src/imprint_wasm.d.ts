@@ -3,5 +3,6 @@ import type { WasmModule } from "./wasm.js";
 
 export default function init(options: { module_or_path: URL }): Promise<unknown>;
 export const Engine: WasmModule["Engine"];
+export const inspect: WasmModule["inspect"];
 export const storedModels: WasmModule["storedModels"];
 export const forgetModel: WasmModule["forgetModel"];

@@ -2,6 +2,7 @@
 export {
   forgetModel,
   Imprint,
+  inspect,
   Piece,
   storedModels,
   type ImprintOptions,
@@ -12,6 +13,7 @@ export type {
   DeviceChoice,
   DeviceInfo,
   Finish,
+  Inspection,
   ModelInfo,
   Progress,
   Score,

@@ -31,6 +31,7 @@ export class LocalEngine implements Engine {
       this.#cancel,
       onProgress as ((progress: never) => void) | undefined,
       signal,
+      name === "write",
     );
   }
 

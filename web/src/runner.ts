@@ -1,4 +1,4 @@
-import type { CallOptions, CommandName, Commands } from "./engine.js";
+import type { CallOptions, CommandName, Commands, Step } from "./engine.js";
 import { ImprintError } from "./errors.js";
 import type { WasmEngine, WasmModule } from "./wasm.js";
 
@@ -75,18 +75,23 @@ export class Runner {
     write: async ({ prompt, options }, { onProgress, signal }) => {
       const engine = this.#open();
       await engine.begin(prompt, options);
-      for (;;) {
+      for (let last: Step | undefined; ;) {
         await breathe();
-        throwIfAborted(signal);
-        const step = await engine.next();
-        throwIfAborted(signal);
-        onProgress?.(step);
-        if (step.finish !== undefined) return null;
+        if (signal?.aborted) {
+          // The last character is held back until the next begins, which now it will not.
+          const text = engine.end();
+          if (last && text !== "") onProgress?.({ ...last, text });
+          throw ImprintError.cancelled(signal);
+        }
+        last = await engine.next();
+        onProgress?.(last);
+        if (last.finish !== undefined) return null;
       }
     },
     score: async ({ text }, { signal }) => this.#open().score(text, signal),
     stats: async () => this.#open().stats(),
     selfTest: async () => this.#open().selfTest(),
+    inspect: async ({ model }, { signal }) => (await this.#load()).inspect(model, signal),
     storedModels: async () => (await this.#load()).storedModels(),
     forgetModel: async ({ url }) => {
       await (await this.#load()).forgetModel(url);

@@ -1,5 +1,6 @@
 import type {
   DeviceInfo,
+  Inspection,
   ModelInfo,
   OpenOptions,
   Progress,
@@ -10,7 +11,7 @@ import type {
   WriteOptions,
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
-import init, { Engine, forgetModel, storedModels } from "./imprint_wasm.js";
+import init, { Engine, forgetModel, inspect, storedModels } from "./imprint_wasm.js";
 
 /** An open model inside the wasm module; one call at a time. */
 export interface WasmEngine {
@@ -19,6 +20,8 @@ export interface WasmEngine {
   /** Takes a prompt and its options; `next` then does the work. */
   begin(prompt: string, options: WriteOptions): Promise<void>;
   next(): Promise<Step>;
+  /** Ends the text before its time and gives what was held back of it. */
+  end(): string;
   score(text: string, signal?: AbortSignal): Promise<Score>;
   selfTest(): Promise<string>;
   stats(): Stats;
@@ -35,6 +38,7 @@ export interface WasmModule {
       signal?: AbortSignal,
     ): Promise<WasmEngine>;
   };
+  inspect(model: string | Blob, signal?: AbortSignal): Promise<Inspection>;
   storedModels(): Promise<StoredModel[]>;
   forgetModel(url: string): Promise<void>;
 }
@@ -51,5 +55,5 @@ export async function loadWasm(): Promise<WasmModule> {
       { cause },
     );
   }
-  return { Engine, storedModels, forgetModel };
+  return { Engine, inspect, storedModels, forgetModel };
 }

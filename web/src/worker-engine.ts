@@ -47,6 +47,7 @@ export class WorkerEngine implements Engine {
       this.#cancel,
       onProgress as ((progress: never) => void) | undefined,
       signal,
+      name === "write",
     );
   }
 

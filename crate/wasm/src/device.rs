@@ -105,6 +105,11 @@ async fn on_gpu(
     Ok((Backend::Fused(Box::new(model)), device))
 }
 
+/// Whether this browser offers a GPU at all.
+pub async fn has_gpu() -> bool {
+    settle(request_adapter(&Object::new())).await.is_ok_and(|adapter| adapter.is_object())
+}
+
 /// What the browser calls the adapter: wgpu passes on its description alone, which browsers leave empty.
 async fn adapter_name() -> Option<String> {
     let options = Object::new();
@@ -115,18 +120,26 @@ async fn adapter_name() -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
+/// Refuses a model that is too large for the processor.
+///
+/// # Errors
+/// `out-of-memory` with its size.
+pub fn check_cpu(gguf: &Gguf) -> Result<()> {
+    if gguf.size_bytes() <= MOST_CPU_BYTES {
+        return Ok(());
+    }
+    let megabytes = gguf.size_bytes() / 1_000_000;
+    let what = format!("a model of {megabytes} MB does not fit the memory of a page; use the GPU or a smaller model");
+    Err(Error::new(ErrorKind::OutOfMemory, what))
+}
+
 async fn on_cpu(
     gguf: &Gguf,
     source: &BlobSource,
     reason: Option<String>,
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
-    if gguf.size_bytes() > MOST_CPU_BYTES {
-        let megabytes = gguf.size_bytes() / 1_000_000;
-        let what =
-            format!("a model of {megabytes} MB does not fit the memory of a page; use the GPU or a smaller model");
-        return Err(Error::new(ErrorKind::OutOfMemory, what));
-    }
+    check_cpu(gguf)?;
     let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;
     let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason };
     Ok((Backend::Plain(Box::new(model)), device))

@@ -246,6 +246,20 @@ impl Engine {
         .await
     }
 
+    /// Ends the text being written before its time and gives what was held back of it; empty where none is being written.
+    ///
+    /// # Errors
+    /// `internal` while a call runs or after closing.
+    pub fn end(&self) -> Result<String> {
+        match &mut *self.state.borrow_mut() {
+            State::Ready(open) => {
+                let session = open.session.take();
+                Ok(session.map(|mut session| open.model.end(&mut session)).unwrap_or_default())
+            }
+            other => Err(other.refusal()),
+        }
+    }
+
     /// Scores a text; the text being written is over, since both need the cache.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use web_sys::AbortSignal;
 
 use crate::{
     engine::{self, Named, Progress},
-    store,
+    inspect, store,
     web::{object, read_object, to_js},
 };
 
@@ -69,6 +69,11 @@ impl Engine {
         self.0.next().await.and_then(|step| object(&step)).map_err(to_js)
     }
 
+    /// Ends the text before its time and gives what was held back of it.
+    pub fn end(&self) -> Result<String, JsValue> {
+        self.0.end().map_err(to_js)
+    }
+
     /// Scores a text.
     pub async fn score(&self, text: String, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
         self.0.score(&text, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
@@ -89,6 +94,13 @@ impl Engine {
     pub fn close(&self) {
         self.0.close();
     }
+}
+
+/// Reads the header of a model: what it is and where it runs.
+#[wasm_bindgen(js_name = inspect)]
+pub async fn inspect_model(model: JsValue, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
+    let model = Named::from_js(model).map_err(to_js)?;
+    inspect::inspect(model, signal.as_ref()).await.and_then(|found| object(&found)).map_err(to_js)
 }
 
 /// The models that this browser keeps.

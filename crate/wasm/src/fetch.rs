@@ -57,10 +57,7 @@ pub struct Fetched {
 /// `invalid-option` for what is no address; `model-unreachable` when the network or the server fails, with what has
 /// arrived kept; `model-corrupt` for another hash or no GGUF file, with nothing kept; `storage-full`; `cancelled`.
 pub async fn model(wanted: &Wanted<'_>) -> Result<Fetched> {
-    if Url::new(wanted.url).is_err() {
-        let what = format!("the model's address {:?} is not absolute; begin it with https://", wanted.url);
-        return Err(Error::new(ErrorKind::InvalidOption, what));
-    }
+    check_address(wanted.url)?;
     let Some(place) = Place::open(wanted.url, wanted.signal).await? else {
         return into_memory(wanted).await;
     };
@@ -77,6 +74,18 @@ pub async fn model(wanted: &Wanted<'_>) -> Result<Fetched> {
         place.clear().await;
     }
     fetched
+}
+
+/// Refuses what is no absolute address.
+///
+/// # Errors
+/// `invalid-option`.
+pub fn check_address(url: &str) -> Result<()> {
+    if Url::new(url).is_ok() {
+        return Ok(());
+    }
+    let what = format!("the model's address {url:?} is not absolute; begin it with https://");
+    Err(Error::new(ErrorKind::InvalidOption, what))
 }
 
 fn is_whole(known: &Description, blob: &Blob, sha256: Option<&str>) -> bool {
@@ -232,7 +241,8 @@ impl Answer {
         let mut bytes = Vec::new();
         loop {
             check_signal(wanted.signal)?;
-            let read = settle(Ok(reader.read())).await.map_err(|thrown| unreachable(wanted, &thrown))?;
+            let read =
+                settle(Ok(reader.read())).await.map_err(|thrown| unreachable(wanted.url, wanted.signal, &thrown))?;
             if field(&read, "done").is_truthy() {
                 break;
             }
@@ -265,30 +275,41 @@ fn check_magic(wanted: &Wanted<'_>, first: &[u8]) -> Result<()> {
 }
 
 async fn respond(wanted: &Wanted<'_>, from: u64) -> Result<Response> {
+    let range = (from > 0).then(|| format!("bytes={from}-"));
+    request(wanted.url, "GET", range.as_deref(), wanted.signal).await
+}
+
+/// Asks a server for a model or, with `range`, for a part of it.
+///
+/// # Errors
+/// `model-unreachable` where no answer comes, `cancelled`.
+pub async fn request(url: &str, method: &str, range: Option<&str>, signal: Option<&AbortSignal>) -> Result<Response> {
     let init = RequestInit::new();
+    init.set_method(method);
     // The store keeps the file; the browser's own cache need not keep it a second time.
     init.set_cache(RequestCache::NoStore);
-    init.set_signal(wanted.signal);
-    if from > 0 {
+    init.set_signal(signal);
+    if let Some(range) = range {
         let headers = Headers::new().and_then(|headers| {
-            headers.set("range", &format!("bytes={from}-"))?;
+            headers.set("range", range)?;
             Ok(headers)
         });
         let headers: JsValue = headers.map_err(|thrown| caught(ErrorKind::Internal, "no headers", &thrown))?.into();
         init.set_headers(&headers);
     }
-    let response = settle(js_fetch(wanted.url, &init)).await.map_err(|thrown| unreachable(wanted, &thrown))?;
+    let response = settle(js_fetch(url, &init)).await.map_err(|thrown| unreachable(url, signal, &thrown))?;
     Ok(response.unchecked_into())
 }
 
-fn unreachable(wanted: &Wanted<'_>, thrown: &JsValue) -> Error {
-    if let Err(cancelled) = check_signal(wanted.signal) {
+/// The error of a network that failed, or `cancelled`.
+pub fn unreachable(url: &str, signal: Option<&AbortSignal>, thrown: &JsValue) -> Error {
+    if let Err(cancelled) = check_signal(signal) {
         return cancelled;
     }
-    web::caught(ErrorKind::ModelUnreachable, &format!("the model at {} cannot be fetched", wanted.url), thrown)
+    web::caught(ErrorKind::ModelUnreachable, &format!("the model at {url} cannot be fetched"), thrown)
 }
 
 /// A header that the server sent and lets us see.
-fn header(headers: &Headers, name: &str) -> Option<String> {
+pub fn header(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).ok().flatten()
 }

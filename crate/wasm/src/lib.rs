@@ -4,6 +4,7 @@
 //! too. Everything that fails throws an `Error` with a stable `code`.
 
 mod pace;
+mod range;
 
 #[cfg(target_arch = "wasm32")]
 mod device;
@@ -14,6 +15,8 @@ mod facade;
 #[cfg(target_arch = "wasm32")]
 mod fetch;
 #[cfg(target_arch = "wasm32")]
+mod inspect;
+#[cfg(target_arch = "wasm32")]
 mod selftest;
 #[cfg(target_arch = "wasm32")]
 mod source;
@@ -23,5 +26,6 @@ mod store;
 mod web;
 
 #[cfg(target_arch = "wasm32")]
-pub use facade::{Engine, forget_model, stored_models};
+pub use facade::{Engine, forget_model, inspect_model, stored_models};
 pub use pace::Pace;
+pub use range::ContentRange;

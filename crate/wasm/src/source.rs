@@ -1,12 +1,16 @@
-//! A `Blob` or `File` read piece by piece.
+//! Models read piece by piece: a `Blob` or `File`, or a file on a server.
 
 use imprint_core::{Error, ErrorKind, Result, gguf::Source};
 use js_sys::Uint8Array;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsCast;
-use web_sys::{AbortSignal, Blob};
+use web_sys::{AbortSignal, Blob, Response};
 
-use crate::web;
+use crate::{
+    fetch::{header, request, unreachable},
+    range::ContentRange,
+    web::{self, settle},
+};
 
 /// Bytes hashed at once.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -114,5 +118,112 @@ pub fn check_hash(found: &str, expected: Option<&str>) -> Result<()> {
             Err(Error::new(ErrorKind::ModelCorrupt, what))
         }
         _ => Ok(()),
+    }
+}
+
+/// Bytes asked for first: they tell the length of the whole, and the header of a model begins in them.
+const FIRST_BYTES: u64 = 64 << 10;
+
+/// A model on a server that sends parts of files, read without downloading it.
+pub struct RangeSource<'a> {
+    url: &'a str,
+    signal: Option<&'a AbortSignal>,
+    size_bytes: u64,
+    first: Vec<u8>,
+}
+
+impl<'a> RangeSource<'a> {
+    /// Asks the server for the beginning and the length of the file.
+    ///
+    /// # Errors
+    /// `model-unreachable` where the network or the server fails, where the server sends whole files only, or where it
+    /// does not tell the length; `cancelled`.
+    pub async fn open(url: &'a str, signal: Option<&'a AbortSignal>) -> Result<Self> {
+        let (range, first) = part(url, signal, 0, FIRST_BYTES).await?;
+        let size_bytes = match range.and_then(|range| range.total) {
+            Some(total) => total,
+            None => length(url, signal).await?,
+        };
+        Ok(Self { url, signal, size_bytes, first })
+    }
+}
+
+impl Source for RangeSource<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let here = usize::try_from(offset).ok().and_then(|at| self.first.get(at..at.checked_add(len)?));
+        if let Some(bytes) = here {
+            return Ok(bytes.to_vec());
+        }
+        let (range, bytes) = part(self.url, self.signal, offset, len as u64).await?;
+        let total = range.and_then(|range| range.total);
+        if bytes.len() != len || total.is_some_and(|total| total != self.size_bytes) {
+            let what = format!("the model at {} changed while it was read; try again", self.url);
+            return Err(Error::new(ErrorKind::ModelUnreachable, what));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Fetches up to `len` bytes from `offset` on. A server on another origin may hide what it says of the range.
+async fn part(
+    url: &str,
+    signal: Option<&AbortSignal>,
+    offset: u64,
+    len: u64,
+) -> Result<(Option<ContentRange>, Vec<u8>)> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::ModelUnreachable, what));
+    // The last byte counts.
+    let asked = format!("bytes={offset}-{}", offset + len.max(1) - 1);
+    let response = request(url, "GET", Some(&asked), signal).await?;
+    let status = response.status();
+    if status != 206 {
+        drop_body(&response);
+        return match status {
+            200 => wrong(format!("the server sends the model at {url} only as a whole; open it to download all of it")),
+            _ => wrong(format!("the server answers {status} for the model at {url}; check the address")),
+        };
+    }
+    let header = header(&response.headers(), "content-range");
+    let range = header.as_deref().and_then(ContentRange::parse);
+    let other = range.is_none_or(|range| range.start != offset || range.len > len);
+    if let Some(header) = header.filter(|_| other) {
+        drop_body(&response);
+        return wrong(format!(
+            "the server sends {header:?} of the model at {url} where {asked:?} was asked; try again"
+        ));
+    }
+    let buffer = settle(response.array_buffer()).await.map_err(|thrown| unreachable(url, signal, &thrown))?;
+    let bytes = Uint8Array::new(&buffer).to_vec();
+    if range.is_some_and(|range| range.len != bytes.len() as u64) {
+        return wrong(format!("the model at {url} broke off; try again"));
+    }
+    Ok((range, bytes))
+}
+
+/// The length of the file, from a server that did not tell it with a part.
+async fn length(url: &str, signal: Option<&AbortSignal>) -> Result<u64> {
+    let response = request(url, "HEAD", None, signal).await?;
+    let headers = response.headers();
+    // The length of a packed answer says nothing about the file.
+    let plain = header(&headers, "content-encoding").is_none_or(|encoding| encoding == "identity");
+    let length = header(&headers, "content-length").filter(|_| plain && response.ok());
+    length.and_then(|length| length.parse().ok()).ok_or_else(|| {
+        let what = format!("the server does not tell the size of the model at {url}; open it to download all of it");
+        Error::new(ErrorKind::ModelUnreachable, what)
+    })
+}
+
+/// Keeps a body that nobody reads from arriving.
+fn drop_body(response: &Response) {
+    if let Some(body) = response.body() {
+        let cancelled = body.cancel();
+        // Nobody waits for it, so its refusal must not be heard either.
+        wasm_bindgen_futures::spawn_local(async move {
+            let _ = settle(Ok(cancelled)).await;
+        });
     }
 }

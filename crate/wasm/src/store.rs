@@ -121,6 +121,15 @@ impl Place {
     }
 }
 
+/// The bytes of the model at `url` if all of it is kept here; waits for no other tab.
+pub async fn kept(url: &str) -> Option<Blob> {
+    let directory = directory().await.ok()?;
+    let key = hex(Sha256::new_with_prefix(url));
+    let description = read_description(&directory, &format!("{key}.json")).await.filter(|known| known.complete)?;
+    let blob: Blob = file(directory.get_file_handle(&format!("{key}.gguf"))).await.ok()?.unchecked_into();
+    (blob.size() as u64 == description.size_bytes).then_some(blob)
+}
+
 /// All complete models, in no order.
 pub async fn list() -> Vec<Stored> {
     let mut found = Vec::new();

@@ -75,7 +75,8 @@ pub fn to_js(error: Error) -> JsValue {
 /// # Errors
 /// `internal`: our own types always can be turned into objects.
 pub fn object<T: serde::Serialize>(value: &T) -> Result<JsValue> {
-    serde_wasm_bindgen::to_value(value).map_err(|e| Error::new(ErrorKind::Internal, format!("no object: {e}")))
+    let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
+    value.serialize(&serializer).map_err(|e| Error::new(ErrorKind::Internal, format!("no object: {e}")))
 }
 
 /// Reads `what` the caller gave.

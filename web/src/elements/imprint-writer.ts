@@ -13,6 +13,9 @@ const endings: Record<Finish, string> = {
   context: "The text has become as long as the model can read at once.",
 };
 
+/** Why a writing was stopped whose last words have no sheet to stand on. */
+const cleared = Symbol("cleared");
+
 /**
  * A sheet of text that a model continues: Ctrl or Cmd with Enter writes on, Escape stops.
  *
@@ -104,7 +107,7 @@ export class ImprintWriterElement extends HTMLElement {
   ): Promise<string> {
     const speed = new Speed();
     for await (const piece of imprint.write(prompt, options)) {
-      if (options.signal.aborted) break;
+      if (options.signal.reason === cleared) break;
       this.#sheet?.append(piece.text);
       this.#figures(speed.line(piece, performance.now()));
       if (piece.finish) return endings[piece.finish];
@@ -134,7 +137,7 @@ export class ImprintWriterElement extends HTMLElement {
   }
 
   #clear(): void {
-    this.stop();
+    this.#writing?.abort(cleared);
     this.#sheet?.focus();
     this.#sheet?.cut(0);
     this.#figures("");
