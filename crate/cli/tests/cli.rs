@@ -245,6 +245,13 @@ fn an_interrupt_stops_writing_and_keeps_the_text() {
     let notes = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && notes.contains("cancelled"), "{}: {notes}", output.status);
     assert!(text.ends_with(b"\n") && text.len() < 1000, "{} bytes", text.len());
+    // The last character, which waits for what may join it, is there too.
+    let written = notes.rsplit('[').next().and_then(|note| note.split(' ').next()).unwrap();
+    let whole = on_model(
+        "write",
+        &["--prompt", "one two three", "--temperature", "0", "--max-tokens", written, "--device", "cpu"],
+    );
+    assert_eq!(String::from_utf8(text).unwrap().trim_end(), String::from_utf8(whole.stdout).unwrap().trim_end());
 }
 
 #[test]
