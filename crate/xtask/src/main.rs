@@ -97,7 +97,10 @@ impl Project {
             _ => bail!("neither XDG_CACHE_HOME nor HOME is set; set one to say where downloads are kept"),
         };
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| here.join(dir));
-        Ok(Self { root: root.to_owned(), cache: here.join(cache).join("imprint"), target, options })
+        let cache = here.join(cache).join("imprint");
+        // Tools are started in it, so on a new machine it must be there before the first of them.
+        std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        Ok(Self { root: root.to_owned(), cache, target, options })
     }
 
     /// The directory that everything for the browser is compiled in.
