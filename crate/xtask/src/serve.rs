@@ -109,7 +109,7 @@ impl Server {
         }
     }
 
-    /// Stops serving, after the answers under way are sent.
+    /// Stops serving, after the answers under way are sent; the port is free a moment later.
     pub fn stop(self) {}
 }
 
