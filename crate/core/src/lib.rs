@@ -7,6 +7,7 @@ pub mod quant;
 pub mod gguf;
 pub mod tokenizer;
 pub mod config;
+pub mod adapter;
 pub mod linear;
 pub mod model;
 pub mod weights;
