@@ -17,6 +17,7 @@ pub mod kernels;
 #[cfg(feature = "gpu")]
 pub mod fused;
 pub mod generate;
+pub mod learn;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
