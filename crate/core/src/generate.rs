@@ -240,7 +240,7 @@ impl LanguageModel {
         let ids = &session.prompt[from..from + n];
         match &self.backend {
             Backend::Plain(model) => {
-                model.forward(ids, 1, Some(&mut session.cache));
+                model.forward(ids, 1, Some(&mut session.cache), None);
                 Ok(())
             }
             #[cfg(feature = "gpu")]
@@ -369,7 +369,7 @@ impl LanguageModel {
     async fn score_chunk(&self, cache: &mut Cache, at: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         match &self.backend {
             Backend::Plain(model) => {
-                let hidden = model.forward(ids, 1, Some(cache));
+                let hidden = model.forward(ids, 1, Some(cache), None);
                 let log_p = activation::log_softmax(model.logits(hidden), 2);
                 let targets: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
                 let targets = Tensor::from_data(TensorData::new(targets, [1, ids.len(), 1]), &model.device);
@@ -387,7 +387,7 @@ impl LanguageModel {
 
 /// Reads `ids` and draws the token after them on the plain path.
 async fn plain_step(model: &Model, session: &mut Session, ids: &[u32]) -> Result<u32> {
-    let hidden = model.forward(ids, 1, Some(&mut session.cache));
+    let hidden = model.forward(ids, 1, Some(&mut session.cache), None);
     let [_, seq, _] = hidden.dims();
     let logits = model.logits(hidden.narrow(1, seq - 1, 1));
     let mut logits = read_f32(logits.into_data_async().await)?;

@@ -5,11 +5,13 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
 use crate::{
+    adapter::{Adapter, Kind},
     config::{ModelConfig, RopeStyle},
-    linear::{Blocks, Linear},
+    linear::{Blocks, Linear, SidePath},
 };
 
 /// Root-mean-square norm: `x / sqrt(mean(x²) + eps) · w` (Zhang & Sennrich 2019).
+#[derive(Clone)]
 pub struct RmsNorm {
     /// `[d_model]`
     pub weight: Tensor<1>,
@@ -50,6 +52,120 @@ pub struct Block {
     pub down: Linear,
 }
 
+/// The side paths of one block, some or all.
+#[derive(Default, Clone)]
+pub struct Sides {
+    /// By [`Kind`], in its order.
+    pub paths: [Option<SidePath>; Kind::ALL.len()],
+}
+
+/// An adapter on a device: the side paths of every block.
+#[derive(Clone)]
+pub struct LowRank {
+    /// The side paths, block after block.
+    pub blocks: Vec<Sides>,
+}
+
+impl LowRank {
+    /// Puts `adapter` on `device`, its paths multiplied by `factor`: 1 leaves them as they were learned.
+    ///
+    /// # Panics
+    /// If a pair is not as large as its rank says: callers check the adapter against the model first.
+    pub fn new(adapter: &Adapter, factor: f32, device: &Device) -> Self {
+        let mut blocks = vec![Sides::default(); adapter.n_layers()];
+        for (layer, kind, pair) in adapter.iter() {
+            let matrix =
+                |values: &[f32], shape: [usize; 2]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device);
+            blocks[layer].paths[kind as usize] = Some(SidePath {
+                a: matrix(&pair.a, [pair.rank, pair.a.len() / pair.rank]),
+                b: matrix(&pair.b, [pair.b.len() / pair.rank, pair.rank]),
+                scale: pair.scale * factor,
+            });
+        }
+        Self { blocks }
+    }
+}
+
+/// Where in a text the tokens of one call stand: their rotations, and which keys each may look at.
+pub struct Positions {
+    rope: Rope,
+    mask: Tensor<2, Bool>,
+}
+
+impl Positions {
+    /// `seq` positions after `start` others.
+    pub fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
+        Self { rope: Rope::new(config, start, seq, device), mask: causal_mask(start, seq, device) }
+    }
+}
+
+impl Block {
+    /// The same block with all weights unpacked on `device`.
+    pub fn unpacked(&self, device: &Device) -> Block {
+        Block {
+            attention_norm: self.attention_norm.clone(),
+            q: self.q.unpacked(device),
+            k: self.k.unpacked(device),
+            v: self.v.unpacked(device),
+            o: self.o.unpacked(device),
+            ffn_norm: self.ffn_norm.clone(),
+            gate: self.gate.unpacked(device),
+            up: self.up.unpacked(device),
+            down: self.down.unpacked(device),
+        }
+    }
+
+    /// Runs the block, reading and extending its layer of the cache where there is one.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[batch, seq, d_model]`, `seq` as in `at`
+    pub fn forward(
+        &self,
+        config: &ModelConfig,
+        x: Tensor<3>,
+        at: &Positions,
+        sides: Option<&Sides>,
+        cache: Option<(&mut Cache, usize)>,
+    ) -> Tensor<3> {
+        let side = |kind: Kind| sides.and_then(|sides| sides.paths[kind as usize].as_ref());
+        let normed = self.attention_norm.forward(x.clone());
+        let x = x + self.attention(config, normed, at, &side, cache);
+        let normed = self.ffn_norm.forward(x.clone());
+        let gate = activation::silu(self.gate.forward(normed.clone(), side(Kind::Gate)));
+        let gated = gate * self.up.forward(normed, side(Kind::Up));
+        x + self.down.forward(gated, side(Kind::Down))
+    }
+
+    fn attention<'a>(
+        &self,
+        config: &ModelConfig,
+        x: Tensor<3>,
+        at: &Positions,
+        side: &impl Fn(Kind) -> Option<&'a SidePath>,
+        cache: Option<(&mut Cache, usize)>,
+    ) -> Tensor<3> {
+        let &ModelConfig { n_heads, n_kv_heads, d_head, .. } = config;
+        let [batch, seq, _] = x.dims();
+        let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, d_head]).swap_dims(1, 2);
+        let q = at.rope.forward(heads(self.q.forward(x.clone(), side(Kind::Q)), n_heads));
+        let mut k = at.rope.forward(heads(self.k.forward(x.clone(), side(Kind::K)), n_kv_heads));
+        let mut v = heads(self.v.forward(x, side(Kind::V)), n_kv_heads);
+        if let Some((cache, layer)) = cache {
+            (k, v) = cache.extend(layer, k, v);
+        }
+        // The query heads that share a key head stand as rows of one product, so keys are never repeated in memory.
+        let group = n_heads / n_kv_heads;
+        let len = k.dims()[2];
+        let q = q.reshape([batch, n_kv_heads, group * seq, d_head]);
+        let scores = q.matmul(k.transpose()) / (d_head as f32).sqrt();
+        let scores = scores.reshape([batch, n_heads, seq, len]);
+        let scores = scores.mask_fill(at.mask.clone().unsqueeze(), f32::NEG_INFINITY);
+        let weights = activation::softmax(scores, 3).reshape([batch, n_kv_heads, group * seq, len]);
+        let y = weights.matmul(v).reshape([batch, n_heads, seq, d_head]);
+        self.o.forward(y.swap_dims(1, 2).reshape([batch, seq, n_heads * d_head]), side(Kind::O))
+    }
+}
+
 /// Keys and values of the tokens read so far.
 #[derive(Default, Clone)]
 pub struct Cache {
@@ -67,6 +183,19 @@ impl Cache {
     /// Whether nothing has been read yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Puts new keys and values behind those of `layer` and gives all of them.
+    fn extend(&mut self, layer: usize, mut k: Tensor<4>, mut v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        match self.layers.get_mut(layer) {
+            Some((old_k, old_v)) => {
+                k = Tensor::cat(vec![old_k.clone(), k], 2);
+                v = Tensor::cat(vec![old_v.clone(), v], 2);
+                (*old_k, *old_v) = (k.clone(), v.clone());
+            }
+            None => self.layers.push((k.clone(), v.clone())),
+        }
+        (k, v)
     }
 }
 
@@ -87,27 +216,29 @@ pub struct Model {
 }
 
 impl Model {
-    /// Runs the blocks over `ids`, reading and extending `cache` where there is one.
+    /// Runs the blocks over `ids`, reading and extending `cache` where there is one, with `adapter` beside the frozen
+    /// weights where there is one.
     ///
     /// # Shapes
     /// - `ids`: `batch` rows of `seq` ids, one after the other; result: `[batch, seq, d_model]`, normed for the head
     ///
     /// # Panics
-    /// If an id is not in the vocabulary or the rows are uneven: callers check ids first.
-    pub fn forward(&self, ids: &[u32], batch: usize, mut cache: Option<&mut Cache>) -> Tensor<3> {
-        assert!(batch > 0 && ids.len().is_multiple_of(batch), "{} ids do not make {batch} even rows", ids.len());
+    /// If an id is not in the vocabulary, the rows are uneven or the adapter has another number of blocks: callers check
+    /// ids and adapters first.
+    pub fn forward(
+        &self,
+        ids: &[u32],
+        batch: usize,
+        mut cache: Option<&mut Cache>,
+        adapter: Option<&LowRank>,
+    ) -> Tensor<3> {
+        let mut x = self.embed(ids, batch);
         let seq = ids.len() / batch;
         let start = cache.as_ref().map_or(0, |cache| cache.len);
-        let rope = Rope::new(&self.config, start, seq, &self.device);
-        let mask = causal_mask(start, seq, &self.device);
-        let mut x = self.embed(ids, batch);
+        let at = Positions::new(&self.config, start, seq, &self.device);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let normed = block.attention_norm.forward(x.clone());
-            let attended = self.attention(block, normed, &rope, &mask, cache.as_deref_mut().map(|c| (c, layer)));
-            x = x + attended;
-            let normed = block.ffn_norm.forward(x.clone());
-            let gated = activation::silu(block.gate.forward(normed.clone())) * block.up.forward(normed);
-            x = x + block.down.forward(gated);
+            let sides = adapter.map(|adapter| &adapter.blocks[layer]);
+            x = block.forward(&self.config, x, &at, sides, cache.as_deref_mut().map(|cache| (cache, layer)));
         }
         if let Some(cache) = cache {
             cache.len += seq;
@@ -120,51 +251,24 @@ impl Model {
     /// # Shapes
     /// - `hidden`: `[batch, seq, d_model]` from [`Model::forward`], result: `[batch, seq, vocab]`
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        self.head.forward(hidden)
+        self.head.forward(hidden, None)
     }
 
-    fn embed(&self, ids: &[u32], batch: usize) -> Tensor<3> {
+    /// What the first block reads.
+    ///
+    /// # Shapes
+    /// - `ids`: `batch` rows of `seq` ids, one after the other; result: `[batch, seq, d_model]`
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary or the rows are uneven: callers check ids first.
+    pub fn embed(&self, ids: &[u32], batch: usize) -> Tensor<3> {
+        assert!(batch > 0 && ids.len().is_multiple_of(batch), "{} ids do not make {batch} even rows", ids.len());
         let d_model = self.config.d_model;
         let mut rows = vec![0.0; ids.len() * d_model];
         for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(d_model)) {
             self.embedding.row(id as usize, row);
         }
         Tensor::from_data(TensorData::new(rows, [batch, ids.len() / batch, d_model]), &self.device)
-    }
-
-    fn attention(
-        &self,
-        block: &Block,
-        x: Tensor<3>,
-        rope: &Rope,
-        mask: &Tensor<2, Bool>,
-        cache: Option<(&mut Cache, usize)>,
-    ) -> Tensor<3> {
-        let ModelConfig { n_heads, n_kv_heads, d_head, .. } = self.config;
-        let [batch, seq, _] = x.dims();
-        let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, d_head]).swap_dims(1, 2);
-        let q = rope.forward(heads(block.q.forward(x.clone()), n_heads));
-        let mut k = rope.forward(heads(block.k.forward(x.clone()), n_kv_heads));
-        let mut v = heads(block.v.forward(x), n_kv_heads);
-        if let Some((cache, layer)) = cache {
-            if let Some((old_k, old_v)) = cache.layers.get(layer) {
-                k = Tensor::cat(vec![old_k.clone(), k], 2);
-                v = Tensor::cat(vec![old_v.clone(), v], 2);
-                cache.layers[layer] = (k.clone(), v.clone());
-            } else {
-                cache.layers.push((k.clone(), v.clone()));
-            }
-        }
-        // The query heads that share a key head stand as rows of one product, so keys are never repeated in memory.
-        let group = n_heads / n_kv_heads;
-        let len = k.dims()[2];
-        let q = q.reshape([batch, n_kv_heads, group * seq, d_head]);
-        let scores = q.matmul(k.transpose()) / (d_head as f32).sqrt();
-        let scores = scores.reshape([batch, n_heads, seq, len]);
-        let scores = scores.mask_fill(mask.clone().unsqueeze(), f32::NEG_INFINITY);
-        let weights = activation::softmax(scores, 3).reshape([batch, n_kv_heads, group * seq, len]);
-        let y = weights.matmul(v).reshape([batch, n_heads, seq, d_head]);
-        block.o.forward(y.swap_dims(1, 2).reshape([batch, seq, n_heads * d_head]))
     }
 }
 

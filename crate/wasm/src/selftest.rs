@@ -71,7 +71,7 @@ pub async fn run(open: &Open, prompt: Option<&str>) -> Result<String> {
 }
 
 async fn plain_scores(plain: &Model, ids: &[u32]) -> Result<Vec<f32>> {
-    let hidden = plain.forward(ids, 1, None);
+    let hidden = plain.forward(ids, 1, None, None);
     let scores = plain.logits(hidden.narrow(1, ids.len() - 1, 1)).into_data_async().await;
     let scores = scores.map_err(|e| Error::new(ErrorKind::Internal, "no scores").with_source(e))?;
     scores.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("scores are not f32: {e:?}")))

@@ -16,7 +16,7 @@ fn last_logits(model: &LanguageModel, ids: &[u32]) -> Vec<f32> {
     match &model.backend {
         Backend::Plain(plain) => {
             let mut cache = Cache::default();
-            let hidden = plain.forward(ids, 1, Some(&mut cache));
+            let hidden = plain.forward(ids, 1, Some(&mut cache), None);
             let last = hidden.narrow(1, ids.len() - 1, 1);
             plain.logits(last).into_data().try_into_vec().unwrap()
         }

@@ -1,9 +1,8 @@
 //! The fused path is the plain path, variant by variant, on small random models of every format that has kernels.
 
-use burn::tensor::Device;
 use imprint_core::{
     fused::{FusedModel, Variant},
-    gguf::{Gguf, testing::GgufWriter},
+    gguf::Gguf,
     kernels::{
         gpu::{Gpu, GpuOptions},
         project::Cut,
@@ -12,7 +11,8 @@ use imprint_core::{
     model::{Cache, Model},
     quant::BlockType,
     sample::{Sampling, Seen},
-    weights::{Keep, load_model},
+    testing::SmallModel,
+    weights::Keep,
 };
 use pollster::block_on;
 
@@ -20,48 +20,8 @@ use crate::material::*;
 
 const VOCAB: u64 = 5000;
 
-/// A small llama with odd sizes: rows that fill no workgroup, grouped heads, heads narrower and wider than the default's.
 fn small_model(matrices: BlockType, embedding: BlockType, d_head: u64, seed: u64) -> Vec<u8> {
-    let (d_model, d_ff, heads, kv_heads, layers) = (96, 160, 4, 2, 2u32);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut weights = |n: u64, scale: f32| (0..n).map(|_| (random.f32() - 0.5) * scale).collect::<Vec<_>>();
-    let mut file = GgufWriter::new()
-        .meta_str("general.architecture", "llama")
-        .meta_u32("llama.embedding_length", d_model as u32)
-        .meta_u32("llama.feed_forward_length", d_ff as u32)
-        .meta_u32("llama.block_count", layers)
-        .meta_u32("llama.attention.head_count", heads as u32)
-        .meta_u32("llama.attention.head_count_kv", kv_heads as u32)
-        .meta_u32("llama.attention.key_length", d_head as u32)
-        .meta_u32("llama.context_length", 2048)
-        .meta_f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-        .tensor_of("token_embd.weight", &[d_model, VOCAB], embedding, &weights(d_model * VOCAB, 2.0))
-        .tensor_of("output_norm.weight", &[d_model], BlockType::F32, &weights(d_model, 2.0));
-    for layer in 0..layers {
-        let shapes = [
-            ("attn_q", d_model, heads * d_head),
-            ("attn_k", d_model, kv_heads * d_head),
-            ("attn_v", d_model, kv_heads * d_head),
-            ("attn_output", heads * d_head, d_model),
-            ("ffn_gate", d_model, d_ff),
-            ("ffn_up", d_model, d_ff),
-            ("ffn_down", d_ff, d_model),
-        ];
-        for (name, cols, rows) in shapes {
-            let name = format!("blk.{layer}.{name}.weight");
-            file = file.tensor_of(&name, &[cols, rows], matrices, &weights(cols * rows, 0.5));
-        }
-        for name in ["attn_norm", "ffn_norm"] {
-            let name = format!("blk.{layer}.{name}.weight");
-            file = file.tensor_of(&name, &[d_model], BlockType::F32, &weights(d_model, 2.0));
-        }
-    }
-    file.finish()
-}
-
-fn load_plain(file: &Vec<u8>, keep: Keep) -> Model {
-    let gguf = block_on(Gguf::read(file)).unwrap();
-    block_on(load_model(&gguf, file, keep, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
+    SmallModel { matrices, embedding, d_head, vocab: VOCAB, seed, ..Default::default() }.file()
 }
 
 fn load_fused(file: &Vec<u8>, options: GpuOptions, cut: impl Fn(&Gpu) -> Cut) -> FusedModel {
@@ -78,7 +38,7 @@ fn ids(n: usize, seed: u64) -> Vec<u32> {
 
 /// Scores after the last of `ids`.
 fn plain_logits(model: &Model, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
-    let hidden = model.forward(ids, 1, Some(cache));
+    let hidden = model.forward(ids, 1, Some(cache), None);
     model.logits(hidden.narrow(1, ids.len() - 1, 1)).into_data().try_into_vec().unwrap()
 }
 
@@ -132,7 +92,7 @@ fn likelihoods_on_the_gpu_equal_the_plain_paths() {
     let fused = load_fused(&file, GpuOptions::default(), |gpu| Variant::for_device(gpu).cut);
     let ids = ids(101, 3);
     let found = block_on(fused.score(0, &ids[..100], &ids[1..])).unwrap();
-    let hidden = plain.forward(&ids[..100], 1, None);
+    let hidden = plain.forward(&ids[..100], 1, None, None);
     let log_p = burn::tensor::activation::log_softmax(plain.logits(hidden), 2);
     let log_p: Vec<f32> = log_p.into_data().try_into_vec().unwrap();
     let expected: Vec<f32> =

@@ -2,6 +2,7 @@
 
 mod golden;
 mod kernels;
+mod learning;
 mod material;
 mod order;
 mod writing;

@@ -9,6 +9,7 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
+    model::Model,
     testing::model_path,
     tokenizer::{Tokenizer, Vocabulary},
     weights::{Keep, load_model},
@@ -59,9 +60,13 @@ pub fn gpu(options: GpuOptions) -> Gpu {
 
 pub fn plain(source: &impl Source, keep: Keep) -> LanguageModel {
     let gguf = block_on(Gguf::read(source)).unwrap();
-    let device = Device::flex();
-    let model = block_on(load_model(&gguf, source, keep, &device, &mut |_, _| Ok(()))).unwrap();
-    language_model(&gguf, Backend::Plain(Box::new(model)))
+    language_model(&gguf, Backend::Plain(Box::new(load_plain(source, keep))))
+}
+
+/// The plain model alone.
+pub fn load_plain(file: &impl Source, keep: Keep) -> Model {
+    let gguf = block_on(Gguf::read(file)).unwrap();
+    block_on(load_model(&gguf, file, keep, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
 }
 
 pub fn fused(source: &impl Source, options: GpuOptions, variant: impl Fn(&Gpu) -> Variant) -> LanguageModel {
