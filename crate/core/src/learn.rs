@@ -3,6 +3,18 @@
 //! A [`Learner`] computes: forward, backward, clip and AdamW over one adapter, on one device. What to read, how fast,
 //! when to measure and when to stop is decided apart from it.
 
+mod checkpoint;
+mod lesson;
+mod memory;
+mod recipe;
+mod trainer;
+
+pub use checkpoint::{About, Checkpoint};
+pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
+pub use memory::{Engine, Need};
+pub use recipe::{Effort, Recipe};
+pub use trainer::{Choice, Ending, Event, Journal, Measurement, Outcome, Trainer};
+
 use crate::error::Result;
 
 /// One step of AdamW (Loshchilov & Hutter 2019).

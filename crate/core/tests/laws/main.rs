@@ -5,4 +5,5 @@ mod kernels;
 mod learning;
 mod material;
 mod order;
+mod trainer;
 mod writing;

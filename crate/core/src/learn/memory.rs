@@ -1,0 +1,142 @@
+//! How much memory learning takes beside the model, and a recipe that fits.
+
+use super::Recipe;
+use crate::{
+    config::ModelConfig,
+    error::{Error, ErrorKind, Result},
+};
+
+/// Which learner computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Burn tensors and their automatic gradients.
+    Plain,
+    /// Fused kernels.
+    Fused,
+}
+
+/// Shortest window that a recipe is cut down to.
+const LEAST_WINDOW: usize = 32;
+/// Positions whose logits stand in memory at a time.
+const LOSS_BLOCK: usize = 64;
+
+/// What learning takes beside the model's own weights, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The adapter, its gradient, its two moments, the two kept states and a copy of all on the way to a checkpoint.
+    pub adapter_bytes: u64,
+    /// The input of every block, from which the backward pass computes the rest again.
+    pub inputs_bytes: u64,
+    /// The values of one block and their gradients, and on the plain path the weights of that block unpacked.
+    pub block_bytes: u64,
+    /// Logits of a part of the window, and their gradient.
+    pub loss_bytes: u64,
+}
+
+impl Need {
+    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout:
+    ///
+    /// - adapter: `10 · 4 · rank · Σ (d_in + d_out)` over its pairs
+    /// - inputs: `4 · n_layers · window · d_model`
+    /// - block: `2 · 4 · window · (6·d_model + 2·d_query + 2·d_kv + 4·d_ff + 3·n_heads·window)`, and on the plain path
+    ///   four bytes for each weight of it
+    /// - loss: `2 · 4 · min(window, 64) · vocab`, and on the plain path the head unpacked
+    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine) -> Self {
+        let widths: usize = recipe
+            .kinds
+            .iter()
+            .map(|kind| {
+                let (d_in, d_out) = kind.dims(config);
+                d_in + d_out
+            })
+            .sum();
+        let parameters = config.n_layers * recipe.rank * widths;
+        let window = recipe.window;
+        let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
+        let values = 6 * d_model + 2 * d_query + 2 * d_kv + 4 * d_ff + 3 * config.n_heads * window;
+        let (weights, head) = match engine {
+            Engine::Plain => (2 * d_model * (d_query + d_kv) + 3 * d_model * d_ff, config.vocab * d_model),
+            Engine::Fused => (0, 0),
+        };
+        let bytes = |numbers: usize| 4 * numbers as u64;
+        Self {
+            adapter_bytes: bytes(10 * parameters),
+            inputs_bytes: bytes(config.n_layers * window * d_model),
+            block_bytes: bytes(2 * window * values + weights),
+            loss_bytes: bytes(2 * window.min(LOSS_BLOCK) * config.vocab + head),
+        }
+    }
+
+    /// All of it.
+    pub fn total_bytes(&self) -> u64 {
+        self.adapter_bytes + self.inputs_bytes + self.block_bytes.max(self.loss_bytes)
+    }
+}
+
+impl Recipe {
+    /// The recipe in `free_bytes`: windows are halved until it fits, and twice as many are accumulated in a step.
+    ///
+    /// # Errors
+    /// `out-of-memory` with the figures when not even the shortest window fits.
+    pub fn fit(&self, config: &ModelConfig, engine: Engine, free_bytes: u64) -> Result<Self> {
+        let mut recipe = self.clone();
+        loop {
+            let need = Need::of(&recipe, config, engine).total_bytes();
+            if need <= free_bytes {
+                return Ok(recipe);
+            }
+            if recipe.window < 2 * LEAST_WINDOW {
+                let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+                let message = format!(
+                    "learning needs {} MB beside the model and {} MB are free; close other programs, or take a lower \
+                     rank or a smaller model",
+                    mb(need),
+                    mb(free_bytes)
+                );
+                return Err(Error::new(ErrorKind::OutOfMemory, message));
+            }
+            recipe.window /= 2;
+            recipe.accumulation *= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RopeStyle, learn::Effort};
+
+    fn config() -> ModelConfig {
+        ModelConfig {
+            architecture: "llama".into(),
+            name: "small".into(),
+            d_model: 576,
+            d_ff: 1536,
+            n_layers: 30,
+            n_heads: 9,
+            n_kv_heads: 3,
+            d_head: 64,
+            vocab: 49_152,
+            context: 8192,
+            norm_eps: 1e-5,
+            rope_base: 1e4,
+            rope_style: RopeStyle::Interleaved,
+        }
+    }
+
+    #[test]
+    fn a_run_is_sized_to_fit_or_refused_with_the_figure() {
+        let recipe = Recipe::derive(Effort::Normal, 10_000);
+        let need = |window| {
+            let recipe = Recipe { window, ..recipe.clone() };
+            Need::of(&recipe, &config(), Engine::Fused).total_bytes()
+        };
+        let fit = |bytes| recipe.fit(&config(), Engine::Fused, bytes);
+        assert_eq!(fit(need(256)).unwrap(), recipe);
+        let shorter = fit(need(256) - 1).unwrap();
+        assert_eq!((shorter.window, shorter.accumulation), (128, 2));
+        let error = fit(need(32) - 1).unwrap_err();
+        let figure = format!("needs {} MB", need(32).div_ceil(1_000_000));
+        assert!(error.kind() == ErrorKind::OutOfMemory && error.to_string().contains(&figure), "{error}");
+    }
+}
