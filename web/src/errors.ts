@@ -11,6 +11,7 @@ export type ErrorCode =
   | "adapter-wrong-base"
   | "adapter-corrupt"
   | "storage-full"
+  | "busy"
   | "invalid-option"
   | "cancelled"
   | "internal";

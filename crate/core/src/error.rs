@@ -43,6 +43,8 @@ pub enum ErrorKind {
     AdapterCorrupt,
     /// The browser's storage or the disk is full.
     StorageFull,
+    /// Something else has what this needs alone: another tab learns, or a run is still going on.
+    Busy,
     /// An option has a value outside its range.
     InvalidOption,
     /// The caller asked to stop.
@@ -66,6 +68,7 @@ impl ErrorKind {
             ErrorKind::AdapterWrongBase => "adapter-wrong-base",
             ErrorKind::AdapterCorrupt => "adapter-corrupt",
             ErrorKind::StorageFull => "storage-full",
+            ErrorKind::Busy => "busy",
             ErrorKind::InvalidOption => "invalid-option",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Internal => "internal",

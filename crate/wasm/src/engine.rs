@@ -19,7 +19,7 @@ use crate::{
     fetch::{self, Fetched, Wanted},
     pace::Pace,
     source::{BlobSource, verify},
-    store,
+    store::models,
     web::{self, check_signal, now_ms},
 };
 
@@ -168,7 +168,7 @@ impl Engine {
         if let (Err(error), Some(url)) = (&loaded, url)
             && error.kind() == ErrorKind::ModelCorrupt
         {
-            store::forget(&url).await?;
+            models::forget(&url).await?;
         }
         loaded
     }

@@ -6,8 +6,9 @@ use web_sys::AbortSignal;
 
 use crate::{
     engine::{self, Named, Progress},
-    inspect, store,
-    web::{object, read_object, to_js},
+    inspect,
+    store::{self, adapters, models, runs},
+    web::{object, read_object, set_field, to_js},
 };
 
 unsafe extern "C" {
@@ -106,11 +107,63 @@ pub async fn inspect_model(model: JsValue, signal: Option<AbortSignal>) -> Resul
 /// The models that this browser keeps.
 #[wasm_bindgen(js_name = storedModels)]
 pub async fn stored_models() -> Result<JsValue, JsValue> {
-    object(&store::list().await).map_err(to_js)
+    object(&models::list().await).map_err(to_js)
 }
 
 /// Removes a kept model, or what has arrived of it.
 #[wasm_bindgen(js_name = forgetModel)]
 pub async fn forget_model(url: String) -> Result<(), JsValue> {
-    store::forget(&url).await.map_err(to_js)
+    models::forget(&url).await.map_err(to_js)
+}
+
+/// The adapters that this browser keeps.
+#[wasm_bindgen(js_name = listAdapters)]
+pub async fn list_adapters() -> Result<JsValue, JsValue> {
+    adapters::list().await.and_then(|found| object(&found)).map_err(to_js)
+}
+
+/// Gives a kept adapter another name.
+#[wasm_bindgen(js_name = renameAdapter)]
+pub async fn rename_adapter(id: String, name: String) -> Result<(), JsValue> {
+    adapters::rename(&id, &name).await.map_err(to_js)
+}
+
+/// Removes a kept adapter.
+#[wasm_bindgen(js_name = deleteAdapter)]
+pub async fn delete_adapter(id: String) -> Result<(), JsValue> {
+    adapters::delete(&id).await.map_err(to_js)
+}
+
+/// What is told of a kept adapter, and its files.
+#[wasm_bindgen(js_name = exportAdapter)]
+pub async fn export_adapter(id: String) -> Result<JsValue, JsValue> {
+    let (info, files) = adapters::get(&id).await.map_err(to_js)?;
+    let exported = files.to_js();
+    set_field(&exported, "info", &object(&info).map_err(to_js)?);
+    Ok(exported)
+}
+
+/// The runs of learning that can go on.
+#[wasm_bindgen(js_name = listRuns)]
+pub async fn list_runs() -> Result<JsValue, JsValue> {
+    runs::list().await.and_then(|found| object(&found)).map_err(to_js)
+}
+
+/// Removes a run with its texts.
+#[wasm_bindgen(js_name = discardRun)]
+pub async fn discard_run(id: String) -> Result<(), JsValue> {
+    let _alone = runs::learn_alone().await.map_err(to_js)?;
+    runs::discard(&id).await.map_err(to_js)
+}
+
+/// How much this browser keeps.
+#[wasm_bindgen(js_name = storageUsage)]
+pub async fn storage_usage() -> Result<JsValue, JsValue> {
+    store::usage().await.and_then(|usage| object(&usage)).map_err(to_js)
+}
+
+/// Removes everything of ours from this browser.
+#[wasm_bindgen(js_name = forgetEverything)]
+pub async fn forget_everything() -> Result<(), JsValue> {
+    store::forget_everything().await.map_err(to_js)
 }

@@ -11,7 +11,10 @@ use web_sys::{AbortSignal, Blob, Headers, ReadableStreamDefaultReader, RequestCa
 
 use crate::{
     source::{BlobSource, check_hash, hex},
-    store::{Description, Place, Sink, check_room, full, megabytes},
+    store::{
+        check_room, full, megabytes,
+        models::{Description, Place, Sink},
+    },
     web::{self, caught, check_signal, field, settle},
 };
 

@@ -18,7 +18,7 @@ use crate::{
     engine::Named,
     fetch::check_address,
     source::{BlobSource, RangeSource},
-    store,
+    store::models,
     web::check_signal,
 };
 
@@ -52,7 +52,7 @@ pub async fn inspect(model: Named, signal: Option<&AbortSignal>) -> Result<Inspe
         Named::Blob(blob) => describe(&BlobSource::new(blob)).await,
         Named::Url(url) => {
             check_address(&url)?;
-            match store::kept(&url).await {
+            match models::kept(&url).await {
                 Some(blob) => describe(&BlobSource::new(blob)).await,
                 None => describe(&RangeSource::open(&url, signal).await?).await,
             }

@@ -26,6 +26,9 @@ mod store;
 mod web;
 
 #[cfg(target_arch = "wasm32")]
-pub use facade::{Engine, forget_model, inspect_model, stored_models};
+pub use facade::{
+    Engine, delete_adapter, discard_run, export_adapter, forget_everything, forget_model, inspect_model, list_adapters,
+    list_runs, rename_adapter, storage_usage, stored_models,
+};
 pub use pace::Pace;
 pub use range::ContentRange;

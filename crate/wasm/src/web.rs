@@ -123,24 +123,40 @@ impl Lock {
         if let Some(signal) = signal {
             set_field(&options, "signal", signal);
         }
+        match Self::request(name, &options).await {
+            Ok((_, lock)) => Ok(lock),
+            Err(_) => check_signal(signal).map(|()| Self(None)),
+        }
+    }
+
+    /// Takes the lock `name` if nobody has it; `None` if somebody does. A browser without locks always gives it.
+    pub async fn take(name: &str) -> Option<Self> {
+        let options = Object::new();
+        set_field(&options, "ifAvailable", &JsValue::TRUE);
+        match Self::request(name, &options).await {
+            Ok((granted, lock)) => granted.then_some(lock),
+            Err(_) => Some(Self(None)),
+        }
+    }
+
+    /// Asks for a lock; gives whether it was granted, and the lock.
+    async fn request(name: &str, options: &Object) -> Result<(bool, Self), JsValue> {
         let mut release = None;
         let held = Promise::new(&mut |resolve, _| release = Some(resolve));
         let mut requested = Err(JsValue::UNDEFINED);
         let acquired = Promise::new(&mut |resolve, _| {
             let held = held.clone();
-            let callback = Closure::once_into_js(move |_: JsValue| {
-                let _ = resolve.call0(&JsValue::UNDEFINED);
+            let callback = Closure::once_into_js(move |lock: JsValue| {
+                let granted = !lock.is_null();
+                let _ = resolve.call1(&JsValue::UNDEFINED, &granted.into());
                 held
             });
-            requested = request_lock(name, &options, &callback);
+            requested = request_lock(name, options, &callback);
         });
-        let Ok(requested) = requested else { return Ok(Self(None)) };
         // The request settles only when the lock is given back, unless it fails.
-        let first = Promise::race(&Array::of2(&acquired, &requested));
-        match JsFuture::from(first).await {
-            Ok(_) => Ok(Self(release)),
-            Err(_) => check_signal(signal).map(|()| Self(None)),
-        }
+        let first = Promise::race(&Array::of2(&acquired, &requested?.into()));
+        let granted = JsFuture::from(first).await?.is_truthy();
+        Ok((granted, Self(release)))
     }
 }
 

@@ -1,0 +1,157 @@
+//! The adapters that this browser keeps.
+
+use imprint_core::{Error, ErrorKind, Result};
+use js_sys::{Date, Uint8Array};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wasm_bindgen::prelude::*;
+
+use crate::{
+    store::{
+        database::{self, Change, Table},
+        new_id,
+    },
+    web::{field, object, set_field},
+};
+
+/// What is told of an adapter, as JavaScript sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterInfo {
+    /// Its name in this browser.
+    pub id: String,
+    /// The person's name for it.
+    pub name: String,
+    /// When it was learned or imported, and when last renamed, in milliseconds since 1970.
+    pub created_ms: f64,
+    /// See above.
+    pub updated_ms: f64,
+    /// The fingerprint of the model it belongs to.
+    pub base: String,
+    /// That model's name.
+    pub model: String,
+    /// Bytes of its weights.
+    pub size_bytes: f64,
+    /// How it was learned; null for one that came without.
+    pub recipe: Value,
+    /// What was measured while learning; null for one that came without.
+    pub measures: Value,
+}
+
+/// An adapter's files in PEFT's layout.
+pub struct Files {
+    /// `adapter_config.json`.
+    pub config: String,
+    /// `adapter_model.safetensors`.
+    pub weights: Vec<u8>,
+}
+
+impl Files {
+    /// Both as an object of JavaScript.
+    pub fn to_js(&self) -> JsValue {
+        let files = js_sys::Object::new();
+        set_field(&files, "config", &self.config.as_str().into());
+        set_field(&files, "weights", &Uint8Array::from(self.weights.as_slice()));
+        files.into()
+    }
+}
+
+impl AdapterInfo {
+    /// A new one, with a new id, made now.
+    ///
+    /// # Errors
+    /// `internal` where the browser gives no random numbers.
+    pub fn new(name: &str, base: &str, model: &str) -> Result<Self> {
+        let now = Date::now();
+        Ok(Self {
+            id: new_id()?,
+            name: named(name, "Untitled"),
+            created_ms: now,
+            updated_ms: now,
+            base: base.to_owned(),
+            model: model.to_owned(),
+            size_bytes: 0.0,
+            recipe: Value::Null,
+            measures: Value::Null,
+        })
+    }
+
+    /// The changes that keep it with its files.
+    ///
+    /// # Errors
+    /// `internal`: it always can be turned into an object.
+    pub fn changes(&self, files: &Files) -> Result<[Change; 2]> {
+        Ok([
+            Change::Put(Table::Adapters, self.id.clone(), object(self)?),
+            Change::Put(Table::Files, self.id.clone(), files.to_js()),
+        ])
+    }
+}
+
+/// All of them, the newest first.
+///
+/// # Errors
+/// As [`database::open`].
+pub async fn list() -> Result<Vec<AdapterInfo>> {
+    let mut found: Vec<AdapterInfo> = database::open().await?.all(Table::Adapters).await?;
+    found.sort_by(|a, b| b.created_ms.total_cmp(&a.created_ms));
+    Ok(found)
+}
+
+/// Keeps an adapter.
+///
+/// # Errors
+/// As [`database::Database::write`].
+pub async fn keep(info: &AdapterInfo, files: &Files) -> Result<()> {
+    database::open().await?.write(&info.changes(files)?).await
+}
+
+/// An adapter with its files.
+///
+/// # Errors
+/// `invalid-option` where there is none of that id; as [`database::open`].
+pub async fn get(id: &str) -> Result<(AdapterInfo, Files)> {
+    let database = database::open().await?;
+    let [Some(info), Some(files)] = database.get([Table::Adapters, Table::Files], id).await? else {
+        return Err(missing(id));
+    };
+    let config = field(&files, "config").as_string().unwrap_or_default();
+    let weights = field(&files, "weights").dyn_into::<Uint8Array>().map(|bytes| bytes.to_vec()).unwrap_or_default();
+    Ok((database::read(info)?, Files { config, weights }))
+}
+
+/// Gives an adapter another name.
+///
+/// # Errors
+/// `invalid-option` where there is none of that id or the name is empty; as [`database::Database::write`].
+pub async fn rename(id: &str, name: &str) -> Result<()> {
+    if name.trim().is_empty() {
+        return Err(Error::new(ErrorKind::InvalidOption, "the new name is empty; write at least one letter"));
+    }
+    let change = |info: &mut AdapterInfo| {
+        info.name = named(name, "");
+        info.updated_ms = Date::now();
+    };
+    let found = database::open().await?.update(Table::Adapters, id, change).await?;
+    if found { Ok(()) } else { Err(missing(id)) }
+}
+
+/// Removes an adapter; one that is not there needs no removing.
+///
+/// # Errors
+/// As [`database::Database::write`].
+pub async fn delete(id: &str) -> Result<()> {
+    let changes = [Change::Delete(Table::Adapters, id.to_owned()), Change::Delete(Table::Files, id.to_owned())];
+    database::open().await?.write(&changes).await
+}
+
+/// A name without blanks around it, or `otherwise`.
+pub fn named(name: &str, otherwise: &str) -> String {
+    let name = name.trim();
+    if name.is_empty() { otherwise.to_owned() } else { name.to_owned() }
+}
+
+fn missing(id: &str) -> Error {
+    let what = format!("this browser keeps no adapter `{id}`; list them again, it may have been deleted");
+    Error::new(ErrorKind::InvalidOption, what)
+}
