@@ -1,16 +1,31 @@
 import type { Inspection, Score, Step, StoredModel, WriteOptions } from "../../web/src/engine.js";
+import type {
+  AdapterFiles,
+  AdapterInfo,
+  Learned,
+  LearnProgress,
+  RunInfo,
+  StorageUsage,
+} from "../../web/src/voice.js";
 import type { WasmEngine } from "../../web/src/wasm.js";
+
+type Call = "open" | "begin" | "next" | "score" | "learn";
 
 /** What the fake module does and what was done to it; tests set the first and read the second. */
 export const fake = {
   log: [] as string[],
   /** Called instead of the next `next()`, `begin()`, `score()` or `open()`. */
-  instead: {} as { [call in "open" | "begin" | "next" | "score"]?: () => Promise<never> },
+  instead: {} as { [call in Call]?: () => Promise<never> },
   /** Whether steps settle in a microtask, as on the processor, or after a while, as on the GPU. */
   pauseMs: 0,
   busy: false,
   nexts: 0,
   openEngines: 0,
+  adapters: new Map<string, AdapterInfo>(),
+  runs: new Map<string, RunInfo>(),
+  /** Steps that learning takes, and the texts it was given. */
+  steps: 5,
+  texts: [] as string[],
 };
 
 /** Sets the fake back to its quiet self. */
@@ -21,6 +36,10 @@ export function resetFake(): void {
   fake.busy = false;
   fake.nexts = 0;
   fake.openEngines = 0;
+  fake.adapters.clear();
+  fake.runs.clear();
+  fake.steps = 5;
+  fake.texts = [];
 }
 
 /** An error as the wasm module throws it. */
@@ -29,7 +48,7 @@ export function coded(code: string, message: string): Error {
 }
 
 /** Holds the law that no call begins before the one before it settled. */
-async function alone<T>(call: "open" | "begin" | "next" | "score", body: () => Promise<T>): Promise<T> {
+async function alone<T>(call: Call, body: () => Promise<T>): Promise<T> {
   if (fake.busy) throw new Error(`${call} began while another call ran`);
   const { [call]: instead } = fake.instead;
   fake.busy = true;
@@ -94,11 +113,42 @@ class FakeEngine implements WasmEngine {
     return this.#tokens > 0 ? "held" : "";
   }
 
-  score(text: string): Promise<Score> {
+  score(text: string, { adapter }: { adapter?: string | null }): Promise<Score> {
     return alone("score", async () => {
-      fake.log.push(`score ${text}`);
+      fake.log.push(adapter === undefined ? `score ${text}` : `score ${text} with ${adapter}`);
       return { tokens: text.length, nll: 1.5, bitsPerChar: 2.5 };
     });
+  }
+
+  learn: WasmEngine["learn"] = (texts, { name = "Untitled" }, onProgress, signal, pause) =>
+    alone("learn", async () => {
+      fake.texts = texts.map(({ name, bytes }) => `${name}: ${new TextDecoder().decode(bytes)}`);
+      const run = fakeRun(name);
+      fake.runs.set(run.id, run);
+      return learnOn(run, onProgress, signal, pause);
+    });
+
+  resume: WasmEngine["resume"] = (id, onProgress, signal, pause) =>
+    alone("learn", async () => {
+      const run = fake.runs.get(id);
+      if (!run) throw coded("invalid-option", `no run ${id}`);
+      return learnOn(run, onProgress, signal, pause);
+    });
+
+  async use(adapter: string | null, { strength }: { strength?: number }): Promise<void> {
+    if (adapter !== null && !fake.adapters.has(adapter)) throw coded("invalid-option", `no ${adapter}`);
+    fake.log.push(`use ${adapter} ${strength}`);
+  }
+
+  async importAdapter(
+    config: string,
+    weights: Uint8Array<ArrayBuffer>,
+    told: Partial<AdapterInfo>,
+  ): Promise<AdapterInfo> {
+    const id = `imported ${config} ${weights.join(",")}`;
+    const info = { ...fakeAdapter(id), name: told.name ?? "Untitled", measures: told.measures ?? null };
+    fake.adapters.set(id, info);
+    return info;
   }
 
   async selfTest(): Promise<string> {
@@ -128,6 +178,94 @@ const FakeEngineOpen: typeof import("../../web/src/imprint_wasm.js").Engine.open
     fake.openEngines += 1;
     return new FakeEngine();
   });
+
+/** Makes the steps that a run has left, one a turn of the event loop; each checkpoint counts. */
+async function learnOn(
+  run: RunInfo,
+  onProgress: (progress: LearnProgress) => void,
+  signal?: AbortSignal,
+  pause?: AbortSignal,
+): Promise<Learned> {
+  for (; ; run.step += 1) {
+    onProgress({
+      phase: "learn",
+      run: run.id,
+      step: run.step,
+      steps: run.steps,
+      losses: [],
+      measurements: [],
+      tokensPerS: 1,
+      secondsLeft: run.steps - run.step,
+    });
+    await new Promise((resolve) => setTimeout(resolve, fake.pauseMs));
+    if (signal?.aborted) {
+      fake.runs.delete(run.id);
+      throw coded("cancelled", "cancelled by the caller");
+    }
+    if (pause?.aborted) return { state: "paused", run: { ...run } };
+    if (run.step === run.steps) break;
+  }
+  const adapter = fakeAdapter(`adapter of ${run.id}`, run.name);
+  fake.adapters.set(adapter.id, adapter);
+  fake.runs.delete(run.id);
+  return { state: "done", adapter };
+}
+
+function fakeRun(name: string): RunInfo {
+  const id = `run ${fake.runs.size}`;
+  const times = { createdMs: 0, updatedMs: 0 };
+  const made = { step: 0, steps: fake.steps, losses: [], measurements: [] };
+  return { id, name, ...times, ...made, base: "f", model: "fake", textHash: "", sizeBytes: 1 };
+}
+
+function fakeAdapter(id: string, name = "Untitled"): AdapterInfo {
+  const times = { createdMs: 0, updatedMs: 0 };
+  return { id, name, ...times, base: "f", model: "fake", sizeBytes: 3, recipe: null, measures: null };
+}
+
+export async function listAdapters(): Promise<AdapterInfo[]> {
+  return [...fake.adapters.values()];
+}
+
+export async function renameAdapter(id: string, name: string): Promise<void> {
+  const adapter = fake.adapters.get(id);
+  if (!adapter) throw coded("invalid-option", `no ${id}`);
+  fake.adapters.set(id, { ...adapter, name });
+}
+
+export async function deleteAdapter(id: string): Promise<void> {
+  fake.adapters.delete(id);
+}
+
+export async function exportAdapter(id: string): Promise<AdapterFiles & { info: AdapterInfo }> {
+  const info = fake.adapters.get(id);
+  if (!info) throw coded("invalid-option", `no ${id}`);
+  return { config: "{}", weights: new Uint8Array([1, 2, 3]), info };
+}
+
+export async function listRuns(): Promise<RunInfo[]> {
+  return [...fake.runs.values()];
+}
+
+export async function discardRun(id: string): Promise<void> {
+  if (fake.busy) throw coded("busy", "another tab is learning");
+  fake.runs.delete(id);
+}
+
+export async function storageUsage(): Promise<StorageUsage> {
+  return {
+    modelsBytes: 1,
+    adaptersBytes: 3 * fake.adapters.size,
+    runsBytes: fake.runs.size,
+    persisted: false,
+  };
+}
+
+export async function forgetEverything(): Promise<void> {
+  if (fake.busy) throw coded("busy", "another tab is learning");
+  fake.adapters.clear();
+  fake.runs.clear();
+}
 
 export { FakeEngine as Engine };
 

@@ -1,3 +1,15 @@
+import type {
+  AdapterFiles,
+  AdapterInfo,
+  Document,
+  Learned,
+  LearnOptions,
+  LearnProgress,
+  RunInfo,
+  StorageUsage,
+  Voice,
+} from "./voice.js";
+
 /** Where the model shall run; `auto` takes the GPU and falls back to the processor. */
 export type DeviceChoice = "auto" | "webgpu" | "cpu";
 
@@ -37,7 +49,9 @@ export type ModelInfo = {
 };
 
 /** How text is written; each number left out has the default named beside it. */
-export type WriteOptions = {
+export type WriteOptions = Voice & {
+  /** The adapter to write with, null for none (the one in use). */
+  adapter?: string | null;
   /** Most tokens to write (256). */
   maxTokens?: number;
   /** 0 always takes the likeliest token; higher is bolder (0.8). */
@@ -119,12 +133,36 @@ export interface Commands {
     result: { device: DeviceInfo; info: ModelInfo };
   };
   write: { params: { prompt: string; options: WriteOptions }; progress: Step; result: null };
-  score: { params: { text: string }; progress: never; result: Score };
+  score: {
+    params: { text: string; options: { adapter?: string | null } };
+    progress: never;
+    result: Score;
+  };
+  learn: {
+    params: { texts: Document[]; options: LearnOptions };
+    progress: LearnProgress;
+    result: Learned;
+  };
+  resume: { params: { run: string }; progress: LearnProgress; result: Learned };
+  use: { params: { adapter: string | null; options: Voice }; progress: never; result: null };
+  importAdapter: {
+    params: { files: AdapterFiles; told: Partial<AdapterInfo> };
+    progress: never;
+    result: AdapterInfo;
+  };
   stats: { params: null; progress: never; result: Stats };
   selfTest: { params: null; progress: never; result: string };
   inspect: { params: { model: string | Blob }; progress: never; result: Inspection };
   storedModels: { params: null; progress: never; result: StoredModel[] };
   forgetModel: { params: { url: string }; progress: never; result: null };
+  listAdapters: { params: null; progress: never; result: AdapterInfo[] };
+  renameAdapter: { params: { id: string; name: string }; progress: never; result: null };
+  deleteAdapter: { params: { id: string }; progress: never; result: null };
+  exportAdapter: { params: { id: string }; progress: never; result: AdapterFiles & { info: AdapterInfo } };
+  listRuns: { params: null; progress: never; result: RunInfo[] };
+  discardRun: { params: { id: string }; progress: never; result: null };
+  storageUsage: { params: null; progress: never; result: StorageUsage };
+  forgetEverything: { params: null; progress: never; result: null };
   close: { params: null; progress: never; result: null };
 }
 
@@ -135,15 +173,18 @@ export type CommandName = keyof Commands;
 export type CallOptions<Name extends CommandName> = {
   onProgress?: ((progress: Commands[Name]["progress"]) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /** Aborted to make learning keep a checkpoint and end as paused. */
+  pause?: AbortSignal | undefined;
 };
 
 /**
  * The one interface between the public API and whatever runs the model.
  *
- * Commands run one at a time in the order of their calls. Every call settles exactly once: with the result, or
+ * Commands run one at a time in the order of their calls, but for those that only look after what is kept: they do
+ * not wait for a text or a run to end. Every call settles exactly once: with the result, or
  * with an `ImprintError`. After it settled, `onProgress` is not called again. An aborted call rejects at once
- * with `cancelled`; the command itself ends at its next step. A `write` that has begun rejects only then, so that
- * its last words are heard.
+ * with `cancelled`; the command itself ends at its next step. A `write`, `learn` or `resume` that has begun
+ * rejects only then, so that its last words are heard.
  */
 export interface Engine {
   run<Name extends CommandName>(

@@ -12,6 +12,7 @@ export type ErrorCode =
   | "adapter-corrupt"
   | "storage-full"
   | "busy"
+  | "nothing-learned"
   | "invalid-option"
   | "cancelled"
   | "internal";
@@ -35,6 +36,9 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
   "adapter-wrong-base": "This adapter was made for another model. Load the model it belongs to first.",
   "adapter-corrupt": "The adapter file is damaged. Choose another copy of it.",
   "storage-full": "The browser's storage is full. Free some space or forget a stored model, then load again.",
+  busy: "Another tab of this browser is learning. Wait until it has ended, or pause it there, then try again.",
+  "nothing-learned":
+    "The model foresees your text no better after learning, so nothing was saved. Add more text in one voice and learn again.",
   "invalid-option": "One of the settings has a value that cannot be used. Reset the settings and try again.",
   cancelled: "Stopped, as you asked.",
   internal: "Something inside Imprint broke. Your text is safe: load the model again to go on.",

@@ -1,3 +1,4 @@
+import { Adapters } from "./adapters.js";
 import { Channel } from "./channel.js";
 import type {
   DeviceChoice,
@@ -14,7 +15,9 @@ import type {
   WriteOptions,
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
+import { LearningRun, Runs, type LearningOptions } from "./learning.js";
 import { LocalEngine } from "./local-engine.js";
+import type { LearnOptions, StorageUsage, TextInput } from "./voice.js";
 import { WorkerEngine, type Port } from "./worker-engine.js";
 
 /** Where the model runs: a Worker of our own (the default), this thread, your Worker, or one from a URL. */
@@ -62,12 +65,18 @@ export class Imprint {
   readonly device: DeviceInfo;
   /** What the model's file says about itself. */
   readonly info: ModelInfo;
+  /** The adapters that this browser keeps. */
+  readonly adapters: Adapters;
+  /** The runs of learning that can go on. */
+  readonly runs: Runs;
   readonly #engine: Engine;
 
   private constructor(engine: Engine, device: DeviceInfo, info: ModelInfo) {
     this.#engine = engine;
     this.device = device;
     this.info = info;
+    this.adapters = new Adapters(engine);
+    this.runs = new Runs(engine);
   }
 
   /**
@@ -126,8 +135,38 @@ export class Imprint {
   }
 
   /** Measures how well the model foresees `text`: the lower the numbers, the less it surprises. */
-  score(text: string, options: { signal?: AbortSignal } = {}): Promise<Score> {
-    return this.#engine.run("score", { text }, options);
+  score(
+    text: string,
+    { adapter, ...options }: { adapter?: string | null; signal?: AbortSignal } = {},
+  ): Promise<Score> {
+    return this.#engine.run("score", { text, options: adapter === undefined ? {} : { adapter } }, options);
+  }
+
+  /**
+   * Learns an adapter from texts of one person.
+   *
+   * While it learns, other texts wait, but for `adapters.list` and the like. One tab of a browser learns at a time: in
+   * another, `done` rejects with `busy`.
+   */
+  learn(texts: TextInput | TextInput[], options: LearnOptions & LearningOptions = {}): LearningRun {
+    const { onProgress, signal, ...given } = options;
+    const start = { texts: Array.isArray(texts) ? texts : [texts], options: given };
+    return new LearningRun(this.#engine, start, { onProgress, signal });
+  }
+
+  /** Tells how much this browser keeps for Imprint. */
+  storageUsage(): Promise<StorageUsage> {
+    return this.#engine.run("storageUsage", null);
+  }
+
+  /**
+   * Removes everything that Imprint keeps in this browser: adapters, runs with their texts, models, cached files.
+   *
+   * Rejects with `busy` while any tab learns. The model that is open stays so until it is closed.
+   */
+  async forgetEverything(): Promise<void> {
+    await this.#engine.run("forgetEverything", null);
+    await this.adapters.use(null);
   }
 
   /** Counts dispatches and memory, for measuring. */

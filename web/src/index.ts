@@ -8,6 +8,8 @@ export {
   type ImprintOptions,
   type WorkerChoice,
 } from "./imprint.js";
+export { Adapters, type AdapterSource } from "./adapters.js";
+export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";
 export { ImprintError, sentences, type ErrorCode } from "./errors.js";
 export type {
   DeviceChoice,
@@ -21,3 +23,23 @@ export type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
+export type {
+  AdapterInfo,
+  Copied,
+  Counts,
+  Effort,
+  Ending,
+  LearnOptions,
+  LearnProgress,
+  Loss,
+  Measurement,
+  Measures,
+  Preview,
+  Projection,
+  Recipe,
+  RunInfo,
+  StorageUsage,
+  TextCounts,
+  TextInput,
+  Voice,
+} from "./voice.js";

@@ -1,6 +1,7 @@
-import { Calls, closedError, graceful } from "./calls.js";
+import { Calls } from "./calls.js";
 import type { CallOptions, CommandName, Commands, Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
+import type { Wish } from "./protocol.js";
 import { crashError, isPanic, Runner } from "./runner.js";
 import type { WasmModule } from "./wasm.js";
 
@@ -8,9 +9,11 @@ import type { WasmModule } from "./wasm.js";
 export class LocalEngine implements Engine {
   readonly #runner: Runner;
   readonly #events: EventTarget;
-  readonly #calls = new Calls();
-  readonly #aborts = new Map<number, AbortController>();
-  #closing: Promise<void> | undefined;
+  readonly #running = new Map<number, Record<Wish, AbortController>>();
+  readonly #calls = new Calls({
+    send: (id, name, params) => void this.#start(id, name, params),
+    tell: (id, wish) => this.#running.get(id)?.[wish].abort(),
+  });
 
   /** Loads the wasm module when first needed; `events` is where uncaught errors of this thread show up. */
   constructor(load: () => Promise<WasmModule>, events: EventTarget = globalThis) {
@@ -23,21 +26,15 @@ export class LocalEngine implements Engine {
   run<Name extends CommandName>(
     name: Name,
     params: Commands[Name]["params"],
-    { onProgress, signal }: CallOptions<Name> = {},
+    options?: CallOptions<Name>,
   ): Promise<Commands[Name]["result"]> {
-    const send = (id: number): void => void this.#start(id, name, params);
-    return this.#calls.begin(
-      send,
-      this.#cancel,
-      onProgress as ((progress: never) => void) | undefined,
-      signal,
-      name === "write",
-    );
+    return this.#calls.run(name, params, options);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#end();
-    return this.#closing;
+  async close(): Promise<void> {
+    await this.#calls.close();
+    this.#events.removeEventListener("error", this.#onError);
+    this.#events.removeEventListener("unhandledrejection", this.#onError);
   }
 
   async #start<Name extends CommandName>(
@@ -45,28 +42,18 @@ export class LocalEngine implements Engine {
     name: Name,
     params: Commands[Name]["params"],
   ): Promise<void> {
-    const abort = new AbortController();
-    this.#aborts.set(id, abort);
+    const wishes = { cancel: new AbortController(), pause: new AbortController() };
+    this.#running.set(id, wishes);
     try {
       const onProgress = (progress: unknown): void => this.#calls.progress(id, progress);
-      this.#calls.resolve(id, await this.#runner.run(name, params, { signal: abort.signal, onProgress }));
+      const [signal, pause] = [wishes.cancel.signal, wishes.pause.signal];
+      this.#calls.resolve(id, await this.#runner.run(name, params, { signal, pause, onProgress }));
     } catch (thrown) {
       this.#calls.reject(id, ImprintError.from(thrown));
     } finally {
-      this.#aborts.delete(id);
+      this.#running.delete(id);
     }
   }
-
-  async #end(): Promise<void> {
-    this.#calls.stop(this.#cancel);
-    const closing = this.run("close", null);
-    this.#calls.refuse(closedError());
-    await graceful(closing);
-    this.#events.removeEventListener("error", this.#onError);
-    this.#events.removeEventListener("unhandledrejection", this.#onError);
-  }
-
-  readonly #cancel = (id: number): void => this.#aborts.get(id)?.abort();
 
   // The thread is shared with the page: only a wasm trap is ours.
   readonly #onError = (event: Event): void => {

@@ -1,12 +1,15 @@
 import type { CommandName, Commands } from "./engine.js";
 import { ImprintError, type ErrorCode } from "./errors.js";
 
-/** What the page sends: a command with a number, or the wish to stop that command. */
+/** What the page sends: a command with a number, or the wish to stop or pause that command. */
 export type Request =
   | {
       [Name in CommandName]: { id: number; type: "command"; name: Name; params: Commands[Name]["params"] };
     }[CommandName]
-  | { id: number; type: "cancel" };
+  | { id: number; type: Wish };
+
+/** What a caller can want of a running command. */
+export type Wish = "cancel" | "pause";
 
 /** What the worker answers: any number of `progress`, then one `done` or `error`; `crash` ends everything. */
 export type Reply =

@@ -8,8 +8,21 @@ type Turns = {
   [Name in CommandName]: (params: Params<Name>, options: CallOptions<Name>) => Promise<Result<Name>>;
 };
 
+/** Commands that need no open model: they do not wait for a text or a run to end. */
+const aside = new Set<CommandName>([
+  "storedModels",
+  "listAdapters",
+  "renameAdapter",
+  "deleteAdapter",
+  "exportAdapter",
+  "listRuns",
+  "discardRun",
+  "storageUsage",
+  "forgetEverything",
+]);
+
 /**
- * Runs commands on the wasm module, one at a time, in the order they came.
+ * Runs commands on the wasm module, one at a time, in the order they came, but for those that need no model.
  *
  * An async wasm export is borrowed until it settles, so a second call may only begin after the first. A panic
  * inside wasm can leave its promise pending for ever; `crash` then rejects everything that still waits.
@@ -34,8 +47,10 @@ export class Runner {
     return new Promise((resolve, reject) => {
       if (this.#crash) return reject(this.#crash);
       this.#pending.add(reject);
-      const turn = this.#tail.then(() => this.#turn(name, params, options));
-      this.#tail = turn.then(resolve, reject).finally(() => this.#pending.delete(reject));
+      const before = aside.has(name) ? Promise.resolve() : this.#tail;
+      const turn = before.then(() => this.#turn(name, params, options));
+      const settled = turn.then(resolve, reject).finally(() => this.#pending.delete(reject));
+      if (!aside.has(name)) this.#tail = settled;
     });
   }
 
@@ -88,13 +103,42 @@ export class Runner {
         if (last.finish !== undefined) return null;
       }
     },
-    score: async ({ text }, { signal }) => this.#open().score(text, signal),
+    score: async ({ text, options }, { signal }) => this.#open().score(text, options, signal),
+    learn: async ({ texts, options }, { onProgress, signal, pause }) =>
+      this.#open().learn(texts, options, (progress) => onProgress?.(progress), signal, pause),
+    resume: async ({ run }, { onProgress, signal, pause }) =>
+      this.#open().resume(run, (progress) => onProgress?.(progress), signal, pause),
+    use: async ({ adapter, options }) => {
+      await this.#open().use(adapter, options);
+      return null;
+    },
+    importAdapter: async ({ files, told }) => this.#open().importAdapter(files.config, files.weights, told),
     stats: async () => this.#open().stats(),
     selfTest: async () => this.#open().selfTest(),
     inspect: async ({ model }, { signal }) => (await this.#load()).inspect(model, signal),
     storedModels: async () => (await this.#load()).storedModels(),
     forgetModel: async ({ url }) => {
       await (await this.#load()).forgetModel(url);
+      return null;
+    },
+    listAdapters: async () => (await this.#load()).listAdapters(),
+    renameAdapter: async ({ id, name }) => {
+      await (await this.#load()).renameAdapter(id, name);
+      return null;
+    },
+    deleteAdapter: async ({ id }) => {
+      await (await this.#load()).deleteAdapter(id);
+      return null;
+    },
+    exportAdapter: async ({ id }) => (await this.#load()).exportAdapter(id),
+    listRuns: async () => (await this.#load()).listRuns(),
+    discardRun: async ({ id }) => {
+      await (await this.#load()).discardRun(id);
+      return null;
+    },
+    storageUsage: async () => (await this.#load()).storageUsage(),
+    forgetEverything: async () => {
+      await (await this.#load()).forgetEverything();
       return null;
     },
     close: async () => {

@@ -1,5 +1,5 @@
 import type { CommandName, Commands } from "./engine.js";
-import { toWire, type Reply, type Request } from "./protocol.js";
+import { toWire, type Reply, type Request, type Wish } from "./protocol.js";
 import { Runner } from "./runner.js";
 import type { WasmModule } from "./wasm.js";
 
@@ -14,11 +14,11 @@ export interface Scope {
 /** Answers the commands that arrive in `scope`; each gets exactly one `done` or `error`. */
 export function serve(scope: Scope, load: () => Promise<WasmModule>): void {
   const runner = new Runner(load);
-  const running = new Map<number, AbortController>();
+  const running = new Map<number, Record<Wish, AbortController>>();
 
   scope.addEventListener("message", ({ data }) => {
-    if (data.type === "cancel") running.get(data.id)?.abort();
-    else void answer(data.id, data.name, data.params);
+    if (data.type === "command") void answer(data.id, data.name, data.params);
+    else running.get(data.id)?.[data.type].abort();
   });
   // A panic in a task that wasm started by itself settles no promise: it shows up here only.
   const crash = (cause: unknown): void => {
@@ -37,11 +37,12 @@ export function serve(scope: Scope, load: () => Promise<WasmModule>): void {
     name: CommandName,
     params: Commands[CommandName]["params"],
   ): Promise<void> {
-    const abort = new AbortController();
-    running.set(id, abort);
+    const wishes = { cancel: new AbortController(), pause: new AbortController() };
+    running.set(id, wishes);
     try {
       const result = await runner.run(name, params, {
-        signal: abort.signal,
+        signal: wishes.cancel.signal,
+        pause: wishes.pause.signal,
         onProgress: (progress) => scope.postMessage({ id, type: "progress", progress }),
       });
       scope.postMessage({ id, type: "done", result });

@@ -11,7 +11,18 @@ import type {
   WriteOptions,
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
-import init, { Engine, forgetModel, inspect, storedModels } from "./imprint_wasm.js";
+import init, * as wasm from "./imprint_wasm.js";
+import type {
+  AdapterFiles,
+  AdapterInfo,
+  Document,
+  Learned,
+  LearnOptions,
+  LearnProgress,
+  RunInfo,
+  StorageUsage,
+  Voice,
+} from "./voice.js";
 
 /** An open model inside the wasm module; one call at a time. */
 export interface WasmEngine {
@@ -22,7 +33,29 @@ export interface WasmEngine {
   next(): Promise<Step>;
   /** Ends the text before its time and gives what was held back of it. */
   end(): string;
-  score(text: string, signal?: AbortSignal): Promise<Score>;
+  score(text: string, options: { adapter?: string | null }, signal?: AbortSignal): Promise<Score>;
+  /** Learns an adapter; `pause` makes it keep a checkpoint and end as paused, `signal` removes the run. */
+  learn(
+    texts: Document[],
+    options: LearnOptions,
+    onProgress: (progress: LearnProgress) => void,
+    signal?: AbortSignal,
+    pause?: AbortSignal,
+  ): Promise<Learned>;
+  /** Goes on with a run that was paused or broken off. */
+  resume(
+    run: string,
+    onProgress: (progress: LearnProgress) => void,
+    signal?: AbortSignal,
+    pause?: AbortSignal,
+  ): Promise<Learned>;
+  /** Writes with an adapter from now on, or with none. */
+  use(adapter: string | null, options: Voice): Promise<void>;
+  importAdapter(
+    config: string,
+    weights: Uint8Array<ArrayBuffer>,
+    told: Partial<AdapterInfo>,
+  ): Promise<AdapterInfo>;
   selfTest(): Promise<string>;
   stats(): Stats;
   close(): void;
@@ -41,6 +74,14 @@ export interface WasmModule {
   inspect(model: string | Blob, signal?: AbortSignal): Promise<Inspection>;
   storedModels(): Promise<StoredModel[]>;
   forgetModel(url: string): Promise<void>;
+  listAdapters(): Promise<AdapterInfo[]>;
+  renameAdapter(id: string, name: string): Promise<void>;
+  deleteAdapter(id: string): Promise<void>;
+  exportAdapter(id: string): Promise<AdapterFiles & { info: AdapterInfo }>;
+  listRuns(): Promise<RunInfo[]>;
+  discardRun(id: string): Promise<void>;
+  storageUsage(): Promise<StorageUsage>;
+  forgetEverything(): Promise<void>;
 }
 
 /** Fetches and starts the wasm module; a second call is answered by the first. */
@@ -55,5 +96,5 @@ export async function loadWasm(): Promise<WasmModule> {
       { cause },
     );
   }
-  return { Engine, inspect, storedModels, forgetModel };
+  return wasm;
 }

@@ -1,4 +1,4 @@
-import { Calls, closedError, graceful } from "./calls.js";
+import { Calls } from "./calls.js";
 import type { CallOptions, CommandName, Commands, Engine } from "./engine.js";
 import { fromWire, type Reply, type Request } from "./protocol.js";
 import { crashError } from "./runner.js";
@@ -19,8 +19,11 @@ export interface Port {
 export class WorkerEngine implements Engine {
   readonly #port: Port;
   readonly #owned: boolean;
-  readonly #calls = new Calls();
-  #closing: Promise<void> | undefined;
+  readonly #calls = new Calls({
+    send: (id, name, params) =>
+      this.#port.postMessage({ id, type: "command", name, params } as Request & { type: "command" }),
+    tell: (id, type) => this.#port.postMessage({ id, type }),
+  });
 
   /** Speaks to the worker behind `port`; an owned worker ends with the engine. */
   constructor(port: Port, owned: boolean) {
@@ -38,33 +41,15 @@ export class WorkerEngine implements Engine {
   run<Name extends CommandName>(
     name: Name,
     params: Commands[Name]["params"],
-    { onProgress, signal }: CallOptions<Name> = {},
+    options?: CallOptions<Name>,
   ): Promise<Commands[Name]["result"]> {
-    const send = (id: number): void =>
-      this.#port.postMessage({ id, type: "command", name, params } as Request & { type: "command" });
-    return this.#calls.begin(
-      send,
-      this.#cancel,
-      onProgress as ((progress: never) => void) | undefined,
-      signal,
-      name === "write",
-    );
+    return this.#calls.run(name, params, options);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#end();
-    return this.#closing;
-  }
-
-  async #end(): Promise<void> {
-    this.#calls.stop(this.#cancel);
-    const closing = this.run("close", null);
-    this.#calls.refuse(closedError());
-    await graceful(closing);
+  async close(): Promise<void> {
+    await this.#calls.close();
     if (this.#owned) this.#port.terminate();
   }
-
-  readonly #cancel = (id: number): void => this.#port.postMessage({ id, type: "cancel" });
 
   #hear(reply: Reply): void {
     if (reply.type === "progress") this.#calls.progress(reply.id, reply.progress);

@@ -45,6 +45,8 @@ pub enum ErrorKind {
     StorageFull,
     /// Something else has what this needs alone: another tab learns, or a run is still going on.
     Busy,
+    /// Learning made nothing that predicts the held-out text better, so nothing is saved.
+    NothingLearned,
     /// An option has a value outside its range.
     InvalidOption,
     /// The caller asked to stop.
@@ -69,6 +71,7 @@ impl ErrorKind {
             ErrorKind::AdapterCorrupt => "adapter-corrupt",
             ErrorKind::StorageFull => "storage-full",
             ErrorKind::Busy => "busy",
+            ErrorKind::NothingLearned => "nothing-learned",
             ErrorKind::InvalidOption => "invalid-option",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Internal => "internal",

@@ -50,6 +50,13 @@ pub struct Options {
     chat: Option<bool>,
 }
 
+/// How a text is scored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScoreOptions {
+    adapter: Option<String>,
+}
+
 /// How far opening has come.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -239,11 +246,7 @@ impl Engine {
     /// # Errors
     /// As [`LanguageModel::next`], after which the text is over and another can begin.
     pub async fn next(&self) -> Result<Written> {
-        self.call(async |open| {
-            web::breathe().await;
-            open.next().await.map(Written::from)
-        })
-        .await
+        self.call(async |open| open.next().await.map(Written::from)).await
     }
 
     /// Ends the text being written before its time and gives what was held back of it; empty where none is being written.
@@ -264,7 +267,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`LanguageModel::score`]; `cancelled`.
-    pub async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
+    pub async fn score(&self, text: &str, options: ScoreOptions, signal: Option<&AbortSignal>) -> Result<Score> {
+        if let Some(id) = options.adapter {
+            let what = format!("a text cannot be scored with adapter {id:?} yet; score it without");
+            return Err(Error::new(ErrorKind::InvalidOption, what));
+        }
         self.call(async |open| {
             open.session = None;
             open.score(text, signal).await

@@ -76,8 +76,9 @@ impl Engine {
     }
 
     /// Scores a text.
-    pub async fn score(&self, text: String, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
-        self.0.score(&text, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
+    pub async fn score(&self, text: String, options: JsValue, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        self.0.score(&text, options, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
     }
 
     /// Compares the GPU's numbers with the processor's; gives JSON.

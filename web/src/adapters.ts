@@ -1,0 +1,122 @@
+import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
+import type { Engine } from "./engine.js";
+import { ImprintError } from "./errors.js";
+import type { AdapterFiles, AdapterInfo, Voice } from "./voice.js";
+
+const configName = "adapter_config.json";
+const weightsName = "adapter_model.safetensors";
+/** What PEFT has no place for: name, recipe, measures. Other programs pass it by. */
+const toldName = "imprint.json";
+/** An archive that unpacks to more than this is refused unread. */
+const mostBytes = 500_000_000;
+
+/** What `adapters.import` takes: an archive as `export` makes it, or PEFT's two files apart. */
+export type AdapterSource = Blob | { config: Blob; weights: Blob };
+
+/** The adapters that this browser keeps. */
+export class Adapters {
+  readonly #engine: Engine;
+  #current: string | null = null;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /** The adapter that is written with, or null. */
+  get current(): string | null {
+    return this.#current;
+  }
+
+  /** Lists them, the newest first. */
+  list(): Promise<AdapterInfo[]> {
+    return this.#engine.run("listAdapters", null);
+  }
+
+  /** Writes with an adapter from now on, or with none; rejects with `adapter-wrong-base` for another model's. */
+  async use(id: string | null, voice: Voice = {}): Promise<void> {
+    await this.#engine.run("use", { adapter: id, options: voice });
+    this.#current = id;
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    await this.#engine.run("renameAdapter", { id, name });
+  }
+
+  /** Removes an adapter; the one in use is no longer used. */
+  async delete(id: string): Promise<void> {
+    await this.#engine.run("deleteAdapter", { id });
+    if (this.#current === id) await this.use(null);
+  }
+
+  /** Packs an adapter in PEFT's layout, with its name and measures beside, into a zip archive. */
+  async export(id: string): Promise<Blob> {
+    const { config, weights, info } = await this.#engine.run("exportAdapter", { id });
+    const files = {
+      [configName]: strToU8(config),
+      [weightsName]: weights,
+      [toldName]: strToU8(JSON.stringify(info, null, 2)),
+    };
+    // Weights do not shrink.
+    return new Blob([zipSync(files, { level: 0 })], { type: "application/zip" });
+  }
+
+  /**
+   * Takes an adapter in, from an exported archive, one of a PEFT folder, or the folder's two files.
+   *
+   * Rejects with `adapter-corrupt` or `adapter-wrong-base`, and nothing is kept then.
+   */
+  async import(source: AdapterSource, { name }: { name?: string } = {}): Promise<AdapterInfo> {
+    const { files, told } = source instanceof Blob ? await unpack(source) : await apart(source);
+    const named = name === undefined ? told : { ...told, name };
+    return this.#engine.run("importAdapter", { files, told: named });
+  }
+}
+
+type Taken = { files: AdapterFiles; told: Partial<AdapterInfo> };
+
+async function unpack(archive: Blob): Promise<Taken> {
+  const wanted = [configName, weightsName, toldName];
+  const base = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+  let unpackedBytes = 0;
+  let found: Record<string, Uint8Array>;
+  try {
+    found = unzipSync(new Uint8Array(await archive.arrayBuffer()), {
+      filter: ({ name, originalSize }) => {
+        if (!wanted.includes(base(name))) return false;
+        unpackedBytes += originalSize;
+        return unpackedBytes <= mostBytes;
+      },
+    });
+  } catch (cause) {
+    throw new ImprintError("adapter-corrupt", `this is no archive of an adapter: ${String(cause)}`, {
+      cause,
+    });
+  }
+  const entries = new Map(Object.entries(found).map(([path, bytes]) => [base(path), bytes]));
+  const config = entries.get(configName);
+  const weights = entries.get(weightsName);
+  if (!config || !weights) {
+    const message = `the archive lacks ${config ? weightsName : configName}, or is too large`;
+    throw new ImprintError("adapter-corrupt", message);
+  }
+  const told = entries.get(toldName);
+  return {
+    files: { config: strFromU8(config), weights: new Uint8Array(weights) },
+    told: told ? parse(strFromU8(told)) : {},
+  };
+}
+
+async function apart({ config, weights }: { config: Blob; weights: Blob }): Promise<Taken> {
+  const bytes = new Uint8Array(await weights.arrayBuffer());
+  return { files: { config: await config.text(), weights: bytes }, told: {} };
+}
+
+/** What is told beside the weights; an adapter is as good without. */
+function parse(text: string): Partial<AdapterInfo> {
+  try {
+    const told: unknown = JSON.parse(text);
+    return typeof told === "object" && told !== null ? told : {};
+  } catch {
+    return {};
+  }
+}
