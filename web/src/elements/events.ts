@@ -1,4 +1,4 @@
-import type { Progress } from "../engine.js";
+import type { AdapterInfo, Progress, RunInfo } from "../engine.js";
 import type { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 
@@ -28,8 +28,35 @@ export class ImprintModelEvent extends Event {
   }
 }
 
+/** Learning began, or ended in whatever way. */
+export class ImprintLearningEvent extends Event {
+  static readonly type = "imprint-learning";
+  constructor(readonly learning: boolean) {
+    super(ImprintLearningEvent.type, up);
+  }
+}
+
+/** Another voice: learned just now, taken into use, or, with `null`, none any more. */
+export class ImprintVoiceEvent extends Event {
+  static readonly type = "imprint-voice";
+  constructor(readonly voice: AdapterInfo | null) {
+    super(ImprintVoiceEvent.type, up);
+  }
+}
+
+/** The person wants an interrupted run to go on. */
+export class ImprintResumeEvent extends Event {
+  static readonly type = "imprint-resume";
+  constructor(readonly run: RunInfo) {
+    super(ImprintResumeEvent.type, up);
+  }
+}
+
 declare global {
   interface HTMLElementEventMap {
+    "imprint-learning": ImprintLearningEvent;
+    "imprint-voice": ImprintVoiceEvent;
+    "imprint-resume": ImprintResumeEvent;
     "imprint-progress": ImprintProgressEvent;
     "imprint-error": ImprintErrorEvent;
     "imprint-model": ImprintModelEvent;

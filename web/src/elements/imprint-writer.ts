@@ -26,6 +26,7 @@ export class ImprintWriterElement extends HTMLElement {
   /** Asked for the settings at each start. */
   options: () => WriteOptions = () => ({});
   #imprint: Imprint | null = null;
+  #busy = false;
   #sheet: Sheet | undefined;
   #writing: AbortController | undefined;
   /** What was written last: where it starts, and the whole text after it. */
@@ -58,6 +59,16 @@ export class ImprintWriterElement extends HTMLElement {
     this.#render();
   }
 
+  /** Whether the model is at something else, such as learning, and cannot write now. */
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  set busy(busy: boolean) {
+    this.#busy = busy;
+    this.#render();
+  }
+
   /** The text on the sheet. */
   get text(): string {
     return this.#sheet?.text ?? "";
@@ -72,7 +83,7 @@ export class ImprintWriterElement extends HTMLElement {
   async continue(): Promise<void> {
     const imprint = this.#imprint;
     const sheet = this.#sheet;
-    if (!imprint || !sheet || this.#writing || sheet.text.trim() === "") return;
+    if (!imprint || !sheet || this.#busy || this.#writing || sheet.text.trim() === "") return;
     const writing = new AbortController();
     this.#writing = writing;
     const options = this.options();
@@ -160,16 +171,22 @@ export class ImprintWriterElement extends HTMLElement {
     const stopHadFocus = document.activeElement === part(this, "stop", HTMLButtonElement);
     this.toggleAttribute("writing", writing);
     part(this, "continue", HTMLButtonElement).hidden = writing;
-    part(this, "continue", HTMLButtonElement).disabled = !this.#imprint || empty;
+    part(this, "continue", HTMLButtonElement).disabled = !this.#imprint || this.#busy || empty;
     part(this, "stop", HTMLButtonElement).hidden = !writing;
     const untouched = this.#last !== undefined && this.#last.text === this.text;
-    part(this, "again", HTMLButtonElement).hidden = writing || !this.#imprint || !untouched;
+    part(this, "again", HTMLButtonElement).hidden = writing || !this.#imprint || this.#busy || !untouched;
     part(this, "back", HTMLButtonElement).hidden = writing || !untouched;
     part(this, "clear", HTMLButtonElement).disabled = this.text === "";
-    const hint = !this.#imprint ? "Load the model to continue." : empty ? "Write a few words to begin." : "";
+    const hint = this.#hint(empty);
     part(this, "hint", HTMLElement).textContent = hint;
     part(this, "figures", HTMLElement).hidden = hint !== "";
     if (stopHadFocus && !writing) part(this, "continue", HTMLButtonElement).focus();
+  }
+
+  #hint(empty: boolean): string {
+    if (!this.#imprint) return "Load the model to continue.";
+    if (this.#busy) return "The model is learning; it writes again when that is done or stopped.";
+    return empty ? "Write a few words to begin." : "";
   }
 
   #figures(line: string): void {

@@ -1,9 +1,15 @@
+import "../elements/imprint-comparison-define.js";
 import "../elements/imprint-model-define.js";
 import "../elements/imprint-sampling-define.js";
+import "../elements/imprint-teacher-define.js";
+import "../elements/imprint-voices-define.js";
 import "../elements/imprint-writer-define.js";
 import type { ErrorCode } from "../errors.js";
+import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
+import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
+import { ImprintVoicesElement } from "../elements/imprint-voices.js";
 import { ImprintWriterElement } from "../elements/imprint-writer.js";
 import { keepDraft } from "./draft.js";
 import { Keeper } from "./keeper.js";
@@ -15,16 +21,30 @@ function start(): void {
   const model = find("imprint-model", ImprintModelElement);
   const writer = find("imprint-writer", ImprintWriterElement);
   const sampling = find("imprint-sampling", ImprintSamplingElement);
-  writer.options = () => sampling.options();
+  const voices = find("imprint-voices", ImprintVoicesElement);
+  const teacher = find("imprint-teacher", ImprintTeacherElement);
+  const comparison = find("imprint-comparison", ImprintComparisonElement);
+  writer.options = () => ({ ...sampling.options(), ...voices.options() });
+  comparison.options = writer.options;
   const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {
-    writer.imprint = imprint;
+    for (const element of [writer, voices, teacher, comparison]) element.imprint = imprint;
     void keeper.keep(imprint);
   });
-  writer.addEventListener("imprint-error", (event) => {
-    if (!fatal.includes(event.error.code)) return;
-    event.preventDefault();
-    model.fail(event.error);
+  for (const element of [writer, voices, teacher]) {
+    element.addEventListener("imprint-error", (event) => {
+      if (!fatal.includes(event.error.code)) return;
+      event.preventDefault();
+      model.fail(event.error);
+    });
+  }
+  // A voice just learned is the one to hear.
+  teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
+  voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = voice));
+  voices.addEventListener("imprint-resume", ({ run }) => void teacher.resume(run));
+  teacher.addEventListener("imprint-learning", ({ learning }) => {
+    writer.busy = learning;
+    if (!learning) void voices.refresh();
   });
   keepDraft(writer);
   // The keys work on the whole page, not on the sheet alone.

@@ -1,0 +1,3 @@
+import { ImprintComparisonElement } from "./imprint-comparison.js";
+
+customElements.define("imprint-comparison", ImprintComparisonElement);

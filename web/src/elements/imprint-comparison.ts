@@ -1,0 +1,84 @@
+import type { AdapterInfo, WriteOptions } from "../engine.js";
+import { ImprintError } from "../errors.js";
+import type { Imprint } from "../imprint.js";
+import { part } from "./part.js";
+
+const TOKENS = 60;
+
+/**
+ * The same opening continued twice, side by side: by the base model and in a voice, with the same seed.
+ *
+ * Set `imprint` and `voice`, and `options` to what asks for the settings. Its own content holds the parts.
+ */
+export class ImprintComparisonElement extends HTMLElement {
+  /** Asked for the settings and the strength at each start. */
+  options: () => WriteOptions = () => ({});
+  /** The model that writes, if one is open. */
+  imprint: Imprint | null = null;
+  #voice: AdapterInfo | null = null;
+  #writing: AbortController | undefined;
+
+  connectedCallback(): void {
+    part(this, "compare", HTMLButtonElement).addEventListener("click", () => void this.compare());
+    part(this, "halt", HTMLButtonElement).addEventListener("click", () => this.#writing?.abort());
+  }
+
+  disconnectedCallback(): void {
+    this.#writing?.abort();
+  }
+
+  /** The voice that stands beside the base model; hidden without one. */
+  get voice(): AdapterInfo | null {
+    return this.#voice;
+  }
+
+  set voice(voice: AdapterInfo | null) {
+    this.#voice = voice;
+    this.hidden = voice === null;
+    part(this, "theirs", HTMLElement).textContent = voice ? `In the voice ${voice.name}` : "";
+  }
+
+  /** Writes both continuations, one after the other. */
+  async compare(): Promise<void> {
+    const { imprint } = this;
+    const voice = this.#voice;
+    const opening = part(this, "opening", HTMLInputElement).value.trim();
+    if (!imprint || !voice || this.#writing || opening === "") return;
+    const writing = new AbortController();
+    this.#writing = writing;
+    this.#buttons();
+    this.#say("");
+    const { seed = 0, ...options } = { ...this.options(), maxTokens: TOKENS, chat: false };
+    for (const name of ["base", "personal"]) part(this, name, HTMLElement).textContent = "";
+    try {
+      const { adapter: _, strength: __, ...base } = options;
+      await this.#write("base", imprint, opening, { ...base, seed, adapter: null, signal: writing.signal });
+      await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal: writing.signal });
+      this.#say("Both are written.");
+    } catch (thrown) {
+      this.#say(ImprintError.from(thrown).advice);
+    }
+    this.#writing = undefined;
+    this.#buttons();
+  }
+
+  async #write(
+    name: string,
+    imprint: Imprint,
+    opening: string,
+    options: WriteOptions & { signal: AbortSignal },
+  ): Promise<void> {
+    const place = part(this, name, HTMLElement);
+    place.textContent = opening;
+    for await (const piece of imprint.write(opening, options)) place.append(piece.text);
+  }
+
+  #buttons(): void {
+    part(this, "compare", HTMLButtonElement).hidden = this.#writing !== undefined;
+    part(this, "halt", HTMLButtonElement).hidden = this.#writing === undefined;
+  }
+
+  #say(sentence: string): void {
+    part(this, "live", HTMLElement).textContent = sentence;
+  }
+}

@@ -1,0 +1,3 @@
+import { ImprintTeacherElement } from "./imprint-teacher.js";
+
+customElements.define("imprint-teacher", ImprintTeacherElement);

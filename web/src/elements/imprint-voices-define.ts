@@ -1,0 +1,3 @@
+import { ImprintVoicesElement } from "./imprint-voices.js";
+
+customElements.define("imprint-voices", ImprintVoicesElement);

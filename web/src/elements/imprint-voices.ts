@@ -1,0 +1,214 @@
+import type { AdapterInfo, RunInfo, WriteOptions } from "../engine.js";
+import { ImprintError } from "../errors.js";
+import type { Imprint } from "../imprint.js";
+import { ImprintErrorEvent, ImprintResumeEvent, ImprintVoiceEvent } from "./events.js";
+import { megabytes } from "./format.js";
+import { verdict } from "./imprint-teacher.js";
+import { part } from "./part.js";
+
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
+/**
+ * The voices kept in this browser: use, rename, export, import, delete, and how strongly the one in use speaks.
+ *
+ * Set `imprint` to an open model. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
+ * `imprint-resume` for a run that was interrupted, and `imprint-error`.
+ */
+export class ImprintVoicesElement extends HTMLElement {
+  #imprint: Imprint | null = null;
+  #used: AdapterInfo | undefined;
+
+  connectedCallback(): void {
+    const strength = part(this, "strength", HTMLInputElement);
+    strength.addEventListener("input", () => this.#strength());
+    const file = part(this, "file", HTMLInputElement);
+    file.addEventListener("change", () => {
+      const chosen = file.files?.[0];
+      file.value = "";
+      if (chosen) void this.#try(() => this.#import(chosen));
+    });
+    this.#strength();
+  }
+
+  /** The model that speaks, if one is open. */
+  get imprint(): Imprint | null {
+    return this.#imprint;
+  }
+
+  set imprint(imprint: Imprint | null) {
+    this.#imprint = imprint;
+    this.#used = undefined;
+    void this.refresh();
+  }
+
+  /** The voice in use, if any. */
+  get used(): AdapterInfo | undefined {
+    return this.#used;
+  }
+
+  /** What `write` is to be told so that the voice in use speaks. */
+  options(): Pick<WriteOptions, "adapter" | "strength"> {
+    if (!this.#used) return {};
+    return { adapter: this.#used.id, strength: part(this, "strength", HTMLInputElement).valueAsNumber };
+  }
+
+  /** Lists anew what is stored. */
+  async refresh(): Promise<void> {
+    const imprint = this.#imprint;
+    part(this, "file", HTMLInputElement).disabled = !imprint;
+    if (!imprint) return this.#list([], []);
+    await this.#try(async () => {
+      const [voices, runs] = await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
+      this.#list(voices, runs);
+    });
+  }
+
+  /** Speaks in a voice from now on; `undefined` is the model's own. */
+  async use(voice: AdapterInfo | undefined): Promise<void> {
+    await this.#try(async () => {
+      await this.#imprint?.adapters.use(voice?.id ?? null, {});
+      this.#used = voice;
+      this.dispatchEvent(new ImprintVoiceEvent(voice ?? null));
+      this.#announce(voice ? `Writes in the voice ${voice.name}.` : "Writes in the model's own voice.");
+      await this.refresh();
+    });
+  }
+
+  #list(voices: readonly AdapterInfo[], runs: readonly RunInfo[]): void {
+    if (this.#used && !voices.some(({ id }) => id === this.#used?.id)) this.#used = undefined;
+    part(this, "list", HTMLElement).replaceChildren(...voices.map((voice) => this.#voice(voice)));
+    part(this, "runs", HTMLElement).replaceChildren(...runs.map((run) => this.#run(run)));
+    part(this, "empty", HTMLElement).hidden = voices.length > 0 || runs.length > 0;
+    part(this, "dial", HTMLElement).hidden = this.#used === undefined;
+  }
+
+  #voice(voice: AdapterInfo): HTMLElement {
+    const row = copy(part(this, "voice", HTMLTemplateElement));
+    const inUse = this.#used?.id === voice.id;
+    row.toggleAttribute("data-used", inUse);
+    part(row, "name", HTMLElement).textContent = voice.name;
+    part(row, "facts", HTMLElement).textContent =
+      `${day.format(voice.createdMs)} · ${megabytes(voice.sizeBytes)} · ${verdict(voice)}`;
+    const use = part(row, "use", HTMLButtonElement);
+    use.textContent = inUse ? "Stop using" : "Use";
+    use.ariaPressed = String(inUse);
+    on(row, "use", `Use the voice ${voice.name}`, () => this.use(inUse ? undefined : voice));
+    on(row, "rename", `Rename ${voice.name}`, () => this.#rename(row, voice));
+    on(row, "export", `Export ${voice.name}`, () => this.#try(() => this.#export(voice)));
+    on(row, "delete", `Delete ${voice.name}`, () => this.#confirm(row, voice));
+    return row;
+  }
+
+  #run(run: RunInfo): HTMLElement {
+    const row = copy(part(this, "run", HTMLTemplateElement));
+    part(row, "name", HTMLElement).textContent = run.name;
+    part(row, "facts", HTMLElement).textContent =
+      `interrupted on ${day.format(run.updatedMs)} at step ${run.step} of ${run.steps}`;
+    on(row, "resume", `Go on learning ${run.name}`, () => {
+      this.dispatchEvent(new ImprintResumeEvent(run));
+    });
+    on(row, "discard", `Discard the run ${run.name}`, () =>
+      this.#try(async () => {
+        await this.#imprint?.runs.discard(run.id);
+        await this.refresh();
+      }),
+    );
+    return row;
+  }
+
+  /** Turns the name into a field until Enter or the loss of focus. */
+  #rename(row: HTMLElement, voice: AdapterInfo): void {
+    const name = part(row, "name", HTMLElement);
+    const field = document.createElement("input");
+    Object.assign(field, { value: voice.name, ariaLabel: "Name of the voice", maxLength: 80 });
+    name.replaceChildren(field);
+    field.select();
+    let settled = false;
+    const settle = (keep: boolean): void => {
+      if (settled) return;
+      settled = true;
+      const wanted = field.value.trim();
+      void this.#try(async () => {
+        if (keep && wanted !== "" && wanted !== voice.name) await this.#imprint?.adapters.rename(voice.id, wanted);
+        await this.refresh();
+      });
+    };
+    field.addEventListener("blur", () => settle(true));
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === "Escape") settle(event.key === "Enter");
+    });
+  }
+
+  /** The second press deletes: nothing brings a voice back. */
+  #confirm(row: HTMLElement, voice: AdapterInfo): void {
+    const button = part(row, "delete", HTMLButtonElement);
+    if (button.dataset["sure"] === undefined) {
+      button.dataset["sure"] = "";
+      button.textContent = "Really delete?";
+      return;
+    }
+    void this.#try(async () => {
+      await this.#imprint?.adapters.delete(voice.id);
+      this.#announce(`The voice ${voice.name} is gone.`);
+      await this.refresh();
+      this.dispatchEvent(new ImprintVoiceEvent(this.#used ?? null));
+    });
+  }
+
+  async #export(voice: AdapterInfo): Promise<void> {
+    const blob = await this.#imprint?.adapters.export(voice.id);
+    if (!blob) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${voice.name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-")}.safetensors`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  }
+
+  async #import(file: File): Promise<void> {
+    const name = file.name.replace(/\.safetensors$/i, "");
+    const voice = await this.#imprint?.adapters.import(file, { name });
+    if (voice) this.#announce(`The voice ${voice.name} is imported.`);
+    await this.refresh();
+  }
+
+  #strength(): void {
+    const value = part(this, "strength", HTMLInputElement).valueAsNumber;
+    part(this, "strength-value", HTMLElement).textContent = value.toFixed(1);
+  }
+
+  async #try(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.#error();
+    } catch (thrown) {
+      const error = ImprintError.from(thrown);
+      if (this.dispatchEvent(new ImprintErrorEvent(error))) this.#error(error);
+    }
+  }
+
+  #error(error?: ImprintError): void {
+    const shown = part(this, "error", HTMLElement);
+    shown.hidden = error === undefined;
+    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
+    if (error) shown.dataset["code"] = error.code;
+    else delete shown.dataset["code"];
+  }
+
+  #announce(sentence: string): void {
+    part(this, "live", HTMLElement).textContent = sentence;
+  }
+}
+
+function copy(template: HTMLTemplateElement): HTMLElement {
+  const made = template.content.firstElementChild?.cloneNode(true);
+  if (made instanceof HTMLElement) return made;
+  throw new TypeError("the template of a row is empty");
+}
+
+function on(row: HTMLElement, name: string, label: string, press: () => unknown): void {
+  const button = part(row, name, HTMLButtonElement);
+  button.title = label;
+  button.addEventListener("click", () => void press());
+}
