@@ -1,6 +1,7 @@
-import type { AdapterInfo, Progress, RunInfo } from "../engine.js";
+import type { Progress } from "../engine.js";
 import type { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
+import type { AdapterInfo, RunInfo } from "../voice.js";
 
 const up = { bubbles: true, composed: true };
 

@@ -1,6 +1,7 @@
-import type { AdapterInfo, WriteOptions } from "../engine.js";
+import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
+import type { AdapterInfo } from "../voice.js";
 import { part } from "./part.js";
 
 const TOKENS = 60;
@@ -51,9 +52,9 @@ export class ImprintComparisonElement extends HTMLElement {
     const { seed = 0, ...options } = { ...this.options(), maxTokens: TOKENS, chat: false };
     for (const name of ["base", "personal"]) part(this, name, HTMLElement).textContent = "";
     try {
-      const { adapter: _, strength: __, ...base } = options;
-      await this.#write("base", imprint, opening, { ...base, seed, adapter: null, signal: writing.signal });
-      await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal: writing.signal });
+      const { signal } = writing;
+      await this.#write("base", imprint, opening, { ...options, seed, adapter: null, signal });
+      await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
       this.#say("Both are written.");
     } catch (thrown) {
       this.#say(ImprintError.from(thrown).advice);

@@ -1,16 +1,14 @@
-import type { AdapterInfo, Effort, LearnProgress, RunInfo, TextReport } from "../engine.js";
 import { ImprintError } from "../errors.js";
-import type { Imprint, LearnRun } from "../imprint.js";
+import type { Imprint } from "../imprint.js";
+import type { LearningOptions, LearningRun } from "../learning.js";
+import type { AdapterInfo, Effort, LearnProgress, Loss, RunInfo, TextCounts } from "../voice.js";
 import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./events.js";
 import { count, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
 import { part } from "./part.js";
 
 type State = "form" | "run" | "result";
-type Point = [step: number, nll: number];
-
-/** How long a person pauses before what they pasted is counted. */
-const PAUSE_MS = 500;
+type Point = readonly [step: number, nll: number];
 
 const phases: Record<LearnProgress["phase"], string> = {
   read: "Reading your texts",
@@ -29,10 +27,8 @@ const phases: Record<LearnProgress["phase"], string> = {
 export class ImprintTeacherElement extends HTMLElement {
   #imprint: Imprint | null = null;
   #files: File[] = [];
-  #counting: { timer: ReturnType<typeof setTimeout>; stop: AbortController } | undefined;
-  #run: LearnRun | undefined;
+  #run: LearningRun | undefined;
   #stop: AbortController | undefined;
-  #paused = false;
   #chart: LossChart | undefined;
   #learned: Point[] = [];
   #heldOut: Point[] = [];
@@ -52,7 +48,7 @@ export class ImprintTeacherElement extends HTMLElement {
     });
     this.#button("learn", () => void this.learn());
     this.#button("pause", () => void this.#pause());
-    this.#button("resume", () => void this.#resume());
+    this.#button("resume", () => this.#resume());
     this.#button("cancel", () => this.#stop?.abort());
     this.#button("another", () => this.#show("form"));
     this.#show("form");
@@ -74,63 +70,57 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#changed();
   }
 
-  /** Whether a run is going on or waits to be resumed here. */
+  /** Whether a run is going on, or is paused here. */
   get learning(): boolean {
     return this.#run !== undefined;
   }
 
   /** Learns from the texts in the form; returns when it ended. Errors are shown, not thrown. */
   async learn(): Promise<void> {
-    if (!this.#imprint || this.#run) return;
-    const texts = this.#texts();
+    const imprint = this.#imprint;
+    if (!imprint || this.#run) return;
     const name = part(this, "name", HTMLInputElement).value.trim() || "My voice";
-    const effort = (this.querySelector<HTMLInputElement>("[name=imprint-effort]:checked")?.value ??
-      "normal") as Effort;
+    const chosen = this.querySelector<HTMLInputElement>("[name=imprint-effort]:checked")?.value;
+    const effort = (chosen ?? "normal") as Effort;
+    await this.#follow((options) => imprint.learn(this.#texts(), { name, effort, ...options }));
+  }
+
+  /** Goes on with a run that waits: the one paused here, or one that an earlier visit left. */
+  async resume(run: RunInfo): Promise<void> {
+    const imprint = this.#imprint;
+    if (this.#run?.id === run.id) return this.#resume();
+    if (!imprint || this.#run) return;
+    this.scrollIntoView({ block: "nearest" });
+    await this.#follow((options) => imprint.runs.resume(run.id, options));
+  }
+
+  async #follow(start: (options: LearningOptions) => LearningRun): Promise<void> {
     this.#stop = new AbortController();
     this.#learned = [];
     this.#heldOut = [];
-    await this.#follow(
-      this.#imprint.learn(texts, {
-        name,
-        effort,
-        signal: this.#stop.signal,
-        onProgress: (progress) => this.#progress(progress),
-      }),
-    );
-  }
-
-  /** Goes on with a run that was interrupted, in this visit or an earlier one. */
-  async resume(run: RunInfo): Promise<void> {
-    if (!this.#imprint || this.#run) return;
-    this.#stop = new AbortController();
-    this.#learned = [...run.losses];
-    this.#heldOut = [...run.heldOut];
-    await this.#follow(
-      this.#imprint.runs.resume(run.id, {
-        signal: this.#stop.signal,
-        onProgress: (progress) => this.#progress(progress),
-      }),
-    );
-  }
-
-  async #follow(run: LearnRun): Promise<void> {
-    this.#run = run;
-    this.#paused = false;
     this.#error();
     this.#show("run");
-    this.#phase("Reading your texts", "");
+    this.#phase(phases.read, "");
+    for (const name of ["counts", "preview-text"]) part(this, name, HTMLElement).textContent = "";
+    part(this, "dropped", HTMLElement).replaceChildren();
     part(this, "preview", HTMLElement).hidden = true;
     this.#chart ??= new LossChart(part(this, "chart", HTMLElement));
     this.#chart.show(this.#learned, this.#heldOut);
+    const onProgress = (progress: LearnProgress): void => this.#progress(progress);
+    const run = start({ onProgress, signal: this.#stop.signal });
+    this.#run = run;
     this.#buttons();
     this.dispatchEvent(new ImprintLearningEvent(true));
+    let adapter: AdapterInfo | undefined;
     try {
-      this.#finished(await run.done);
+      adapter = await run.done;
     } catch (thrown) {
       this.#broke(ImprintError.from(thrown));
     }
     this.#run = undefined;
+    this.#buttons();
     this.dispatchEvent(new ImprintLearningEvent(false));
+    if (adapter) this.#finished(adapter);
   }
 
   #finished(adapter: AdapterInfo): void {
@@ -153,35 +143,48 @@ export class ImprintTeacherElement extends HTMLElement {
   async #pause(): Promise<void> {
     this.#phase("Pausing", "The state is being saved.");
     await this.#run?.pause();
-    this.#paused = true;
+    if (this.#run?.state !== "paused") return;
     this.#phase("Paused", "Saved in this browser: go on now, or after closing the page.");
     this.#announce("Paused and saved.");
     this.#buttons();
+    this.dispatchEvent(new ImprintLearningEvent(false));
   }
 
-  async #resume(): Promise<void> {
-    this.#paused = false;
-    this.#buttons();
+  #resume(): void {
+    this.#run?.resume();
+    this.#phase(phases.learn, "");
     this.#announce("Learning goes on.");
-    await this.#run?.resume();
+    this.#buttons();
+    this.dispatchEvent(new ImprintLearningEvent(true));
   }
 
   #progress(progress: LearnProgress): void {
-    if (this.#paused) return;
-    const { phase, step, steps, loss, heldOut, preview } = progress;
-    if (loss !== undefined) put(this.#learned, [step, loss]);
-    if (heldOut !== undefined) put(this.#heldOut, [step, heldOut]);
-    if (loss !== undefined || heldOut !== undefined) this.#chart?.show(this.#learned, this.#heldOut);
+    const { phase, step, steps, losses, measurements, counts, preview } = progress;
+    put(this.#learned, losses);
+    put(this.#heldOut, measurements);
+    if (losses.length > 0 || measurements.length > 0) this.#chart?.show(this.#learned, this.#heldOut);
     const bar = part(this, "bar", HTMLProgressElement);
     if (steps > 0) bar.value = step / steps;
     else bar.removeAttribute("value");
     this.#phase(phases[phase], figures(progress));
+    if (counts) this.#counts(counts);
     if (preview) {
       part(this, "preview", HTMLElement).hidden = false;
-      part(this, "preview-text", HTMLElement).textContent = preview;
+      part(this, "preview-text", HTMLElement).textContent = `${preview.prompt}${preview.text}`;
     }
     const quarter = steps > 0 ? Math.floor((step / steps) * 4) * 25 : 0;
     this.#announce(quarter > 0 ? `${phases[phase]}, ${quarter} percent` : phases[phase]);
+  }
+
+  #counts({ learned, heldOut, dropped, problems }: TextCounts): void {
+    part(this, "counts", HTMLElement).textContent =
+      `${count(learned.words)} words in ${count(learned.passages)} passages to learn from, ` +
+      `${count(heldOut.words)} held out to measure on.`;
+    const lines = [
+      ...dropped.map(({ sentence }) => sentence),
+      ...problems.map(({ name, problem }) => (name ? `${name}: ${problem}` : problem)),
+    ];
+    part(this, "dropped", HTMLElement).replaceChildren(...lines.map(item));
   }
 
   #texts(): (string | File)[] {
@@ -200,7 +203,12 @@ export class ImprintTeacherElement extends HTMLElement {
   #document(file: File): HTMLElement {
     const row = document.createElement("li");
     const remove = document.createElement("button");
-    Object.assign(remove, { type: "button", className: "quiet", textContent: "Remove", ariaLabel: `Remove ${file.name}` });
+    Object.assign(remove, {
+      type: "button",
+      className: "quiet",
+      textContent: "Remove",
+      ariaLabel: `Remove ${file.name}`,
+    });
     remove.addEventListener("click", () => {
       this.#files = this.#files.filter((other) => other !== file);
       row.remove();
@@ -210,41 +218,24 @@ export class ImprintTeacherElement extends HTMLElement {
     return row;
   }
 
-  /** Counts anew once the person pauses. */
   #changed(): void {
-    clearTimeout(this.#counting?.timer);
-    this.#counting?.stop.abort();
+    const pasted = part(this, "texts", HTMLTextAreaElement).value;
+    const words = pasted.split(/\s+/).filter(Boolean).length;
+    const line = [
+      words > 0 ? `${count(words)} words pasted` : "",
+      this.#files.length > 0 ? `${count(this.#files.length)} files` : "",
+    ];
+    part(this, "amount", HTMLElement).textContent = this.#imprint
+      ? line.filter(Boolean).join(" and ")
+      : "Load the model first: it does the learning.";
     this.#buttons();
-    const stop = new AbortController();
-    this.#counting = { stop, timer: setTimeout(() => void this.#count(stop.signal), PAUSE_MS) };
-  }
-
-  async #count(signal: AbortSignal): Promise<void> {
-    const counts = part(this, "counts", HTMLElement);
-    const dropped = part(this, "dropped", HTMLElement);
-    const texts = this.#texts();
-    dropped.replaceChildren();
-    if (!this.#imprint || this.#run || texts.length === 0) {
-      counts.textContent = this.#imprint ? "" : "Load the model first: it does the learning.";
-      return;
-    }
-    try {
-      const report = await this.#imprint.prepare(texts, { signal });
-      counts.textContent = summary(report);
-      dropped.replaceChildren(...report.dropped.map(({ sentence }) => item(sentence)));
-      this.#error();
-    } catch (thrown) {
-      const error = ImprintError.from(thrown);
-      if (error.code === "cancelled") return;
-      counts.textContent = "";
-      this.#error(error);
-    }
   }
 
   #buttons(): void {
     part(this, "learn", HTMLButtonElement).disabled = !this.#imprint || this.#texts().length === 0;
-    part(this, "pause", HTMLButtonElement).hidden = this.#paused;
-    part(this, "resume", HTMLButtonElement).hidden = !this.#paused;
+    const paused = this.#run?.state === "paused";
+    part(this, "pause", HTMLButtonElement).hidden = paused;
+    part(this, "resume", HTMLButtonElement).hidden = !paused;
   }
 
   #phase(title: string, line: string): void {
@@ -277,10 +268,11 @@ export class ImprintTeacherElement extends HTMLElement {
   }
 }
 
-/** Adds a point, or replaces the last one of the same step. */
-function put(curve: Point[], point: Point): void {
-  if (curve.at(-1)?.[0] === point[0]) curve.pop();
-  curve.push(point);
+/** Adds what is new; the first report of a resumed run brings everything again. */
+function put(curve: Point[], more: readonly Loss[]): void {
+  const first = more[0];
+  if (first) while ((curve.at(-1)?.[0] ?? -1) >= first.step) curve.pop();
+  curve.push(...more.map(({ step, nll }): Point => [step, nll]));
 }
 
 function item(sentence: string): HTMLElement {
@@ -289,29 +281,26 @@ function item(sentence: string): HTMLElement {
   return made;
 }
 
-function summary({ words, tokens, passages, heldOutTokens, enough }: TextReport): string {
-  const line = `${count(words)} words, ${count(tokens)} tokens in ${count(passages)} passages; ${count(heldOutTokens)} tokens are held out to measure on.`;
-  return enough ? line : `${line} That is too little to learn from: at least 512 tokens are needed.`;
-}
-
 function figures({ step, steps, tokensPerS, secondsLeft }: LearnProgress): string {
   const line = steps > 0 ? [`step ${count(step)} of ${count(steps)}`] : [];
-  if (tokensPerS !== undefined && tokensPerS > 0) line.push(`${rate(tokensPerS)} tokens/s`);
-  if (secondsLeft !== undefined) line.push(`${timeLeft(secondsLeft)} left`);
+  if (tokensPerS > 0) line.push(`${rate(tokensPerS)} tokens/s`);
+  if (secondsLeft > 0) line.push(`${timeLeft(secondsLeft)} left`);
   return line.join(" · ");
 }
 
 /** What was gained, as a sentence. */
 export function verdict({ measures }: AdapterInfo): string {
   if (!measures) return "It came from a file; nothing was measured here.";
-  const { bitsPerCharBefore: before, bitsPerCharAfter: after } = measures;
+  const before = measures.before.bitsPerChar;
+  const after = measures.fullest.bitsPerChar;
   const gain = ((before - after) / before) * 100;
-  return `It foresees your held-out text ${gain.toFixed(1)} % better than the base model: ${after.toFixed(3)} bits a character, ${before.toFixed(3)} before.`;
+  return `It predicts your held-out text ${gain.toFixed(1)} % better than the base model: ${after.toFixed(3)} bits a character, ${before.toFixed(3)} before.`;
 }
 
 function copied({ measures }: AdapterInfo): string {
-  if (!measures) return "";
-  const { copiedShare, longestCopiedRun } = measures;
-  if (copiedShare === 0) return `It copies nothing: its longest run from your texts has ${longestCopiedRun} words.`;
-  return `${(copiedShare * 100).toFixed(1)} % of its eight-word runs stand in your texts; the longest has ${longestCopiedRun} words.`;
+  const { copied } = measures ?? {};
+  if (!copied) return "";
+  if (copied.share === 0)
+    return `It copies nothing: its longest run from your texts has ${copied.longest} words.`;
+  return `${(copied.share * 100).toFixed(1)} % of its eight-word runs stand in your texts; the longest has ${copied.longest} words.`;
 }

@@ -1,6 +1,8 @@
-import type { AdapterInfo, RunInfo, WriteOptions } from "../engine.js";
+import type { AdapterSource } from "../adapters.js";
+import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
+import type { AdapterInfo, RunInfo } from "../voice.js";
 import { ImprintErrorEvent, ImprintResumeEvent, ImprintVoiceEvent } from "./events.js";
 import { megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
@@ -23,9 +25,9 @@ export class ImprintVoicesElement extends HTMLElement {
     strength.addEventListener("input", () => this.#strength());
     const file = part(this, "file", HTMLInputElement);
     file.addEventListener("change", () => {
-      const chosen = file.files?.[0];
+      const chosen = [...(file.files ?? [])];
       file.value = "";
-      if (chosen) void this.#try(() => this.#import(chosen));
+      if (chosen.length > 0) void this.#try(() => this.#import(chosen));
     });
     this.#strength();
   }
@@ -47,9 +49,9 @@ export class ImprintVoicesElement extends HTMLElement {
   }
 
   /** What `write` is to be told so that the voice in use speaks. */
-  options(): Pick<WriteOptions, "adapter" | "strength"> {
+  options(): Pick<WriteOptions, "strength"> {
     if (!this.#used) return {};
-    return { adapter: this.#used.id, strength: part(this, "strength", HTMLInputElement).valueAsNumber };
+    return { strength: part(this, "strength", HTMLInputElement).valueAsNumber };
   }
 
   /** Lists anew what is stored. */
@@ -66,7 +68,7 @@ export class ImprintVoicesElement extends HTMLElement {
   /** Speaks in a voice from now on; `undefined` is the model's own. */
   async use(voice: AdapterInfo | undefined): Promise<void> {
     await this.#try(async () => {
-      await this.#imprint?.adapters.use(voice?.id ?? null, {});
+      await this.#imprint?.adapters.use(voice?.id ?? null);
       this.#used = voice;
       this.dispatchEvent(new ImprintVoiceEvent(voice ?? null));
       this.#announce(voice ? `Writes in the voice ${voice.name}.` : "Writes in the model's own voice.");
@@ -129,7 +131,8 @@ export class ImprintVoicesElement extends HTMLElement {
       settled = true;
       const wanted = field.value.trim();
       void this.#try(async () => {
-        if (keep && wanted !== "" && wanted !== voice.name) await this.#imprint?.adapters.rename(voice.id, wanted);
+        if (keep && wanted !== "" && wanted !== voice.name)
+          await this.#imprint?.adapters.rename(voice.id, wanted);
         await this.refresh();
       });
     };
@@ -160,14 +163,13 @@ export class ImprintVoicesElement extends HTMLElement {
     if (!blob) return;
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = `${voice.name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-")}.safetensors`;
+    link.download = `${voice.name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-")}.zip`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 
-  async #import(file: File): Promise<void> {
-    const name = file.name.replace(/\.safetensors$/i, "");
-    const voice = await this.#imprint?.adapters.import(file, { name });
+  async #import(files: File[]): Promise<void> {
+    const voice = await this.#imprint?.adapters.import(source(files));
     if (voice) this.#announce(`The voice ${voice.name} is imported.`);
     await this.refresh();
   }
@@ -211,4 +213,17 @@ function on(row: HTMLElement, name: string, label: string, press: () => unknown)
   const button = part(row, name, HTMLButtonElement);
   button.title = label;
   button.addEventListener("click", () => void press());
+}
+
+/** An exported archive, or the two files of a PEFT folder chosen together. */
+function source(files: readonly File[]): AdapterSource {
+  const config = files.find(({ name }) => name.endsWith(".json"));
+  const weights = files.find(({ name }) => name.endsWith(".safetensors"));
+  const [first] = files;
+  if (config && weights) return { config, weights };
+  if (first && files.length === 1 && first !== config && first !== weights) return first;
+  throw new ImprintError(
+    "invalid-option",
+    "choose the exported .zip, or adapter_config.json together with adapter_model.safetensors",
+  );
 }

@@ -48,7 +48,11 @@ export class LossChart {
     this.#plot?.destroy();
     const style = getComputedStyle(this.#box);
     const colour = (name: string): string => style.getPropertyValue(name).trim();
-    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: colour("--soft"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { show: false },
+    };
     this.#plot = new uPlot(
       {
         width: this.#box.clientWidth,
@@ -58,7 +62,14 @@ export class LossChart {
         axes: [axis, { ...axis, size: 44 }],
         series: [
           { label: "Step" },
-          { label: "While learning", stroke: colour("--edge"), width: 1.5, spanGaps: true, value: figure, points: { show: false } },
+          {
+            label: "While learning",
+            stroke: colour("--edge"),
+            width: 1.5,
+            spanGaps: true,
+            value: figure,
+            points: { show: false },
+          },
           {
             label: "Held-out text",
             stroke: colour("--accent"),
