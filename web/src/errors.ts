@@ -4,6 +4,8 @@ export type ErrorCode =
   | "device-lost"
   | "out-of-memory"
   | "text-too-short"
+  | "text-too-long"
+  | "text-unreadable"
   | "context-full"
   | "model-corrupt"
   | "model-unsupported"
@@ -26,6 +28,8 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
   "out-of-memory":
     "There is not enough memory for this. Close other tabs or choose a smaller model, then load again.",
   "text-too-short": "The text is too short for that. Add some more and try again.",
+  "text-too-long": "That is more text than can be read at once. Leave some out and try again.",
+  "text-unreadable": "The file holds no text that can be read. Save it as plain text in UTF-8 and try again.",
   "context-full":
     "The text has become longer than the model can read at once. Shorten it or ask for fewer words, then continue.",
   "model-corrupt":

@@ -29,6 +29,10 @@ pub enum ErrorKind {
     OutOfMemory,
     /// Text is too short for what was asked of it.
     TextTooShort,
+    /// Text is longer than what is read at once.
+    TextTooLong,
+    /// What was given as text is none, or in an encoding that cannot be told.
+    TextUnreadable,
     /// Prompt and answer do not fit the context.
     ContextFull,
     /// The model file is damaged: truncated, overlapping, wrong magic, impossible numbers.
@@ -63,6 +67,8 @@ impl ErrorKind {
             ErrorKind::DeviceLost => "device-lost",
             ErrorKind::OutOfMemory => "out-of-memory",
             ErrorKind::TextTooShort => "text-too-short",
+            ErrorKind::TextTooLong => "text-too-long",
+            ErrorKind::TextUnreadable => "text-unreadable",
             ErrorKind::ContextFull => "context-full",
             ErrorKind::ModelCorrupt => "model-corrupt",
             ErrorKind::ModelUnsupported => "model-unsupported",

@@ -4,6 +4,7 @@
 
 mod error;
 pub mod quant;
+pub mod text;
 pub mod gguf;
 pub mod tokenizer;
 pub mod config;
