@@ -38,6 +38,11 @@ impl Plan<'_> {
         Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
     }
 
+    /// Whether each invocation is to do much and share little, as the cut has it for the products.
+    fn apart(&self) -> bool {
+        self.variant.cut.lanes == 1
+    }
+
     fn dispatch(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: Groups) -> Dispatch {
         Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind(kernel, buffers), groups }
     }
@@ -52,7 +57,11 @@ impl Plan<'_> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
         let mut kernels = Kernels::new(self.gpu);
         let mut list = vec![self.embed(embedding).await?];
-        let attention = kernels.get("attention", self.attention().vector()).await?;
+        let (attention, heads) = match self.apart() {
+            true => (self.attention().vector_apart(), self.attention().together()),
+            false => (self.attention().vector(), 1),
+        };
+        let attention = kernels.get("attention", attention).await?;
         for layer in layers {
             let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
             let kernel = kernels.get("qkv", qkv.vector(cut)).await?;
@@ -61,7 +70,7 @@ impl Plan<'_> {
             list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(qkv.vector_groups(cut))));
 
             let buffers = [&s.state, &s.q, &layer.cache, &s.attended];
-            list.push(self.dispatch(&attention, &buffers, Groups::Fixed(c.n_heads as u32)));
+            list.push(self.dispatch(&attention, &buffers, Groups::Fixed(c.n_heads as u32 / heads)));
 
             let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
             let kernel = kernels.get("o", o.vector(cut)).await?;
@@ -91,7 +100,8 @@ impl Plan<'_> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
         let mut kernels = Kernels::new(self.gpu);
         let norm = kernels.get("norm", norm::wgsl(c.d_model as u32, c.norm_eps)).await?;
-        let attention = kernels.get("attention", self.attention().many()).await?;
+        let heads = if self.apart() { self.attention().together() } else { 1 };
+        let attention = kernels.get("attention", self.attention().many(heads)).await?;
         let mut list = vec![self.embed(embedding).await?];
         for layer in layers {
             list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.attention_norm, &s.normed], Groups::Tokens));
@@ -100,7 +110,7 @@ impl Plan<'_> {
             let buffers = [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
             list.push(self.dispatch(&kernel, &buffers, tiles(&qkv, cut)));
 
-            let groups = Groups::PerTokens(c.n_heads as u32, QUERIES);
+            let groups = Groups::PerTokens(c.n_heads as u32 / heads, QUERIES);
             list.push(self.dispatch(&attention, &[&s.state, &s.q, &layer.cache, &s.attended], groups));
 
             let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);

@@ -1,5 +1,7 @@
 //! Causal attention over the cache, with a running softmax so that no score matrix is ever stored (Dao et al. 2022).
 
+use std::fmt::Write;
+
 use super::state;
 
 /// Sizes of attention.
@@ -15,16 +17,26 @@ pub struct Attention {
 
 /// Queries a workgroup of the many-token kernel answers, one an invocation.
 pub const QUERIES: u32 = 32;
-/// Keys the many-token kernel weighs between two rescalings.
+/// Keys weighed between two rescalings, where an invocation answers one head.
 const KEYS: u32 = 4;
+/// The same where it answers several.
+const KEYS_TOGETHER: u32 = 1;
+/// Most elements of heads that an invocation answers: their queries and sums are registers.
+const MOST_TOGETHER: u32 = 256;
+/// Invocations that share the keys in [`Attention::vector_apart`]: what a software driver computes side by side.
+const SHARES: u32 = 4;
 
 impl Attention {
-    fn header(&self) -> &'static str {
-        "@group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> cache: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
+    /// Heads are arrays of a known length: browsers check only the index of a head then, not of each of its quads.
+    fn header(&self) -> String {
+        let head = format!("array<array<vec4<f32>, {}>>", self.d_head / 4);
+        format!(
+            "@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> q: {head};
+@group(0) @binding(2) var<storage, read> cache: {head};
+@group(0) @binding(3) var<storage, read_write> out: {head};
 "
+        )
     }
 
     /// One query a head: a workgroup a head, invocations share the keys, then the elements of the head.
@@ -33,7 +45,7 @@ impl Attention {
     pub fn vector(&self) -> String {
         let Attention { n_heads, n_kv_heads, d_head } = *self;
         let quads = d_head / 4;
-        let stride = n_kv_heads * quads * 2;
+        let stride = n_kv_heads * 2;
         // Each of the 64 invocations holds one quad of the head for a share of the chunk's keys.
         let shares = (64 / quads).max(1);
         let each = |line: &dyn Fn(u32) -> String| (0..quads.div_ceil(64)).map(line).collect::<String>();
@@ -47,9 +59,9 @@ var<workgroup> sums: array<vec4<f32>, {gathered}>;
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   let head = group.x;
   let len = state[{position}] + 1u;
-  let keys = (head / {group_size}u) * {quads}u;
-  let values = keys + {half}u;
-  for (var i = l; i < {quads}u; i += 64u) {{ query[i] = q[head * {quads}u + i] * {scale:e}; }}
+  let keys = head / {group_size}u;
+  let values = keys + {n_kv_heads}u;
+  for (var i = l; i < {quads}u; i += 64u) {{ query[i] = q[head][i] * {scale:e}; }}
   workgroupBarrier();
   let share = l / {quads}u;
   var top = -3.0e38;
@@ -59,7 +71,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     var s = -3.0e38;
     if (at < len) {{
       s = 0.0;
-      for (var i = 0u; i < {quads}u; i++) {{ s += dot(query[i], cache[at * {stride}u + keys + i]); }}
+      for (var i = 0u; i < {quads}u; i++) {{ s += dot(query[i], cache[at * {stride}u + keys][i]); }}
     }}
     score[l] = s;
     workgroupBarrier();
@@ -93,11 +105,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             declare = each(&|h| format!("  var acc{h} = vec4<f32>();\n")),
             shrink = each(&|h| format!("    acc{h} *= shrink;\n")),
             sum = each(&|h| format!(
-                "        {{ let i = (l % {quads}u) + {}u; if (i < {quads}u) {{ acc{h} += p * cache[(start + j) * {stride}u + values + i]; }} }}\n",
+                "        {{ let i = (l % {quads}u) + {}u; if (i < {quads}u) {{ acc{h} += p * cache[(start + j) * {stride}u + values][i]; }} }}\n",
                 h * 64
             )),
             group_size = n_heads / n_kv_heads,
-            half = n_kv_heads * quads,
             scale = 1.0 / (d_head as f32).sqrt(),
             gathered = if shares > 1 { 64 } else { 1 },
             gather = if shares > 1 {
@@ -110,81 +121,175 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     var v = sums[l];
     var n = score[l];
     for (var i = 1u; i < {shares}u; i++) {{ v += sums[l + i * {quads}u]; n += score[l + i * {quads}u]; }}
-    out[head * {quads}u + l] = v / n;
+    out[head][l] = v / n;
   }}"
                 )
             } else {
                 each(&|h| {
                     let i = format!("l + {}u", h * 64);
-                    format!("  if ({i} < {quads}u) {{ out[head * {quads}u + {i}] = acc{h} / weight_sum; }}\n")
+                    format!("  if ({i} < {quads}u) {{ out[head][{i}] = acc{h} / weight_sum; }}\n")
                 })
             },
         )
     }
 
-    /// Many queries: an invocation answers one query of one head.
+    /// One query a head, for processors that pose as a GPU: a workgroup a key head (or part of its query heads), each
+    /// invocation weighs a share of the keys for all of them on its own.
     ///
-    /// The query and the sum are named variables, not arrays: an indexed array would live in memory, not in registers.
-    ///
-    /// Bindings as [`Attention::vector`]; workgroups `(n_heads, tokens / QUERIES)`.
-    pub fn many(&self) -> String {
-        let Attention { n_heads, n_kv_heads, d_head } = *self;
-        let quads = d_head / 4;
-        let stride = n_kv_heads * quads * 2;
-        let each = |line: &dyn Fn(u32) -> String| (0..quads).map(line).collect::<String>();
-        let keys = |line: &dyn Fn(u32) -> String| (0..KEYS).map(line).collect::<String>();
-        format!(
-            "{header}
-@compute @workgroup_size({QUERIES})
+    /// There every load costs several sums and every barrier more, so a key serves all queries of its group, and
+    /// invocations meet once, at the end. Bindings as [`Attention::vector`]; workgroups `n_heads / together`.
+    pub fn vector_apart(&self) -> String {
+        let heads = self.together();
+        let quads = self.d_head / 4;
+        let mut w = self.header();
+        writeln!(
+            w,
+            "var<workgroup> tops: array<f32, {sums}>;
+var<workgroup> sums: array<f32, {sums}>;
+var<workgroup> parts: array<vec4<f32>, {parts}>;
+@compute @workgroup_size({SHARES})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let head = group.x;
+  let head = group.x * {heads}u;
+  let row = head;
+  let last = state[{position}];",
+            sums = SHARES * heads,
+            parts = SHARES * heads * quads,
+            position = state::POSITION,
+        )
+        .ok();
+        self.weigh(&mut w, heads, KEYS_TOGETHER, "l", SHARES);
+        for h in 0..heads {
+            writeln!(w, "  tops[{}u + l] = top{h};", h * SHARES).ok();
+        }
+        w.push_str("  workgroupBarrier();\n");
+        for h in 0..heads {
+            let others = (1..SHARES).map(|i| format!("  most = max(most, tops[{}u]);\n", h * SHARES + i));
+            writeln!(
+                w,
+                "  {{\n  var most = tops[{at}u];\n{others}  let part = exp(top{h} - most);\n  sums[{at}u + l] = sum{h} * part;",
+                at = h * SHARES,
+                others = others.collect::<String>(),
+            )
+            .ok();
+            for i in 0..quads {
+                writeln!(w, "  parts[{}u + l] = a{h}_{i} * part;", (h * quads + i) * SHARES).ok();
+            }
+            w.push_str("  }\n");
+        }
+        writeln!(
+            w,
+            "  workgroupBarrier();
+  for (var i = l; i < {all}u; i += {SHARES}u) {{
+    var v = vec4<f32>();
+    var sum = 0.0;
+    for (var j = 0u; j < {SHARES}u; j++) {{ v += parts[i * {SHARES}u + j]; sum += sums[i / {quads}u * {SHARES}u + j]; }}
+    out[head + i / {quads}u][i % {quads}u] = v / sum;
+  }}
+}}",
+            all = heads * quads,
+        )
+        .ok();
+        w
+    }
+
+    /// Many queries: an invocation answers one query of one head, or with `together` of all heads that share a key head.
+    ///
+    /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / QUERIES)`.
+    pub fn many(&self, heads: u32) -> String {
+        let mut w = self.header();
+        writeln!(
+            w,
+            "@compute @workgroup_size({QUERIES})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let head = group.x * {heads}u;
   let token = group.y * {QUERIES}u + l;
   if (token >= state[{count}]) {{ return; }}
-  let last = state[{position}] + token;
-  let keys = (head / {group_size}u) * {quads}u;
-  let values = keys + {half}u;
-  let from_q = (token * {n_heads}u + head) * {quads}u;
-{load}  var top = -3.0e38;
-  var weight_sum = 0.0;
-  for (var start = 0u; start <= last; start += {KEYS}u) {{
-    var new_top = top;
-{scores}    if (new_top > top) {{
-      let shrink = exp(top - new_top);
-      weight_sum *= shrink;
-{shrink}      top = new_top;
-    }}
-{weights}  }}
-{store}}}
-",
-            header = self.header(),
+  let row = token * {n_heads}u + head;
+  let last = state[{position}] + token;",
             count = state::COUNT,
             position = state::POSITION,
-            group_size = n_heads / n_kv_heads,
-            half = n_kv_heads * quads,
-            load = each(&|i| format!(
-                "  let q{i} = q[from_q + {i}u] * {:e};\n  var a{i} = vec4<f32>();\n",
-                1.0 / (d_head as f32).sqrt()
-            )),
-            // Keys past the query are read at its own place and weigh nothing.
-            scores = keys(&|j| {
-                let dots = each(&|i| format!(" + dot(q{i}, cache[at{j} + {i}u])"));
-                format!(
-                    "    let at{j} = min(start + {j}u, last) * {stride}u + keys;
-    let s{j} = select(-3.0e38, 0.0{dots}, start + {j}u <= last);
-    new_top = max(new_top, s{j});\n"
-                )
-            }),
-            shrink = each(&|i| format!("      a{i} *= shrink;\n")),
-            weights = keys(&|j| {
-                let sums = each(&|i| format!("    a{i} += p{j} * cache[from{j} + {i}u];\n"));
-                format!(
-                    "    let p{j} = exp(s{j} - top);
-    weight_sum += p{j};
-    let from{j} = min(start + {j}u, last) * {stride}u + values;
-{sums}"
-                )
-            }),
-            store = each(&|i| format!("  out[from_q + {i}u] = a{i} / weight_sum;\n")),
+            n_heads = self.n_heads,
         )
+        .ok();
+        self.weigh(&mut w, heads, if heads > 1 { KEYS_TOGETHER } else { KEYS }, "0u", 1);
+        for h in 0..heads {
+            writeln!(w, "  let out{h} = &out[row + {h}u];").ok();
+            for i in 0..self.d_head / 4 {
+                writeln!(w, "  (*out{h})[{i}] = a{h}_{i} / sum{h};").ok();
+            }
+        }
+        w.push_str("}\n");
+        w
+    }
+
+    /// Query heads an invocation may answer at once: all that share a key head, or a part of them where they are many.
+    pub fn together(&self) -> u32 {
+        let group = self.n_heads / self.n_kv_heads;
+        (1..=group.min(MOST_TOGETHER / self.d_head)).rev().find(|&n| group.is_multiple_of(n)).unwrap_or(1)
+    }
+
+    /// The running softmax of queries `row…` over every `apart`-th key from `first` to `last`, `keys` of them between two
+    /// rescalings; leaves `top`, `sum` and the weighted sums `a` of each head.
+    ///
+    /// Queries and sums are named variables, not arrays: an indexed array would live in memory, not in registers.
+    fn weigh(&self, w: &mut String, heads: u32, keys: u32, first: &str, apart: u32) {
+        let Attention { n_heads, n_kv_heads, d_head } = *self;
+        let quads = d_head / 4;
+        let scale = 1.0 / (d_head as f32).sqrt();
+        for h in 0..heads {
+            writeln!(w, "  let query{h} = &q[row + {h}u];\n  var top{h} = -3.0e38;\n  var sum{h} = 0.0;").ok();
+            for i in 0..quads {
+                writeln!(w, "  let q{h}_{i} = (*query{h})[{i}] * {scale:e};\n  var a{h}_{i} = vec4<f32>();").ok();
+            }
+        }
+        let key_head = n_heads / n_kv_heads;
+        writeln!(w, "  for (var start = {first}; start <= last; start += {}u) {{", keys * apart).ok();
+        for j in 0..keys {
+            // Keys past the query are read at its own place and weigh nothing.
+            writeln!(
+                w,
+                "    let place{j} = start + {}u;
+    let at{j} = min(place{j}, last) * {}u + head / {key_head}u;
+    let key{j} = &cache[at{j}];
+    let value{j} = &cache[at{j} + {n_kv_heads}u];",
+                j * apart,
+                2 * n_kv_heads,
+            )
+            .ok();
+            for i in 0..quads {
+                writeln!(w, "    let k{j}_{i} = (*key{j})[{i}];").ok();
+            }
+            for h in 0..heads {
+                let dots = (0..quads).map(|i| format!(" + dot(q{h}_{i}, k{j}_{i})")).collect::<String>();
+                writeln!(w, "    let s{h}_{j} = select(-3.0e38, 0.0{dots}, place{j} <= last);").ok();
+            }
+        }
+        for h in 0..heads {
+            writeln!(w, "    var new_top{h} = top{h};").ok();
+            for j in 0..keys {
+                writeln!(w, "    new_top{h} = max(new_top{h}, s{h}_{j});").ok();
+            }
+            writeln!(
+                w,
+                "    let shrink{h} = exp(top{h} - new_top{h});\n    sum{h} *= shrink{h};\n    top{h} = new_top{h};"
+            )
+            .ok();
+            for i in 0..quads {
+                writeln!(w, "    a{h}_{i} *= shrink{h};").ok();
+            }
+            for j in 0..keys {
+                writeln!(w, "    let p{h}_{j} = exp(s{h}_{j} - top{h});\n    sum{h} += p{h}_{j};").ok();
+            }
+        }
+        for j in 0..keys {
+            for i in 0..quads {
+                writeln!(w, "    {{\n      let v = (*value{j})[{i}];").ok();
+                for h in 0..heads {
+                    writeln!(w, "      a{h}_{i} += p{h}_{j} * v;").ok();
+                }
+                w.push_str("    }\n");
+            }
+        }
+        w.push_str("  }\n");
     }
 }

@@ -73,6 +73,37 @@ const TILE_TOKENS: u32 = 8;
 /// Invocations of a workgroup along the rows; the others lie along the tokens.
 const TILE_ACROSS: u32 = 8;
 
+/// `low` and `high` unpack eight weights of a 4-bit block, four of them each, from the word that holds them all.
+///
+/// A weight stays where it stands in the word, so that a mask and a conversion unpack it: `EVEN` and `ODD` take its place
+/// value back, by powers of two, which lose no digit. Shifts are left out because software drivers compute them one
+/// invocation at a time, and conversions go through `i32` because processors convert signed integers in one instruction,
+/// unsigned ones in several. `BIAS` tells which weights the block's shift (the second part of `block_scale`) is added to.
+const NIBBLES: &str = "const EVEN = vec4<f32>(1.0, 0x1p-8, 0x1p-16, 0x1p-24);
+const ODD = vec4<f32>(0x1p-4, 0x1p-12, 0x1p-20, 0x1p-28);
+const BIAS = vec4<f32>(1.0);
+fn low(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  return vec4<f32>(f32(v & 0xf), f32(v & 0xf00), f32(v & 0xf0000), f32(v & 0xf000000));
+}
+fn high(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  let last = f32(bitcast<i32>((w & 0xf0000000u) ^ 0x80000000u)) + 0x1p31;
+  return vec4<f32>(f32(v & 0xf0), f32(v & 0xf000), f32(v & 0xf00000), last);
+}
+";
+
+/// The same for bytes, four a word: the lower three are biased by 128 to be unsigned, the last brings the sign along.
+const BYTES: &str = "const EVEN = vec4<f32>(1.0, 0x1p-8, 0x1p-16, 0x1p-24);
+const ODD = EVEN;
+const BIAS = vec4<f32>(1.0, 1.0, 1.0, 0.0);
+fn low(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w ^ 0x808080u);
+  return vec4<f32>(f32(v & 0xff), f32(v & 0xff00), f32(v & 0xff0000), f32(bitcast<i32>(w & 0xff000000u)));
+}
+fn high(w: u32) -> vec4<f32> { return low(w); }
+";
+
 impl Project {
     /// Tokens a workgroup of the tiled kernel covers.
     pub const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
@@ -92,12 +123,12 @@ impl Project {
     /// Bindings: state, words, scales, x, out, then norm where normed, then rope and cache for [`Role::Qkv`].
     pub fn vector(&self, cut: Cut) -> String {
         let mut w = self.header(true, cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
-        let quads = self.cols / 4;
+        let (blocks, quads) = (self.cols / 32, self.cols / 4);
         let Cut { rows, lanes, .. } = cut;
         let groups = WORKGROUP / lanes;
         writeln!(
             w,
-            "var<workgroup> xs: array<vec4<f32>, {quads}>;
+            "var<workgroup> xs: array<array<vec4<f32>, 8>, {blocks}>;
 @compute @workgroup_size({WORKGROUP})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   let token = 0u;
@@ -124,12 +155,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// Brings the token's activations, times the norm's weight, into workgroup memory.
     ///
-    /// For 4-bit weights they stand divided by the place value of the nibble each will meet (see [`Project::unpack`]),
-    /// and `block_sum` holds the plain sums of each block.
+    /// They stand divided by the place value of the weight each will meet (see [`NIBBLES`]), and `block_sum` holds
+    /// the plain sums of each block, of those that meet a biased weight.
     fn vector_input(&self, w: &mut String) {
         let (quads, blocks, cols) = (self.cols / 4, self.cols / 32, self.cols);
-        let nibbles = self.ty != BlockType::Q8_0;
-        let placed = if nibbles { " * select(EVEN, ODD, (i & 1u) == 1u)" } else { "" };
+        let placed = "select(EVEN, ODD, (i & 1u) == 1u)";
         if self.role.normed() {
             writeln!(
                 w,
@@ -137,7 +167,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{
     let v = x[first + i];
     square += dot(v, v);
-    xs[i] = v * norm[i]{placed};
+    xs[i / 8u][i % 8u] = v * norm[i] * {placed};
   }}
   partial[l] = square;
   workgroupBarrier();
@@ -149,22 +179,19 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             )
             .ok();
         } else {
-            writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i] = x[first + i]{placed}; }}\n  workgroupBarrier();").ok();
+            writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {placed}; }}\n  workgroupBarrier();").ok();
         }
-        if nibbles {
-            writeln!(
-                w,
-                "  for (var b = l; b < {blocks}u; b += {WORKGROUP}u) {{
+        writeln!(
+            w,
+            "  for (var b = l; b < {blocks}u; b += {WORKGROUP}u) {{
+    let block = &xs[b];
     var s = 0.0;
-    for (var i = b * 8u; i < b * 8u + 8u; i += 2u) {{ s += dot(xs[i], 1.0 / EVEN) + dot(xs[i + 1u], 1.0 / ODD); }}
+    for (var i = 0u; i < 8u; i += 2u) {{ s += dot((*block)[i], BIAS / EVEN) + dot((*block)[i + 1u], BIAS / ODD); }}
     block_sum[b] = s;
-  }}"
-            )
-            .ok();
-        }
-        if nibbles || self.role.normed() {
-            w.push_str("  workgroupBarrier();\n");
-        }
+  }}
+  workgroupBarrier();"
+        )
+        .ok();
         if self.role.normed() {
             writeln!(
                 w,
@@ -186,33 +213,31 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             writeln!(w, "  var a{r} = 0.0;\n  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
         }
         writeln!(w, "  for (var b = lane; b < {blocks}u; b += {}u) {{", cut.lanes).ok();
+        w.push_str("    let block = &xs[b];\n");
         for r in 0..cut.rows {
-            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    var d{r} = 0.0;").ok();
+            writeln!(
+                w,
+                "    let s{r} = block_scale(base{r} + b);\n    var d{r} = 0.0;\n    let words{r} = &words[base{r} + b];"
+            )
+            .ok();
             for part in 0..self.parts() {
-                let parts = self.parts();
-                writeln!(w, "    let w{r}_{part} = words[(base{r} + b) * {parts}u + {part}u];").ok();
+                writeln!(w, "    let w{r}_{part} = (*words{r})[{part}];").ok();
             }
         }
         for octet in 0..4 {
-            writeln!(
-                w,
-                "    {{\n      let p = xs[b * 8u + {}u];\n      let q = xs[b * 8u + {}u];",
-                octet * 2,
-                octet * 2 + 1
-            )
-            .ok();
+            writeln!(w, "    {{\n      let p = (*block)[{}];\n      let q = (*block)[{}];", octet * 2, octet * 2 + 1)
+                .ok();
             for r in 0..cut.rows {
                 let word = |i: usize| format!("w{r}_{}.{}", i / 4, ["x", "y", "z", "w"][i % 4]);
                 let (first, second) =
                     if self.ty == BlockType::Q8_0 { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
-                let (low, high) = self.unpack(&word(first), &word(second), "placed");
-                writeln!(w, "      d{r} += dot({low}, p) + dot({high}, q);").ok();
+                let (low, high) = (word(first), word(second));
+                writeln!(w, "      d{r} += dot(low({low}), p) + dot(high({high}), q);").ok();
             }
             w.push_str("    }\n");
         }
         for r in 0..cut.rows {
-            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y * block_sum[b]") };
-            writeln!(w, "    a{r} += s{r}.x * d{r}{shift};").ok();
+            writeln!(w, "    a{r} += s{r}.x * d{r} + s{r}.y * block_sum[b];").ok();
         }
         w.push_str("  }\n");
     }
@@ -245,7 +270,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     pub fn tile(&self, cut: Cut) -> String {
         let tile_rows = cut.tile_rows;
         let mut w = self.header(false, false, false);
-        let (blocks, quads) = (self.cols / 32, self.cols / 4);
+        let (blocks, octets) = (self.cols / 32, self.cols / 8);
         writeln!(
             w,
             "@compute @workgroup_size({WORKGROUP})
@@ -260,7 +285,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         )
         .ok();
         for t in 0..TILE_TOKENS {
-            writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * {quads}u;").ok();
+            writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * {octets}u;").ok();
         }
         for r in 0..tile_rows {
             writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
@@ -277,13 +302,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         let eighth = self.parts();
         for r in 0..tile_rows {
             let word = format!("words[((base{r} + b) * 4u + o) * {eighth}u");
-            let (low, high) = self.unpack(&format!("{word}]"), &format!("{word} + 1u]"), "nibbles");
-            let shift = if self.ty == BlockType::Q8_0 { String::new() } else { format!(" + s{r}.y") };
-            writeln!(w, "      let p{r} = {low} * s{r}.x{shift};\n      let q{r} = {high} * s{r}.x{shift};").ok();
+            let second = if eighth == 2 { " + 1u" } else { "" };
+            writeln!(
+                w,
+                "      let p{r} = low({word}]) * (EVEN * s{r}.x) + BIAS * s{r}.y;
+      let q{r} = high({word}{second}]) * (ODD * s{r}.x) + BIAS * s{r}.y;"
+            )
+            .ok();
         }
         for t in 0..TILE_TOKENS {
-            let at = format!("x{t} + (b * 4u + o) * 2u");
-            writeln!(w, "      {{ let u = x[{at}]; let v = x[{at} + 1u];").ok();
+            writeln!(w, "      {{ let pair = &x[x{t} + b * 4u + o]; let u = (*pair)[0]; let v = (*pair)[1];").ok();
             for r in 0..tile_rows {
                 writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
             }
@@ -308,21 +336,6 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if self.ty == BlockType::Q8_0 { 2 } else { 1 }
     }
 
-    /// Eight consecutive weights of a block, before scaling, as two `vec4<f32>` expressions: from the word `first`, or for
-    /// bytes from `first` and `second`.
-    ///
-    /// Conversions go through `i32`: processors convert signed integers in one instruction, unsigned ones in several. The
-    /// function `placed` leaves nibbles where they stand in the word, so that a mask and a conversion unpack a weight; its
-    /// activation is divided by the place value instead, once a workgroup. Powers of two: no digit is lost.
-    fn unpack(&self, first: &str, second: &str, how: &str) -> (String, String) {
-        match self.ty {
-            BlockType::Q8_0 => {
-                (format!("bytes_signed(bitcast<i32>({first}))"), format!("bytes_signed(bitcast<i32>({second}))"))
-            }
-            _ => (format!("{how}_low({first})"), format!("{how}_high({first})")),
-        }
-    }
-
     fn header(&self, vector: bool, lanes: bool, shuffles: bool) -> String {
         let mut w = String::new();
         let normed = vector && self.role.normed();
@@ -337,9 +350,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             binding += 1;
         };
         bind(&mut w, "state", "u32", false);
-        bind(&mut w, "words", if vector { "vec4<u32>" } else { "u32" }, false);
+        // Nested arrays: browsers check the index of a block then, not of each of its parts.
+        let block = format!("array<vec4<u32>, {}>", self.parts());
+        bind(&mut w, "words", if vector { &block } else { "u32" }, false);
         bind(&mut w, "scales", "u32", false);
-        bind(&mut w, "x", "vec4<f32>", false);
+        bind(&mut w, "x", if vector { "vec4<f32>" } else { "array<vec4<f32>, 2>" }, false);
         bind(&mut w, "out", "f32", true);
         if normed {
             bind(&mut w, "norm", "vec4<f32>", false);
@@ -351,40 +366,17 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if normed {
             writeln!(w, "var<workgroup> partial: array<f32, {WORKGROUP}>;\nvar<workgroup> octet: array<f32, 8>;").ok();
         }
-        if vector && self.ty != BlockType::Q8_0 {
+        if vector {
             writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32).ok();
         }
         if lanes {
             writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
         }
+        w.push_str(if self.ty == BlockType::Q8_0 { BYTES } else { NIBBLES });
         w.push_str(match self.ty {
             BlockType::Q8_0 => {
-                "fn bytes_signed(v: i32) -> vec4<f32> {
-  return vec4<f32>(f32((v << 24u) >> 24u), f32((v << 16u) >> 24u), f32((v << 8u) >> 24u), f32(v >> 24u));
-}
-fn block_scale(i: u32) -> vec2<f32> { return vec2<f32>(unpack2x16float(scales[i >> 1u])[i & 1u], 0.0); }
-"
+                "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -128.0 * d); }\n"
             }
-            _ => {
-                "const EVEN = vec4<f32>(1.0, 0x1p-8, 0x1p-16, 0x1p-24);
-const ODD = vec4<f32>(0x1p-4, 0x1p-12, 0x1p-20, 1.0);
-fn nibbles_low(w: u32) -> vec4<f32> {
-  let v = bitcast<i32>(w);
-  return vec4<f32>(f32(v & 15), f32((v >> 8u) & 15), f32((v >> 16u) & 15), f32((v >> 24u) & 15));
-}
-fn nibbles_high(w: u32) -> vec4<f32> { return nibbles_low(w >> 4u); }
-fn placed_low(w: u32) -> vec4<f32> {
-  let v = bitcast<i32>(w);
-  return vec4<f32>(f32(v & 0xf), f32(v & 0xf00), f32(v & 0xf0000), f32(v & 0xf000000));
-}
-fn placed_high(w: u32) -> vec4<f32> {
-  let v = bitcast<i32>(w);
-  return vec4<f32>(f32(v & 0xf0), f32(v & 0xf000), f32(v & 0xf00000), f32(bitcast<i32>(w >> 28u)));
-}
-"
-            }
-        });
-        w.push_str(match self.ty {
             BlockType::Q4_0 => {
                 "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -8.0 * d); }\n"
             }
