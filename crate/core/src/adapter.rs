@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The linear layers of a block, in the order in which their pairs stand in an adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Query projection.
     Q,

@@ -45,6 +45,8 @@ pub enum ErrorKind {
     AdapterWrongBase,
     /// The adapter file is damaged.
     AdapterCorrupt,
+    /// The adapter file is sound, but it is no plain LoRA of projections Imprint knows.
+    AdapterUnsupported,
     /// The browser's storage or the disk is full.
     StorageFull,
     /// Something else has what this needs alone: another tab learns, or a run is still going on.
@@ -75,6 +77,7 @@ impl ErrorKind {
             ErrorKind::ModelUnreachable => "model-unreachable",
             ErrorKind::AdapterWrongBase => "adapter-wrong-base",
             ErrorKind::AdapterCorrupt => "adapter-corrupt",
+            ErrorKind::AdapterUnsupported => "adapter-unsupported",
             ErrorKind::StorageFull => "storage-full",
             ErrorKind::Busy => "busy",
             ErrorKind::NothingLearned => "nothing-learned",

@@ -9,6 +9,7 @@ pub mod gguf;
 pub mod tokenizer;
 pub mod config;
 pub mod adapter;
+pub mod peft;
 pub mod linear;
 pub mod model;
 pub mod weights;

@@ -5,5 +5,6 @@ mod kernels;
 mod learning;
 mod material;
 mod order;
+mod peft;
 mod trainer;
 mod writing;

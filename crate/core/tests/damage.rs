@@ -1,18 +1,24 @@
-//! Ten thousand damaged files: none panics, hangs, or makes the reader take more memory than the file warrants.
+//! Thousands of damaged files: none panics, hangs, or makes the reader take more memory than the file warrants.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use fastrand::Rng;
+use imprint_core::config::ModelConfig;
 use imprint_core::gguf::testing::{GgufWriter, quantise};
 use imprint_core::gguf::{Gguf, Source};
+use imprint_core::peft::import;
 use imprint_core::quant::{BlockType, dequantise, pack, unpack};
 use imprint_core::{Error, Result};
 use pollster::block_on;
 
 /// What a reader may take besides the file's own size: messages, small maps, rounding up of buffers.
 const SPARE_BYTES: usize = 16 << 10;
+/// The same for adapters, whose configs may hold patterns: a compiled one has a limit of its own.
+const PATTERN_BYTES: usize = 4 << 20;
 
 /// The system's allocator, noting what each thread holds and the largest single piece it asked for.
 struct Counting;
@@ -194,4 +200,35 @@ fn a_hostile_count_allocates_nothing_large() {
         assert!(largest <= file.len() + (1 << 20), "kind {kind}: {largest}");
         assert!(most <= 4 * file.len(), "kind {kind}: {most}");
     }
+}
+
+#[test]
+fn four_thousand_damaged_adapters_do_no_harm() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/peft");
+    let read = |path: &str| fs::read(fixture.join(path)).unwrap();
+    let config = ModelConfig::from_gguf(&block_on(Gguf::read(&read("base.gguf"))).unwrap()).unwrap();
+    let mut rng = Rng::with_seed(4_000);
+    let mut outcomes = BTreeMap::new();
+    for name in ["plain", "patterns"] {
+        let good = [read(&format!("{name}/adapter_config.json")), read(&format!("{name}/adapter_model.safetensors"))];
+        import(&good[0], &good[1], &config).unwrap();
+        let header_bytes = 8 + u64::from_le_bytes(good[1][..8].try_into().unwrap()) as usize;
+        for round in 0..2_000 {
+            let mut files = good.clone();
+            let file = &mut files[usize::from(rng.u8(..4) > 0)];
+            for _ in 0..=rng.u8(..3) {
+                if !file.is_empty() {
+                    damage(&mut rng, file, header_bytes);
+                }
+            }
+            let size_bytes = files[0].len() + files[1].len();
+            let (result, _, most) = measure(|| import(&files[0], &files[1], &config));
+            assert!(most <= 8 * size_bytes + PATTERN_BYTES, "{name}, round {round}: {most} bytes for {size_bytes}");
+            let outcome = result.map_or_else(|error: Error| error.code(), |_| "sound");
+            *outcomes.entry(outcome).or_insert(0) += 1;
+        }
+    }
+    let known = ["adapter-corrupt", "adapter-unsupported", "adapter-wrong-base", "sound"];
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), known);
+    assert!(outcomes["sound"] >= 100 && outcomes["adapter-corrupt"] >= 1000, "{outcomes:?}");
 }
