@@ -394,7 +394,8 @@ async fn plain_step(model: &Model, session: &mut Session, ids: &[u32]) -> Result
     session.options.sampling.draw(&mut logits, &session.seen, session.drawn as u32)
 }
 
-fn read_f32<E: std::error::Error + Send + Sync + 'static>(data: Result<TensorData, E>) -> Result<Vec<f32>> {
+/// The numbers of a tensor that was read from its device.
+pub(crate) fn read_f32<E: std::error::Error + Send + Sync + 'static>(data: Result<TensorData, E>) -> Result<Vec<f32>> {
     let data = data.map_err(|e| Error::new(ErrorKind::DeviceLost, "the device gave no numbers back").with_source(e))?;
     data.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("a tensor is not f32: {e:?}")))
 }

@@ -6,12 +6,14 @@
 mod checkpoint;
 mod lesson;
 mod memory;
+mod plain;
 mod recipe;
 mod trainer;
 
 pub use checkpoint::{About, Checkpoint};
 pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
 pub use memory::{Engine, Need};
+pub use plain::{Gradient, PlainLearner};
 pub use recipe::{Effort, Recipe};
 pub use trainer::{Choice, Ending, Event, Journal, Measurement, Outcome, Trainer};
 

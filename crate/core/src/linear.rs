@@ -98,14 +98,19 @@ impl Linear {
         }
     }
 
-    /// The same layer with its weights unpacked on `device`; a layer that has them already shares them.
+    /// The weights unpacked on `device`, `[d_out, d_in]`; a layer that has them already shares them.
+    pub fn weight(&self, device: &Device) -> Tensor<2> {
+        match self {
+            Linear::Dense(weight) => weight.as_ref().clone(),
+            Linear::Packed(blocks) => blocks.to_tensor(device),
+        }
+    }
+
+    /// The same layer with its weights unpacked on `device`.
     ///
     /// Learning needs it: a packed layer leaves the device for a few rows of `x`, which would cut the gradient's way.
     pub fn unpacked(&self, device: &Device) -> Linear {
-        Linear::Dense(match self {
-            Linear::Dense(weight) => weight.clone(),
-            Linear::Packed(blocks) => Box::new(blocks.to_tensor(device)),
-        })
+        Linear::Dense(Box::new(self.weight(device)))
     }
 
     fn project(&self, x: Tensor<3>) -> Tensor<3> {

@@ -1,13 +1,208 @@
 //! Learning an adapter: what it may and may not change, and the golden run that both learners follow.
 
+use std::collections::HashMap;
+
 use imprint_core::{
-    adapter::{Adapter, Shape},
+    adapter::{Adapter, Kind, Shape},
+    learn::{Learner, PlainLearner, Update},
     model::{LowRank, Model},
     testing::SmallModel,
     weights::Keep,
 };
+use pollster::block_on;
 
 use crate::material::*;
+
+/// The golden run's AdamW.
+const UPDATE: Update = Update { rate: 5e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: None };
+
+/// A learner that shows its gradients.
+trait Open: Learner {
+    /// The gradient of the mean loss of `windows` in the order of the adapter's parameters.
+    fn gradient_of(&mut self, windows: &[&[u32]]) -> Vec<f32>;
+}
+
+impl Open for PlainLearner<'_> {
+    fn gradient_of(&mut self, windows: &[&[u32]]) -> Vec<f32> {
+        block_on(self.gradient(windows)).unwrap().values
+    }
+}
+
+/// Cuts all numbers of an adapter into its matrices, named as in the golden run.
+fn matrices<'a>(adapter: &Adapter, mut values: &'a [f32]) -> Vec<(String, &'a [f32])> {
+    let mut matrices = Vec::new();
+    for (layer, kind, pair) in adapter.iter() {
+        for (name, len) in [("A", pair.a.len()), ("B", pair.b.len())] {
+            let (matrix, rest) = values.split_at(len);
+            matrices.push((format!("{layer}.{}.{name}", kind.name()), matrix));
+            values = rest;
+        }
+    }
+    matrices
+}
+
+fn norm(values: &[f32]) -> f32 {
+    values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32
+}
+
+/// An adapter whose B is not zero, so that all gradients live.
+fn lively(model: &Model, kinds: &[Kind]) -> Adapter {
+    let shape = Shape { rank: 4, alpha: 8.0, kinds: kinds.to_vec() };
+    let mut adapter = Adapter::fresh(None, &model.config, &shape, 3).unwrap();
+    let mut random = fastrand::Rng::with_seed(4);
+    let parameters: Vec<f32> = adapter.parameters().iter().map(|p| p + (random.f32() - 0.5) * 0.1).collect();
+    adapter.set_parameters(&parameters);
+    adapter
+}
+
+fn mean_loss(learner: &mut impl Learner, window: &[u32]) -> f64 {
+    let nll = block_on(learner.evaluate(window)).unwrap();
+    nll.iter().map(|&v| f64::from(v)).sum::<f64>() / nll.len() as f64
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    let small = SmallModel::default();
+    let model = load_plain(&small.file(), Keep::Dense);
+    let adapter = lively(&model, &Kind::ALL);
+    let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+    let window = ids(70, 5, small.vocab);
+    let gradient = learner.gradient_of(&[&window]);
+    let before = block_on(learner.state()).unwrap();
+    let mut start = 0;
+    for (name, part) in matrices(&adapter, &gradient) {
+        // Along its own gradient a matrix moves the loss most, and the loss must move by the gradient's norm.
+        let step = MOVED / norm(part);
+        let mut moved = |sign: f32| {
+            let mut state = before.clone();
+            let parameters = &mut state.parameters[start..start + part.len()];
+            parameters.iter_mut().zip(part).for_each(|(p, g)| *p += sign * step * g / norm(part));
+            learner.set_state(&state);
+            mean_loss(&mut learner, &window)
+        };
+        let slope = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
+        assert_close(&name, &[slope as f32], &[norm(part)], DIFFERENCE);
+        start += part.len();
+    }
+}
+
+#[test]
+fn gradients_of_windows_average_over_tokens() {
+    let small = SmallModel::default();
+    let (dense, packed) = (load_plain(&small.file(), Keep::Dense), load_plain(&small.file(), Keep::Packed));
+    let adapter = lively(&dense, &Kind::ALL);
+    let (short, long) = (ids(5, 6, small.vocab), ids(80, 7, small.vocab));
+    let mut learner = PlainLearner::new(&dense, &adapter).unwrap();
+    let (of_short, of_long) = (learner.gradient_of(&[&short]), learner.gradient_of(&[&long]));
+    let (n_short, n_long) = (4.0, 79.0);
+    let average = |(s, l): (&f32, &f32)| (n_short * s + n_long * l) / (n_short + n_long);
+    let expected: Vec<f32> = of_short.iter().zip(&of_long).map(average).collect();
+    assert_close("both windows", &learner.gradient_of(&[&short, &long]), &expected, 1e-5);
+    let mut learner = PlainLearner::new(&packed, &adapter).unwrap();
+    assert_close("over packed weights", &learner.gradient_of(&[&short, &long]), &expected, 1e-5);
+    block_on(learner.step(&[&short, &long], &UPDATE)).unwrap();
+    let loss = block_on(learner.losses(true)).unwrap()[0];
+    assert_close("norm of both", &[loss.grad_norm], &[norm(&expected)], 1e-5);
+}
+
+#[test]
+fn pairs_left_out_change_no_gradient_of_the_others() {
+    let small = SmallModel { n_layers: 3, ..Default::default() };
+    let model = load_plain(&small.file(), Keep::Dense);
+    let window = ids(20, 8, small.vocab);
+    let mut whole = Adapter::fresh(None, &model.config, &Shape { rank: 4, ..Default::default() }, 0).unwrap();
+    let full = PlainLearner::new(&model, &whole).unwrap().gradient_of(&[&window]);
+    let kept = |layer: usize, kind: Kind| layer == 1 && matches!(kind, Kind::K | Kind::Down);
+    let wanted: Vec<String> = [Kind::K, Kind::Down].map(|kind| format!("1.{}.B", kind.name())).to_vec();
+    let mut expected: HashMap<String, Vec<f32>> =
+        matrices(&whole, &full).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
+    for layer in 0..3 {
+        Kind::ALL.into_iter().filter(|&kind| !kept(layer, kind)).for_each(|kind| whole.set(layer, kind, None));
+    }
+    let found = PlainLearner::new(&model, &whole).unwrap().gradient_of(&[&window]);
+    let found: HashMap<String, Vec<f32>> =
+        matrices(&whole, &found).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
+    assert_eq!(found.len(), 4);
+    for name in wanted {
+        assert_close(&name, &found[&name], &expected.remove(&name).unwrap(), 1e-5);
+    }
+}
+
+#[test]
+fn overfits_one_sentence() {
+    let small = SmallModel::default();
+    let model = load_plain(&small.file(), Keep::Packed);
+    let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+    let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+    let sentence = ids(16, 9, small.vocab);
+    let before = mean_loss(&mut learner, &sentence);
+    let update = Update { rate: 1e-2, clip: Some(1.0), ..UPDATE };
+    for _ in 0..60 {
+        block_on(learner.step(&[&sentence], &update)).unwrap();
+    }
+    let after = mean_loss(&mut learner, &sentence);
+    assert!(before > 4.0 && after < 0.1, "the loss goes from {before} to {after}");
+    let losses = block_on(learner.losses(true)).unwrap();
+    assert_eq!(losses.len(), 60);
+    assert!((f64::from(losses[0].nll) - before).abs() < 1e-4, "the first loss is that before any update");
+    assert!(block_on(learner.losses(true)).unwrap().is_empty(), "losses are told once");
+}
+
+#[test]
+fn base_weights_are_untouched() {
+    let small = SmallModel::default();
+    let ids = ids(24, 10, small.vocab);
+    for keep in [Keep::Packed, Keep::Dense] {
+        let model = load_plain(&small.file(), keep);
+        let before = logits(&model, &ids, None);
+        let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+        let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+        for _ in 0..3 {
+            block_on(learner.step(&[&ids], &UPDATE)).unwrap();
+        }
+        let learned = LowRank::new(learner.adapter(), 1.0, &model.device);
+        assert_ne!(logits(&model, &ids, Some(&learned)), before, "{keep:?}: it has learned");
+        assert_eq!(logits(&model, &ids, None), before, "{keep:?}: the base is as it was");
+    }
+}
+
+#[test]
+fn a_state_put_back_goes_on_as_if_never_left() {
+    let small = SmallModel::default();
+    let model = load_plain(&small.file(), Keep::Dense);
+    let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+    let windows: Vec<Vec<u32>> = (0..6).map(|i| ids(20, 20 + i, small.vocab)).collect();
+    let mut whole = PlainLearner::new(&model, &adapter).unwrap();
+    for window in &windows[..3] {
+        block_on(whole.step(&[window], &UPDATE)).unwrap();
+    }
+    let middle = block_on(whole.state()).unwrap();
+    assert_eq!(middle.steps, 3);
+    let mut resumed = PlainLearner::new(&model, &adapter).unwrap();
+    resumed.set_state(&middle);
+    for window in &windows[3..] {
+        block_on(whole.step(&[window], &UPDATE)).unwrap();
+        block_on(resumed.step(&[window], &UPDATE)).unwrap();
+    }
+    assert_eq!(block_on(whole.state()).unwrap(), block_on(resumed.state()).unwrap());
+}
+
+#[test]
+fn a_clipped_step_sees_its_gradient_scaled_to_the_norm() {
+    let small = SmallModel::default();
+    let model = load_plain(&small.file(), Keep::Dense);
+    let adapter = lively(&model, &[Kind::V, Kind::Up]);
+    let window = ids(20, 30, small.vocab);
+    let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+    let gradient = learner.gradient_of(&[&window]);
+    let clip = norm(&gradient) / 4.0;
+    block_on(learner.step(&[&window], &Update { clip: Some(clip), ..UPDATE })).unwrap();
+    let state = block_on(learner.state()).unwrap();
+    let expected: Vec<f32> = gradient.iter().map(|g| (1.0 - UPDATE.beta1) * g / 4.0).collect();
+    assert_close("running means", &state.first, &expected, 1e-5);
+    let loss = block_on(learner.losses(true)).unwrap()[0];
+    assert_close("the norm told is that before the clip", &[loss.grad_norm], &[clip * 4.0], 1e-5);
+}
 
 fn ids(n: usize, seed: u64, vocab: u64) -> Vec<u32> {
     let mut random = fastrand::Rng::with_seed(seed);

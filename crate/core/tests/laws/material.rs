@@ -28,6 +28,10 @@ pub const PEFT_LOGIT: f32 = 1e-4;
 pub const MARGIN: f32 = 1e-2;
 /// Largest error of a fused kernel against the plain path, relative to the largest value compared.
 pub const RELATIVE: f32 = 1e-3;
+/// Largest error of finite differences: what f32 losses leave of a difference of hundredths of a nat.
+pub const DIFFERENCE: f32 = 1e-2;
+/// How far finite differences move the loss, in nats: far above the noise of f32, near enough for a straight line.
+pub const MOVED: f32 = 1e-2;
 
 #[derive(Deserialize)]
 pub struct Golden {
