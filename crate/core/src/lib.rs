@@ -20,6 +20,7 @@ pub mod kernels;
 pub mod fused;
 pub mod generate;
 pub mod learn;
+pub mod voice;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
