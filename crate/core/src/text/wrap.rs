@@ -12,8 +12,8 @@ const WRAPPED: f32 = 0.8;
 pub(super) fn paragraphs(lines: &[&str]) -> Vec<String> {
     let blocks: Vec<&[&str]> = lines.split(|line| line.is_empty()).filter(|block| !block.is_empty()).collect();
     let width = width(&blocks);
-    let paragraph = |block: &&[&str]| match width {
-        Some(width) if wrapped(block, width) => unwrap(block, width),
+    let paragraph = |block: &&[&str]| match width.map(|width| margin(block, width)) {
+        Some(margin) if wrapped(block, margin) => unwrap(block, margin),
         _ => dedent(block),
     };
     blocks.iter().map(paragraph).collect()
@@ -33,6 +33,12 @@ fn width(blocks: &[&[&str]]) -> Option<usize> {
     lengths.sort_unstable();
     let width = *lengths.get(lengths.len() * 9 / 10)?;
     WIDTHS.contains(&width).then_some(width)
+}
+
+/// Where `block` is wrapped if it is: its ragged edge may stay a little below the document's width.
+fn margin(block: &[&str], width: usize) -> usize {
+    let longest = block.iter().map(|line| length(line)).max().unwrap_or(0);
+    longest.clamp(width * 17 / 20, width)
 }
 
 /// Whether the line breaks of `block` are those of prose wrapped at `width`.
