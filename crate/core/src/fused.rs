@@ -3,20 +3,22 @@
 //! Buffers, pipelines and bind groups are made once. A decoded token is one compute pass of `5 · n_layers + 4` dispatches
 //! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
 
+mod adapt;
 mod plan;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 
-use plan::Plan;
+use adapt::Sides;
+use plan::{Blocks as Bound, Caches, Kernels, Plan};
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
-    kernels::{gpu::Gpu, project::Cut, sampling, score, state},
+    kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
     linear::Blocks,
     quant::{BlockType, pack},
-    sample::{Sampling, Seen},
+    sample::{Mix, Sampling, Seen},
     weights::{EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused, refuse_unknown},
 };
 
@@ -62,7 +64,19 @@ struct Layer {
     ffn_norm: wgpu::Buffer,
     gate_up: Matrix,
     down: Matrix,
-    cache: wgpu::Buffer,
+}
+
+/// The dispatches of one text: with an adapter, or of the base.
+struct Lists {
+    decode: Vec<Dispatch>,
+    prefill: Vec<Dispatch>,
+}
+
+/// What is bound to caches and side paths, and changes with them.
+struct Bindings {
+    caches: Caches,
+    base: Lists,
+    personal: Option<Lists>,
 }
 
 /// Activations of up to [`state::MAX_COUNT`] tokens.
@@ -113,18 +127,23 @@ pub struct FusedModel {
     /// The device.
     pub gpu: Gpu,
     scratch: Scratch,
-    decode: Vec<Dispatch>,
-    prefill: Vec<Dispatch>,
+    kernels: Kernels,
+    bindings: RefCell<Bindings>,
+    /// Side buffers of the adapter, where one is attached.
+    personal: Option<Vec<Sides>>,
+    /// Whose scores the present text is written from.
+    mix: Cell<Mix>,
     /// Head on the last token read, then sampling.
     choose: Vec<Dispatch>,
     /// Built when a text is first scored: whoever only writes need not wait for its kernels.
     scoring: OnceCell<Scoring>,
+    embedding: Matrix,
     head: Matrix,
     output_norm: wgpu::Buffer,
     variant: Variant,
     staging: wgpu::Buffer,
     weight_bytes: u64,
-    _layers: Vec<Layer>,
+    layers: Vec<Layer>,
 }
 
 impl FusedModel {
@@ -149,7 +168,7 @@ impl FusedModel {
         let embedding = upload(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
         let mut layers = Vec::with_capacity(config.n_layers);
         for layer in 0..config.n_layers {
-            layers.push(read_layer(&gpu, &mut reader, &config, layer, capacity).await?);
+            layers.push(read_layer(&gpu, &mut reader, &config, layer).await?);
             gpu.check()?;
         }
         let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
@@ -157,13 +176,14 @@ impl FusedModel {
             Some(blocks) => Some(upload(&gpu, "head", blocks)?),
             None => None,
         };
-        let cache_bytes: u64 = layers.iter().map(|l| l.cache.size()).sum();
-        let weight_bytes = gpu.allocated_bytes() - before - cache_bytes;
+        let weight_bytes = gpu.allocated_bytes() - before;
         let scratch = Scratch::new(&gpu, &config, capacity);
-        let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant };
+        let (kernels, caches) = (Kernels::default(), Caches::new(&gpu, &config, capacity, 1));
+        let plain = Sides::of(&gpu, &config, &layers, None);
+        let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels };
         let head = head.unwrap_or_else(|| embedding.clone());
-        let decode = plan.decode(&embedding, &layers).await?;
-        let prefill = plan.prefill(&embedding, &layers).await?;
+        let blocks = Bound { layers: &layers, sides: &plain, caches: &caches, text: Some(0) };
+        let base = plan.lists(&embedding, &blocks).await?;
         let choose = plan.choose(&head, &output_norm).await?;
         gpu.check()?;
         let staging = gpu.staging(u64::from(state::WORDS) * 4);
@@ -171,23 +191,26 @@ impl FusedModel {
             config,
             capacity,
             scratch,
-            decode,
-            prefill,
+            kernels,
+            bindings: RefCell::new(Bindings { caches, base, personal: None }),
+            personal: None,
+            mix: Cell::new(Mix::Base),
             choose,
             scoring: OnceCell::new(),
+            embedding,
             head,
             output_norm,
             variant,
             staging,
             weight_bytes,
-            _layers: layers,
+            layers,
             gpu,
         })
     }
 
     /// Dispatches a decoded token takes.
     pub fn dispatches_per_token(&self) -> usize {
-        self.decode.len() + self.choose.len()
+        self.bindings.borrow().base.decode.len() + self.choose.len()
     }
 
     /// Bytes of GPU memory the weights take.
@@ -196,12 +219,24 @@ impl FusedModel {
     }
 
     /// Starts a text: nothing drawn, nothing read, `seen` in the text already.
-    pub fn start(&self, sampling: &Sampling, seen: &Seen) {
+    ///
+    /// # Panics
+    /// If `mix` needs an adapter and none is attached: our bug.
+    pub fn start(&self, sampling: &Sampling, seen: &Seen, mix: Mix) {
+        self.set_mix(mix);
         self.write_state(0, &[]);
         self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::DRAWN) * 4, bytemuck::bytes_of(&0u32));
         let parameters = sampling::parameters(sampling);
         self.gpu.queue.write_buffer(&self.scratch.parameters, 0, bytemuck::cast_slice(&parameters));
         self.gpu.queue.write_buffer(&self.scratch.seen, 0, bytemuck::cast_slice(seen.words()));
+    }
+
+    /// Writes and scores by `mix` from here on.
+    fn set_mix(&self, mix: Mix) {
+        assert!(mix == Mix::Base || self.personal.is_some(), "{mix:?} needs an adapter");
+        let factor = if let Mix::Scaled(factor) = mix { factor } else { 1.0 };
+        self.mix.set(mix);
+        self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::FACTOR) * 4, bytemuck::bytes_of(&factor));
     }
 
     /// Reads `ids` at `position` into the cache.
@@ -231,12 +266,7 @@ impl FusedModel {
     /// `internal` when a score is not a number, `device-lost`.
     pub async fn draw(&self, drawn: usize, n: usize) -> Result<Vec<u32>> {
         assert!(n <= state::MAX_DRAWN as usize, "{n} tokens do not fit the ring");
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        for _ in 0..n {
-            self.record(&mut encoder, &self.decode, 1);
-            self.record(&mut encoder, &self.choose, 1);
-        }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.submit_draws(n);
         self.drawn(drawn, n).await
     }
 
@@ -271,9 +301,7 @@ impl FusedModel {
 
     async fn scoring(&self) -> Result<&Scoring> {
         if self.scoring.get().is_none() {
-            let Self { gpu, config, scratch, variant, .. } = self;
-            let plan = Plan { gpu, config, scratch, variant: *variant };
-            let built = plan.scoring(&self.head, &self.output_norm).await?;
+            let built = self.plan().scoring(&self.head, &self.output_norm).await?;
             let _ = self.scoring.set(built);
         }
         Ok(self.scoring.get().expect("it was built just now"))
@@ -293,11 +321,21 @@ impl FusedModel {
     pub async fn step(&self, position: usize, id: u32) -> Result<Vec<f32>> {
         self.write_state(position, &[id]);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &self.decode, 1);
+        self.record(&mut encoder, self.bindings.borrow().decode(self.mix.get()), 1);
         self.gpu.queue.submit([encoder.finish()]);
         let mut x: Vec<f32> = self.gpu.read_all(&self.scratch.x).await?;
         x.truncate(self.config.d_model);
         Ok(x)
+    }
+
+    fn submit_draws(&self, n: usize) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let bindings = self.bindings.borrow();
+        for _ in 0..n {
+            self.record(&mut encoder, bindings.decode(self.mix.get()), 1);
+            self.record(&mut encoder, &self.choose, 1);
+        }
+        self.gpu.queue.submit([encoder.finish()]);
     }
 
     fn submit_read(&self, position: usize, ids: &[u32]) {
@@ -305,8 +343,20 @@ impl FusedModel {
         assert!(position + ids.len() <= self.capacity, "position {position} plus {} is past the cache", ids.len());
         self.write_state(position, ids);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &self.prefill, ids.len() as u32);
+        self.record(&mut encoder, self.bindings.borrow().prefill(self.mix.get()), ids.len() as u32);
         self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        let Self { gpu, config, scratch, variant, kernels, .. } = self;
+        Plan { gpu, config, scratch, variant: *variant, kernels }
+    }
+
+    /// The dispatches over `sides` of the text whose part of the caches is `text`.
+    async fn lists(&self, sides: &[Sides], text: usize) -> Result<Lists> {
+        let caches = self.bindings.borrow().caches.clone();
+        let blocks = Bound { layers: &self.layers, sides, caches: &caches, text: Some(text) };
+        self.plan().lists(&self.embedding, &blocks).await
     }
 
     fn write_state(&self, position: usize, ids: &[u32]) {
@@ -350,6 +400,23 @@ impl FusedModel {
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &self.staging, 0, self.staging.size());
         self.gpu.queue.submit([encoder.finish()]);
         self.gpu.read(&self.staging).await
+    }
+}
+
+impl Bindings {
+    fn of(&self, mix: Mix) -> &Lists {
+        match mix {
+            Mix::Base => &self.base,
+            Mix::Scaled(_) | Mix::Contrast(_) => self.personal.as_ref().expect("set_mix asks for an adapter"),
+        }
+    }
+
+    fn decode(&self, mix: Mix) -> &[Dispatch] {
+        &self.of(mix).decode
+    }
+
+    fn prefill(&self, mix: Mix) -> &[Dispatch] {
+        &self.of(mix).prefill
     }
 }
 
@@ -404,7 +471,6 @@ async fn read_layer<S: Source>(
     reader: &mut Reader<'_, S>,
     config: &ModelConfig,
     layer: usize,
-    capacity: usize,
 ) -> Result<Layer> {
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let name = |n| block_tensor(layer, n);
@@ -419,8 +485,7 @@ async fn read_layer<S: Source>(
     let up = reader.matrix(&name("ffn_up"), d_ff, d_model).await?;
     let gate_up = upload(gpu, "gate up", join(&[gate, up], true))?;
     let down = upload(gpu, "down", reader.matrix(&name("ffn_down"), d_model, d_ff).await?)?;
-    let cache = gpu.buffer("cache", capacity * 2 * d_kv);
-    Ok(Layer { attention_norm, qkv, o, ffn_norm, gate_up, down, cache })
+    Ok(Layer { attention_norm, qkv, o, ffn_norm, gate_up, down })
 }
 
 impl Scratch {
@@ -433,10 +498,11 @@ impl Scratch {
         Self {
             state: gpu.buffer("state", state::WORDS as usize),
             x: gpu.buffer("x", tokens * config.d_model),
-            normed: gpu.buffer("normed", tokens * config.d_model),
+            // Behind activations that a side path reads stands its bottleneck.
+            normed: gpu.buffer("normed", tokens * config.d_model + 4 * side::tail(side::MAX_PARTS)),
             q: gpu.buffer("q", tokens * config.d_query()),
-            attended: gpu.buffer("attended", tokens * config.d_query()),
-            gated: gpu.buffer("gated", tokens * config.d_ff),
+            attended: gpu.buffer("attended", tokens * config.d_query() + 4 * side::tail(1)),
+            gated: gpu.buffer("gated", tokens * config.d_ff + 4 * side::tail(1)),
             logits: gpu.buffer("logits", score::ROWS as usize * config.vocab),
             rope: gpu.upload("rope", &rope),
             parameters: gpu.buffer("parameters", 8),

@@ -9,7 +9,7 @@ use crate::fused::FusedModel;
 use crate::{
     error::{Error, ErrorKind, Result},
     model::{Cache, Model},
-    sample::{Sampling, Seen},
+    sample::{Mix, Sampling, Seen},
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
 
@@ -183,7 +183,7 @@ impl LanguageModel {
         prompt.iter().for_each(|&id| seen.insert(id));
         #[cfg(feature = "gpu")]
         if let Backend::Fused(model) = &self.backend {
-            model.start(&options.sampling, &seen);
+            model.start(&options.sampling, &seen, Mix::Base);
         }
         let stops = Stops::new(options.stop.clone());
         Ok(Session {

@@ -24,6 +24,17 @@ pub struct Sampling {
     pub seed: u32,
 }
 
+/// Whose scores a text is written from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mix {
+    /// The model's own, without an adapter.
+    Base,
+    /// The adapter's, its low-rank paths multiplied by this factor: 1 leaves them as they were learned.
+    Scaled(f32),
+    /// `base + s·(personal − base)` of two texts read side by side, s being this.
+    Contrast(f32),
+}
+
 impl Default for Sampling {
     fn default() -> Self {
         Self { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }

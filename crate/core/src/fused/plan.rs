@@ -1,6 +1,8 @@
 //! Weights and buffers into dispatches: which kernels, with which bindings, in which order.
 
-use super::{Dispatch, Groups, Layer, Matrix, Scoring, Scratch, Variant};
+use std::cell::RefCell;
+
+use super::{Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant, adapt::Side, adapt::Sides};
 use crate::{
     config::ModelConfig,
     error::Result,
@@ -10,27 +12,90 @@ use crate::{
         gpu::Gpu,
         norm,
         project::{Cut, Project, Role},
-        sampling, score,
+        sampling, score, side,
     },
     quant::BlockType,
 };
 
-/// What it takes to turn weights into dispatches. Kernels of equal text are built once a list.
+/// What it takes to turn weights into dispatches.
 pub(super) struct Plan<'a> {
     pub gpu: &'a Gpu,
     pub config: &'a ModelConfig,
     pub scratch: &'a Scratch,
     pub variant: Variant,
+    pub kernels: &'a Kernels,
+}
+
+/// What the blocks of a list of dispatches bind.
+pub(super) struct Blocks<'a> {
+    pub layers: &'a [Layer],
+    pub sides: &'a [Sides],
+    pub caches: &'a Caches,
+    /// Which text's part of the caches, or all of them for two streams.
+    pub text: Option<usize>,
+}
+
+impl Blocks<'_> {
+    fn each(&self) -> impl Iterator<Item = (&Layer, &Sides, wgpu::BufferBinding<'_>)> {
+        let caches = (0..).map(|layer| self.caches.part(layer, self.text));
+        self.layers.iter().zip(self.sides).zip(caches).map(|((layer, sides), cache)| (layer, sides, cache))
+    }
+
+    fn streams(&self) -> u32 {
+        if self.text.is_none() { 2 } else { 1 }
+    }
+}
+
+/// Keys and values of one text, or of two after each other, block by block.
+#[derive(Clone)]
+pub(super) struct Caches {
+    pub buffers: Vec<wgpu::Buffer>,
+    pub texts: u64,
+}
+
+impl Caches {
+    pub fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize, texts: usize) -> Self {
+        // A text's part may be bound alone, which WebGPU allows at multiples of 256 bytes.
+        let words = (capacity * 2 * config.d_kv()).next_multiple_of(64);
+        let buffers = (0..config.n_layers).map(|_| gpu.buffer("cache", texts * words)).collect();
+        Self { buffers, texts: texts as u64 }
+    }
+
+    fn part(&self, layer: usize, text: Option<usize>) -> wgpu::BufferBinding<'_> {
+        let buffer = &self.buffers[layer];
+        let size = buffer.size() / self.texts;
+        match text {
+            // Before there are two, the one cache is everyone's.
+            Some(text) => {
+                let offset = size * (text as u64).min(self.texts - 1);
+                wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) }
+            }
+            None => buffer.as_entire_buffer_binding(),
+        }
+    }
 }
 
 impl Plan<'_> {
-    fn project(&self, ty: BlockType, rows: usize, cols: usize, role: Role) -> Project {
-        Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps }
+    fn project(&self, ty: BlockType, rows: usize, cols: usize, role: Role, streams: u32) -> Project {
+        Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps, streams }
     }
 
-    fn qkv_role(&self) -> Role {
+    fn qkv(&self, layer: &Layer, streams: u32) -> Project {
         let c = self.config;
-        Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 }
+        let role = Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 };
+        self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, role, streams)
+    }
+
+    fn o(&self, layer: &Layer, streams: u32) -> Project {
+        self.project(layer.o.ty, self.config.d_model, self.config.d_query(), Role::Residual, streams)
+    }
+
+    fn gate_up(&self, layer: &Layer, streams: u32) -> Project {
+        self.project(layer.gate_up.ty, 2 * self.config.d_ff, self.config.d_model, Role::GateUp, streams)
+    }
+
+    fn down(&self, layer: &Layer, streams: u32) -> Project {
+        self.project(layer.down.ty, self.config.d_model, self.config.d_ff, Role::Residual, streams)
     }
 
     fn attention(&self) -> Attention {
@@ -43,100 +108,150 @@ impl Plan<'_> {
         self.variant.cut.lanes == 1
     }
 
+    /// Heads a workgroup of attention answers.
+    fn heads(&self) -> u32 {
+        if self.apart() { self.attention().together() } else { 1 }
+    }
+
+    async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
+        self.kernels.get(self.gpu, which, || self.text(which)).await
+    }
+
+    fn text(&self, which: Which) -> String {
+        let (c, cut) = (self.config, self.variant.cut);
+        match which {
+            Which::Embed(ty, streams) => embed::wgsl(ty, c.d_model as u32, streams),
+            Which::Norm => norm::wgsl(c.d_model as u32, c.norm_eps),
+            Which::Attention(_) if self.apart() => self.attention().vector_apart(),
+            Which::Attention(_) => self.attention().vector(),
+            Which::ManyAttention => self.attention().many(self.heads()),
+            Which::Narrow => side::narrow(),
+            Which::Vector(project) => project.vector(cut),
+            Which::Tile(project) => project.tile(cut),
+        }
+    }
+
     fn dispatch(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: Groups) -> Dispatch {
         Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind(kernel, buffers), groups }
     }
 
-    async fn embed(&self, embedding: &Matrix) -> Result<Dispatch> {
-        let kernel = self.gpu.kernel("embed", &embed::wgsl(embedding.ty, self.config.d_model as u32)).await?;
-        let s = self.scratch;
-        Ok(self.dispatch(&kernel, &[&s.state, &embedding.words, &embedding.scales, &s.x], Groups::Tokens))
+    /// As [`Plan::dispatch`], with the part of a cache among the buffers.
+    fn with_cache(
+        &self,
+        kernel: &wgpu::ComputePipeline,
+        before: &[&wgpu::Buffer],
+        cache: &wgpu::BufferBinding<'_>,
+        after: &[&wgpu::Buffer],
+        groups: Groups,
+    ) -> Dispatch {
+        let mut parts: Vec<_> = before.iter().map(|buffer| buffer.as_entire_buffer_binding()).collect();
+        parts.push(cache.clone());
+        parts.extend(after.iter().map(|buffer| buffer.as_entire_buffer_binding()));
+        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind_parts(kernel, &parts), groups }
     }
 
-    pub async fn decode(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
+    async fn embed(&self, embedding: &Matrix, streams: u32) -> Result<Dispatch> {
+        let kernel = self.kernel(Which::Embed(embedding.ty, streams)).await?;
+        let s = self.scratch;
+        let groups = if streams > 1 { Groups::Fixed(streams) } else { Groups::Tokens };
+        Ok(self.dispatch(&kernel, &[&s.state, &embedding.words, &embedding.scales, &s.x], groups))
+    }
+
+    /// All dispatches of one text.
+    pub async fn lists(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Lists> {
+        Ok(Lists { decode: self.decode(embedding, blocks).await?, prefill: self.prefill(embedding, blocks).await? })
+    }
+
+    /// One token, of one text or of two.
+    pub async fn decode(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let mut kernels = Kernels::new(self.gpu);
-        let mut list = vec![self.embed(embedding).await?];
-        let (attention, heads) = match self.apart() {
-            true => (self.attention().vector_apart(), self.attention().together()),
-            false => (self.attention().vector(), 1),
-        };
-        let attention = kernels.get("attention", attention).await?;
-        for layer in layers {
-            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
-            let kernel = kernels.get("qkv", qkv.vector(cut)).await?;
+        let streams = blocks.streams();
+        let mut list = vec![self.embed(embedding, streams).await?];
+        let attention = self.kernel(Which::Attention(streams)).await?;
+        for (layer, sides, cache) in blocks.each() {
+            let qkv = self.qkv(layer, streams);
+            let kernel = self.kernel(Which::Vector(qkv)).await?;
             let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
-            let buffers = [&s.state, words, scales, &s.x, &s.q, &layer.attention_norm, &s.rope, &layer.cache];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(qkv.vector_groups(cut))));
+            let buffers = [&s.state, words, scales, &s.x, &s.q, &sides.qkv.buffer, &s.rope];
+            list.push(self.with_cache(&kernel, &buffers, &cache, &[], Groups::Fixed(qkv.vector_groups(cut))));
 
-            let buffers = [&s.state, &s.q, &layer.cache, &s.attended];
-            list.push(self.dispatch(&attention, &buffers, Groups::Fixed(c.n_heads as u32 / heads)));
+            let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
+            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
-            let kernel = kernels.get("o", o.vector(cut)).await?;
-            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(o.vector_groups(cut))));
-
-            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
-            let kernel = kernels.get("gate up", gate_up.vector(cut)).await?;
-            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.x, &s.gated, &layer.ffn_norm];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(gate_up.vector_groups(cut))));
-
-            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
-            let kernel = kernels.get("down", down.vector(cut)).await?;
-            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(down.vector_groups(cut))));
+            let products = [
+                (self.o(layer, streams), &layer.o, &sides.o, &s.attended, &s.x),
+                (self.gate_up(layer, streams), &layer.gate_up, &sides.gate_up, &s.x, &s.gated),
+                (self.down(layer, streams), &layer.down, &sides.down, &s.gated, &s.x),
+            ];
+            for (project, matrix, side, from, to) in products {
+                let kernel = self.kernel(Which::Vector(project)).await?;
+                let buffers = [&s.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
+                list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut))));
+            }
         }
         Ok(list)
     }
 
     async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {
-        let kernel = self.gpu.kernel("norm", &norm::wgsl(self.config.d_model as u32, self.config.norm_eps)).await?;
+        let kernel = self.kernel(Which::Norm).await?;
         let s = self.scratch;
         Ok(self.dispatch(&kernel, &[&s.state, &s.x, weight, &s.normed], Groups::Tokens))
     }
 
-    pub async fn prefill(&self, embedding: &Matrix, layers: &[Layer]) -> Result<Vec<Dispatch>> {
+    /// The bottleneck of a side path over the activations in `x`, where there is one.
+    async fn narrow(&self, side: &Side, x: &wgpu::Buffer) -> Result<Option<Dispatch>> {
+        // Built even where no path is: whoever attaches one later does not wait for it.
+        let kernel = self.kernel(Which::Narrow).await?;
+        let groups = Groups::PerTokens(side::narrow_groups(side.width), 4);
+        Ok((side.width > 0).then(|| self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
+    }
+
+    /// Many tokens of one text.
+    pub async fn prefill(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let mut kernels = Kernels::new(self.gpu);
-        let norm = kernels.get("norm", norm::wgsl(c.d_model as u32, c.norm_eps)).await?;
-        let heads = if self.apart() { self.attention().together() } else { 1 };
-        let attention = kernels.get("attention", self.attention().many(heads)).await?;
-        let mut list = vec![self.embed(embedding).await?];
-        for layer in layers {
-            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.attention_norm, &s.normed], Groups::Tokens));
-            let qkv = self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, self.qkv_role());
-            let kernel = kernels.get("qkv", qkv.tile(cut)).await?;
-            let buffers = [&s.state, &layer.qkv.words, &layer.qkv.scales, &s.normed, &s.q, &s.rope, &layer.cache];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&qkv, cut)));
+        let attention = self.kernel(Which::ManyAttention).await?;
+        let mut list = vec![self.embed(embedding, 1).await?];
+        for (layer, sides, cache) in blocks.each() {
+            list.push(self.norm(&layer.attention_norm).await?);
+            list.extend(self.narrow(&sides.qkv, &s.normed).await?);
+            let qkv = self.qkv(layer, 1);
+            let kernel = self.kernel(Which::Tile(qkv)).await?;
+            let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
+            let buffers = [&s.state, words, scales, &s.normed, &s.q, &sides.qkv.buffer, &s.rope];
+            list.push(self.with_cache(&kernel, &buffers, &cache, &[], tiles(&qkv, cut)));
 
-            let groups = Groups::PerTokens(c.n_heads as u32 / heads, QUERIES);
-            list.push(self.dispatch(&attention, &[&s.state, &s.q, &layer.cache, &s.attended], groups));
+            let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), QUERIES);
+            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            let o = self.project(layer.o.ty, c.d_model, c.d_query(), Role::Residual);
-            let kernel = kernels.get("o", o.tile(cut)).await?;
-            let buffers = [&s.state, &layer.o.words, &layer.o.scales, &s.attended, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&o, cut)));
-
-            list.push(self.dispatch(&norm, &[&s.state, &s.x, &layer.ffn_norm, &s.normed], Groups::Tokens));
-            let gate_up = self.project(layer.gate_up.ty, 2 * c.d_ff, c.d_model, Role::GateUp);
-            let kernel = kernels.get("gate up", gate_up.tile(cut)).await?;
-            let buffers = [&s.state, &layer.gate_up.words, &layer.gate_up.scales, &s.normed, &s.gated];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&gate_up, cut)));
-
-            let down = self.project(layer.down.ty, c.d_model, c.d_ff, Role::Residual);
-            let kernel = kernels.get("down", down.tile(cut)).await?;
-            let buffers = [&s.state, &layer.down.words, &layer.down.scales, &s.gated, &s.x];
-            list.push(self.dispatch(&kernel, &buffers, tiles(&down, cut)));
+            list.extend(self.tile(self.o(layer, 1), &layer.o, &sides.o, &s.attended, &s.x).await?);
+            list.push(self.norm(&layer.ffn_norm).await?);
+            list.extend(self.tile(self.gate_up(layer, 1), &layer.gate_up, &sides.gate_up, &s.normed, &s.gated).await?);
+            list.extend(self.tile(self.down(layer, 1), &layer.down, &sides.down, &s.gated, &s.x).await?);
         }
         Ok(list)
+    }
+
+    /// A projection of many tokens, after the bottleneck of its side path.
+    async fn tile(
+        &self,
+        project: Project,
+        matrix: &Matrix,
+        side: &Side,
+        from: &wgpu::Buffer,
+        to: &wgpu::Buffer,
+    ) -> Result<impl Iterator<Item = Dispatch>> {
+        let narrow = self.narrow(side, from).await?;
+        let kernel = self.kernel(Which::Tile(project)).await?;
+        let buffers = [&self.scratch.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
+        let product = self.dispatch(&kernel, &buffers, tiles(&project, self.variant.cut));
+        Ok(narrow.into_iter().chain([product]))
     }
 
     pub async fn choose(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
         let vocab = c.vocab as u32;
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head);
-        let kernel = self.gpu.kernel("head", &project.vector(cut)).await?;
+        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head, 1);
+        let kernel = self.kernel(Which::Vector(project)).await?;
         let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
         let head = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)));
         let kernel = self.gpu.kernel("scan", &sampling::scan(vocab)).await?;
@@ -150,8 +265,8 @@ impl Plan<'_> {
     /// Final norm of the tokens read, then scores and likelihoods of [`score::ROWS`] of them.
     pub async fn scoring(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Scoring> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores);
-        let kernel = self.gpu.kernel("scores", &project.tile(cut)).await?;
+        let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores, 1);
+        let kernel = self.kernel(Which::Tile(project)).await?;
         let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits];
         let scores = self.dispatch(&kernel, &buffers, tiles(&project, cut));
         let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
@@ -164,23 +279,49 @@ fn tiles(project: &Project, cut: Cut) -> Groups {
     Groups::PerTokens(project.tile_groups(cut), Project::TILE_HEIGHT)
 }
 
-/// Pipelines by their text.
-struct Kernels<'a> {
-    gpu: &'a Gpu,
-    built: Vec<(String, wgpu::ComputePipeline)>,
+/// A kernel of the blocks, by what its text is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Which {
+    Embed(BlockType, u32),
+    Norm,
+    Attention(u32),
+    ManyAttention,
+    Narrow,
+    Vector(Project),
+    Tile(Project),
 }
 
-impl<'a> Kernels<'a> {
-    fn new(gpu: &'a Gpu) -> Self {
-        Self { gpu, built: Vec::new() }
-    }
-
-    async fn get(&mut self, label: &str, wgsl: String) -> Result<wgpu::ComputePipeline> {
-        if let Some((_, kernel)) = self.built.iter().find(|(text, _)| *text == wgsl) {
-            return Ok(kernel.clone());
+impl Which {
+    fn label(self) -> &'static str {
+        match self {
+            Which::Embed(..) => "embed",
+            Which::Norm => "norm",
+            Which::Attention(_) | Which::ManyAttention => "attention",
+            Which::Narrow => "side path",
+            Which::Vector(project) | Which::Tile(project) => match project.role {
+                Role::Qkv { .. } => "qkv",
+                Role::GateUp => "gate up",
+                Role::Residual => "residual",
+                Role::Head | Role::Scores => "scores",
+            },
         }
-        let kernel = self.gpu.kernel(label, &wgsl).await?;
-        self.built.push((wgsl, kernel.clone()));
+    }
+}
+
+/// The pipelines of one model, each built once.
+#[derive(Default)]
+pub(super) struct Kernels {
+    built: RefCell<Vec<(Which, wgpu::ComputePipeline)>>,
+}
+
+impl Kernels {
+    async fn get(&self, gpu: &Gpu, which: Which, text: impl Fn() -> String) -> Result<wgpu::ComputePipeline> {
+        let found = self.built.borrow().iter().find(|(built, _)| *built == which).map(|(_, kernel)| kernel.clone());
+        if let Some(kernel) = found {
+            return Ok(kernel);
+        }
+        let kernel = gpu.kernel(which.label(), &text()).await?;
+        self.built.borrow_mut().push((which, kernel.clone()));
         Ok(kernel)
     }
 }

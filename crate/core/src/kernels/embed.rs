@@ -3,9 +3,10 @@
 use super::state;
 use crate::quant::BlockType;
 
-/// Bindings: state, words, scales, out. One workgroup a token.
-pub fn wgsl(ty: BlockType, d_model: u32) -> String {
+/// Bindings: state, words, scales, out. One workgroup a token, or with two `streams` a stream, both of the first id.
+pub fn wgsl(ty: BlockType, d_model: u32, streams: u32) -> String {
     let blocks = d_model / 32;
+    let token = if streams > 1 { "0u" } else { "group.x" };
     // An invocation unpacks a block of 32 weights.
     let block = match ty {
         BlockType::Q8_0 => {
@@ -36,8 +37,8 @@ pub fn wgsl(ty: BlockType, d_model: u32) -> String {
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 @compute @workgroup_size(32)
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  if (group.x >= state[{count}]) {{ return; }}
-  let id = state[{ids}u + group.x];
+  if ({token} >= state[{count}]) {{ return; }}
+  let id = state[{ids}u + {token}];
   for (var b = l; b < {blocks}u; b += 32u) {{
     let i = id * {blocks}u + b;
     let to = (group.x * {blocks}u + b) * 8u;

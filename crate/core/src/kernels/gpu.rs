@@ -143,9 +143,18 @@ impl Gpu {
 
     /// Binds `buffers` to the first group of `kernel`, in order.
     pub fn bind(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let parts: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_buffer_binding()).collect();
+        self.bind_parts(kernel, &parts)
+    }
+
+    /// Binds parts of buffers to the first group of `kernel`, in order; each begins at a multiple of 256 bytes.
+    pub fn bind_parts(&self, kernel: &wgpu::ComputePipeline, parts: &[wgpu::BufferBinding<'_>]) -> wgpu::BindGroup {
         let entries: Vec<_> = (0u32..)
-            .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .zip(parts)
+            .map(|(binding, part)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(part.clone()),
+            })
             .collect();
         let layout = kernel.get_bind_group_layout(0);
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries })
@@ -172,7 +181,13 @@ impl Gpu {
         self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
     }
 
-    /// Bytes of GPU memory asked for through this handle.
+    /// Frees `buffer` now and counts it no longer.
+    pub fn release(&self, buffer: &wgpu::Buffer) {
+        self.allocated_bytes.set(self.allocated_bytes.get() - buffer.size());
+        buffer.destroy();
+    }
+
+    /// Bytes of GPU memory asked for through this handle, less what was released.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated_bytes.get()
     }

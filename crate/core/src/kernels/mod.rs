@@ -9,6 +9,7 @@ pub mod norm;
 pub mod project;
 pub mod sampling;
 pub mod score;
+pub mod side;
 
 /// Where the kernels find what they share, as `u32` words of the state buffer.
 ///
@@ -20,6 +21,8 @@ pub mod state {
     pub const COUNT: u32 = 1;
     /// Tokens drawn since the host last set it; also the step of the random numbers.
     pub const DRAWN: u32 = 2;
+    /// Bits of the factor of the low-rank side paths, an f32.
+    pub const FACTOR: u32 = 3;
     /// Ids now being read, `COUNT` of them.
     pub const IDS: u32 = 4;
     /// Most ids read at once.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::state;
+use super::{side::Side, state};
 use crate::quant::BlockType;
 
 /// Invocations a workgroup.
@@ -35,8 +35,19 @@ pub enum Role {
 }
 
 impl Role {
-    fn normed(self) -> bool {
+    /// Whether the one-token kernel norms its input.
+    pub fn normed(self) -> bool {
         matches!(self, Role::Qkv { .. } | Role::GateUp | Role::Head)
+    }
+
+    /// Projections in the matrix that may have a low-rank path beside them.
+    pub fn parts(self) -> u32 {
+        match self {
+            Role::Qkv { .. } => 3,
+            Role::GateUp => 2,
+            Role::Residual => 1,
+            Role::Head | Role::Scores => 0,
+        }
     }
 }
 
@@ -66,6 +77,9 @@ pub struct Project {
     pub role: Role,
     /// Epsilon of the norm, where the role has one.
     pub eps: f32,
+    /// Tokens the one-token kernel computes over one reading of the weights: 1, or 2 that stand at the same position of
+    /// two texts, each with half of the cache, the second alone with the side path.
+    pub streams: u32,
 }
 
 /// Tokens an invocation of the tiled product computes.
@@ -104,6 +118,9 @@ fn low(w: u32) -> vec4<f32> {
 fn high(w: u32) -> vec4<f32> { return low(w); }
 ";
 
+/// What the activation of quad `i` is multiplied by, to meet its weights.
+const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
+
 impl Project {
     /// Tokens a workgroup of the tiled kernel covers.
     pub const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
@@ -118,9 +135,14 @@ impl Project {
         self.rows.div_ceil(TILE_ACROSS * cut.tile_rows)
     }
 
+    fn side(&self) -> Option<Side> {
+        (self.role.parts() > 0).then_some(Side { role: self.role, rows: self.rows, cols: self.cols })
+    }
+
     /// The kernel for one token.
     ///
-    /// Bindings: state, words, scales, x, out, then norm where normed, then rope and cache for [`Role::Qkv`].
+    /// Bindings: state, words, scales, x, out, then [side](super::side) (for [`Role::Head`] the norm), then rope and
+    /// cache for [`Role::Qkv`].
     pub fn vector(&self, cut: Cut) -> String {
         let mut w = self.header(true, cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
         let (blocks, quads) = (self.cols / 32, self.cols / 4);
@@ -128,27 +150,41 @@ impl Project {
         let groups = WORKGROUP / lanes;
         writeln!(
             w,
-            "var<workgroup> xs: array<array<vec4<f32>, 8>, {blocks}>;
+            "var<workgroup> xs: array<array<vec4<f32>, 8>, {all_blocks}>;
 @compute @workgroup_size({WORKGROUP})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let token = 0u;
   let lane = l % {lanes}u;
-  let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;"
+  let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;",
+            all_blocks = blocks * self.streams,
         )
         .ok();
-        let first =
-            if self.role == Role::Head { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
+        // Two streams stand in the first two rows of the activations.
+        let last = self.role == Role::Head && self.streams == 1;
+        let first = if last { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
         self.vector_input(&mut w);
-        self.vector_sums(&mut w, cut);
-        self.reduce(&mut w, cut);
-        for r in 0..rows {
-            writeln!(w, "  let y{r} = a{r} * scale;").ok();
+        let personal = self.streams - 1;
+        if let Some(side) = self.side() {
+            let group_rows = groups * rows;
+            writeln!(w, "  let first_row = group.x * {group_rows}u;").ok();
+            side.bottleneck(&mut w, "first_row", &format!("(first_row + {}u)", group_rows - 1), personal * blocks);
         }
+        self.vector_sums(&mut w, cut);
+        if let Some(side) = self.side() {
+            side.widen(&mut w, rows, lanes, |r| format!("a{r}_{personal}"));
+        }
+        self.reduce(&mut w, cut);
         if lanes > 1 {
             writeln!(w, "  if (lane != 0u) {{ return; }}").ok();
         }
-        self.store(&mut w, rows, "");
+        for s in 0..self.streams {
+            writeln!(w, "  {{\n    let token = {s}u;").ok();
+            for r in 0..rows {
+                writeln!(w, "    let y{r} = a{r}_{s} * scale{s};").ok();
+            }
+            self.store(&mut w, rows, "", if s > 0 { " + arrayLength(&cache) / 2u" } else { "" });
+            w.push_str("  }\n");
+        }
         w.push_str("}\n");
         w
     }
@@ -158,28 +194,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// They stand divided by the place value of the weight each will meet (see [`NIBBLES`]), and `block_sum` holds
     /// the plain sums of each block, of those that meet a biased weight.
     fn vector_input(&self, w: &mut String) {
-        let (quads, blocks, cols) = (self.cols / 4, self.cols / 32, self.cols);
-        let placed = "select(EVEN, ODD, (i & 1u) == 1u)";
         if self.role.normed() {
-            writeln!(
-                w,
-                "  var square = 0.0;
-  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{
-    let v = x[first + i];
-    square += dot(v, v);
-    xs[i / 8u][i % 8u] = v * norm[i] * {placed};
-  }}
-  partial[l] = square;
-  workgroupBarrier();
-  if (l < 8u) {{
-    var s = 0.0;
-    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[l + i]; }}
-    octet[l] = s;
-  }}"
-            )
-            .ok();
+            self.normed_input(w);
         } else {
-            writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {placed}; }}\n  workgroupBarrier();").ok();
+            let all = self.cols / 4 * self.streams;
+            writeln!(w, "  for (var i = l; i < {all}u; i += {WORKGROUP}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {PLACE}; }}\n  workgroupBarrier();").ok();
         }
         writeln!(
             w,
@@ -189,84 +208,138 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     for (var i = 0u; i < 8u; i += 2u) {{ s += dot((*block)[i], BIAS / EVEN) + dot((*block)[i + 1u], BIAS / ODD); }}
     block_sum[b] = s;
   }}
-  workgroupBarrier();"
+  workgroupBarrier();",
+            blocks = self.cols / 32 * self.streams,
         )
         .ok();
-        if self.role.normed() {
+        for s in 0..self.streams {
+            if self.role.normed() {
+                writeln!(
+                    w,
+                    "  var total{s} = 0.0;
+  for (var i = 0u; i < 8u; i++) {{ total{s} += octet[{at}u + i]; }}
+  let scale{s} = inverseSqrt(total{s} / {cols}.0 + {eps:e});",
+                    at = s * 8,
+                    cols = self.cols,
+                    eps = self.eps,
+                )
+                .ok();
+            } else {
+                writeln!(w, "  let scale{s} = 1.0;").ok();
+            }
+        }
+    }
+
+    /// The activations times the norm's weight, and their squares' sum in eight parts.
+    fn normed_input(&self, w: &mut String) {
+        let (quads, blocks, streams) = (self.cols / 4, self.cols / 32, self.streams);
+        // A side buffer holds the norm after its first vector.
+        let weight = if self.role == Role::Head { "norm[i]" } else { "side[1u + i]" };
+        for s in 0..streams {
+            writeln!(w, "  var square{s} = 0.0;").ok();
+        }
+        writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{").ok();
+        for s in 0..streams {
             writeln!(
                 w,
-                "  var total = 0.0;
-  for (var i = 0u; i < 8u; i++) {{ total += octet[i]; }}
-  let scale = inverseSqrt(total / {cols}.0 + {eps:e});",
-                eps = self.eps,
+                "    let v{s} = x[first + {}u + i];
+    square{s} += dot(v{s}, v{s});
+    xs[{}u + i / 8u][i % 8u] = v{s} * {weight} * {PLACE};",
+                s * quads,
+                s * blocks,
             )
             .ok();
-        } else {
-            w.push_str("  let scale = 1.0;\n");
         }
+        w.push_str("  }\n");
+        for s in 0..streams {
+            writeln!(w, "  partial[{}u + l] = square{s};", s * WORKGROUP).ok();
+        }
+        writeln!(
+            w,
+            "  workgroupBarrier();
+  if (l < {}u) {{
+    var s = 0.0;
+    let eighth = l / 8u * {WORKGROUP}u + l % 8u;
+    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[eighth + i]; }}
+    octet[l] = s;
+  }}",
+            8 * streams
+        )
+        .ok();
     }
 
     /// The sums of the one-token kernel: `d · Σ q·x + m · Σ x` a block, the unpacked integers never scaled one by one.
     fn vector_sums(&self, w: &mut String, cut: Cut) {
-        let blocks = self.cols / 32;
+        let (blocks, streams) = (self.cols / 32, self.streams);
         for r in 0..cut.rows {
-            writeln!(w, "  var a{r} = 0.0;\n  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
+            writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
+            (0..streams).for_each(|s| w.push_str(&format!("  var a{r}_{s} = 0.0;\n")));
         }
         writeln!(w, "  for (var b = lane; b < {blocks}u; b += {}u) {{", cut.lanes).ok();
-        w.push_str("    let block = &xs[b];\n");
+        for s in 0..streams {
+            writeln!(w, "    let block{s} = &xs[{}u + b];", s * blocks).ok();
+        }
         for r in 0..cut.rows {
-            writeln!(
-                w,
-                "    let s{r} = block_scale(base{r} + b);\n    var d{r} = 0.0;\n    let words{r} = &words[base{r} + b];"
-            )
-            .ok();
+            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    let words{r} = &words[base{r} + b];").ok();
+            (0..streams).for_each(|s| w.push_str(&format!("    var d{r}_{s} = 0.0;\n")));
             for part in 0..self.parts() {
                 writeln!(w, "    let w{r}_{part} = (*words{r})[{part}];").ok();
             }
         }
         for octet in 0..4 {
-            writeln!(w, "    {{\n      let p = (*block)[{}];\n      let q = (*block)[{}];", octet * 2, octet * 2 + 1)
-                .ok();
+            w.push_str("    {\n");
+            for s in 0..streams {
+                let (p, q) = (octet * 2, octet * 2 + 1);
+                writeln!(w, "      let p{s} = (*block{s})[{p}];\n      let q{s} = (*block{s})[{q}];").ok();
+            }
             for r in 0..cut.rows {
                 let word = |i: usize| format!("w{r}_{}.{}", i / 4, ["x", "y", "z", "w"][i % 4]);
                 let (first, second) =
                     if self.ty == BlockType::Q8_0 { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
                 let (low, high) = (word(first), word(second));
-                writeln!(w, "      d{r} += dot(low({low}), p) + dot(high({high}), q);").ok();
+                writeln!(w, "      let l{r} = low({low});\n      let h{r} = high({high});").ok();
+                for s in 0..streams {
+                    writeln!(w, "      d{r}_{s} += dot(l{r}, p{s}) + dot(h{r}, q{s});").ok();
+                }
             }
             w.push_str("    }\n");
         }
         for r in 0..cut.rows {
-            writeln!(w, "    a{r} += s{r}.x * d{r} + s{r}.y * block_sum[b];").ok();
+            for s in 0..streams {
+                writeln!(w, "    a{r}_{s} += s{r}.x * d{r}_{s} + s{r}.y * block_sum[{}u + b];", s * blocks).ok();
+            }
         }
         w.push_str("  }\n");
     }
 
     /// Adds up the lanes' sums; lane 0 holds the result.
     fn reduce(&self, w: &mut String, cut: Cut) {
-        let Cut { rows, lanes, .. } = cut;
+        let lanes = cut.lanes;
         if lanes == 1 {
             return;
         }
+        let sums = (0..cut.rows).flat_map(|r| (0..self.streams).map(move |s| format!("a{r}_{s}")));
         if cut.shuffles() {
+            let sums: Vec<String> = sums.collect();
             let mut step = lanes / 2;
             while step > 0 {
-                for r in 0..rows {
-                    writeln!(w, "  a{r} += subgroupShuffleXor(a{r}, {step}u);").ok();
+                for a in &sums {
+                    writeln!(w, "  {a} += subgroupShuffleXor({a}, {step}u);").ok();
                 }
                 step /= 2;
             }
             return;
         }
-        for r in 0..rows {
-            writeln!(w, "  workgroupBarrier();\n  lanes[l] = a{r};\n  workgroupBarrier();").ok();
-            writeln!(w, "  if (lane == 0u) {{ for (var i = 1u; i < {lanes}u; i++) {{ a{r} += lanes[l + i]; }} }}").ok();
+        for a in sums {
+            writeln!(w, "  workgroupBarrier();\n  lanes[l] = {a};\n  workgroupBarrier();").ok();
+            writeln!(w, "  if (lane == 0u) {{ for (var i = 1u; i < {lanes}u; i++) {{ {a} += lanes[l + i]; }} }}").ok();
         }
     }
 
     /// The kernel for many tokens; its input is normed already.
     ///
-    /// Bindings: state, words, scales, x, out, then rope and cache for [`Role::Qkv`].
+    /// Bindings: state, words, scales, x, out, then [side](super::side) unless it makes scores, then rope and cache for
+    /// [`Role::Qkv`]. Behind the activations stands the side path's bottleneck.
     pub fn tile(&self, cut: Cut) -> String {
         let tile_rows = cut.tile_rows;
         let mut w = self.header(false, false, false);
@@ -319,12 +392,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         w.push_str("    }\n");
         w.push_str("  }\n");
+        if let Some(side) = self.side() {
+            side.widen_tile(&mut w, tile_rows, TILE_TOKENS, |r, t| format!("a{r}_{t}"));
+        }
         for t in 0..TILE_TOKENS {
             writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
             for r in 0..tile_rows {
                 writeln!(w, "    let y{r} = a{r}_{t};").ok();
             }
-            self.store(&mut w, tile_rows, "  ");
+            self.store(&mut w, tile_rows, " + token", "");
             w.push_str("  }\n");
         }
         w.push_str("}\n");
@@ -356,7 +432,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         bind(&mut w, "scales", "u32", false);
         bind(&mut w, "x", if vector { "vec4<f32>" } else { "array<vec4<f32>, 2>" }, false);
         bind(&mut w, "out", "f32", true);
-        if normed {
+        if self.side().is_some() {
+            bind(&mut w, "side", "vec4<f32>", false);
+        } else if normed {
             bind(&mut w, "norm", "vec4<f32>", false);
         }
         if matches!(self.role, Role::Qkv { .. }) {
@@ -364,10 +442,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             bind(&mut w, "cache", "f32", true);
         }
         if normed {
-            writeln!(w, "var<workgroup> partial: array<f32, {WORKGROUP}>;\nvar<workgroup> octet: array<f32, 8>;").ok();
+            let (partial, octet) = (WORKGROUP * self.streams, 8 * self.streams);
+            writeln!(w, "var<workgroup> partial: array<f32, {partial}>;\nvar<workgroup> octet: array<f32, {octet}>;")
+                .ok();
         }
         if vector {
-            writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32).ok();
+            writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32 * self.streams).ok();
+        }
+        if let Some(side) = self.side().filter(|_| vector) {
+            side.declare(&mut w);
         }
         if lanes {
             writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
@@ -386,15 +469,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// Hands the sums `y0…` of rows `row…` of `token` to where the role puts them.
-    fn store(&self, w: &mut String, rows: u32, indent: &str) {
+    /// Hands the sums `y0…` of rows `row…` of `token` to where the role puts them. `after` is what its position is past
+    /// the state's, `cache` where its text's half of the cache begins.
+    fn store(&self, w: &mut String, rows: u32, after: &str, cache: &str) {
         let all = self.rows;
         match self.role {
             Role::Residual | Role::Head | Role::Scores => {
                 let op = if self.role == Role::Residual { "+=" } else { "=" };
                 for r in 0..rows {
-                    writeln!(w, "{indent}  if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}")
-                        .ok();
+                    writeln!(w, "    if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
                 }
             }
             Role::GateUp => {
@@ -403,7 +486,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                     let up = r + 1;
                     writeln!(
                         w,
-                        "{indent}  if (row + {r}u < {all}u) {{ out[token * {half}u + row / 2u + {}u] = y{r} / (1.0 + exp(-y{r})) * y{up}; }}",
+                        "    if (row + {r}u < {all}u) {{ out[token * {half}u + row / 2u + {}u] = y{r} / (1.0 + exp(-y{r})) * y{up}; }}",
                         r / 2
                     )
                     .ok();
@@ -411,23 +494,23 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             Role::Qkv { d_query, d_kv, d_head } => {
                 let (half, keys) = (d_head / 2, d_query + d_kv);
-                writeln!(w, "{indent}  let position = state[{}] + token;", state::POSITION).ok();
+                writeln!(w, "    let position = state[{}]{after};", state::POSITION).ok();
                 for r in (0..rows).step_by(2) {
                     let up = r + 1;
                     writeln!(
                         w,
-                        "{indent}  if (row + {r}u < {all}u) {{
-{indent}    let i = row + {r}u;
-{indent}    let turn = rope[position * {half}u + (i % {d_head}u) / 2u];
-{indent}    let a = y{r} * turn.x - y{up} * turn.y;
-{indent}    let b = y{r} * turn.y + y{up} * turn.x;
-{indent}    if (i < {d_query}u) {{
-{indent}      out[token * {d_query}u + i] = a; out[token * {d_query}u + i + 1u] = b;
-{indent}    }} else {{
-{indent}      let at = position * {width}u + i - {d_query}u;
-{indent}      cache[at] = select(y{r}, a, i < {keys}u); cache[at + 1u] = select(y{up}, b, i < {keys}u);
-{indent}    }}
-{indent}  }}",
+                        "    if (row + {r}u < {all}u) {{
+      let i = row + {r}u;
+      let turn = rope[position * {half}u + (i % {d_head}u) / 2u];
+      let a = y{r} * turn.x - y{up} * turn.y;
+      let b = y{r} * turn.y + y{up} * turn.x;
+      if (i < {d_query}u) {{
+        out[token * {d_query}u + i] = a; out[token * {d_query}u + i + 1u] = b;
+      }} else {{
+        let at = position * {width}u + i - {d_query}u{cache};
+        cache[at] = select(y{r}, a, i < {keys}u); cache[at + 1u] = select(y{up}, b, i < {keys}u);
+      }}
+    }}",
                         width = 2 * d_kv
                     )
                     .ok();

@@ -8,9 +8,9 @@ use imprint_core::{
         project::Cut,
         sampling, state,
     },
-    model::{Cache, Model},
+    model::{Cache, LowRank, Model},
     quant::BlockType,
-    sample::{Sampling, Seen},
+    sample::{Mix, Sampling, Seen},
     testing::SmallModel,
     weights::Keep,
 };
@@ -18,45 +18,46 @@ use pollster::block_on;
 
 use crate::material::*;
 
-const VOCAB: u64 = 5000;
+pub const VOCAB: u64 = 5000;
 
-fn small_model(matrices: BlockType, embedding: BlockType, d_head: u64, seed: u64) -> Vec<u8> {
+pub fn small_model(matrices: BlockType, embedding: BlockType, d_head: u64, seed: u64) -> Vec<u8> {
     SmallModel { matrices, embedding, d_head, vocab: VOCAB, seed, ..Default::default() }.file()
 }
 
-fn load_fused(file: &Vec<u8>, options: GpuOptions, cut: impl Fn(&Gpu) -> Cut) -> FusedModel {
+pub fn load_fused(file: &Vec<u8>, options: GpuOptions, cut: impl Fn(&Gpu) -> Cut) -> FusedModel {
     let gguf = block_on(Gguf::read(file)).unwrap();
     let gpu = gpu(options);
     let variant = Variant { cut: cut(&gpu) };
     block_on(FusedModel::load(gpu, &gguf, file, CAPACITY, variant, &mut |_, _| Ok(()))).unwrap()
 }
 
-fn ids(n: usize, seed: u64) -> Vec<u32> {
+pub fn ids(n: usize, seed: u64) -> Vec<u32> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..n).map(|_| random.u32(0..VOCAB as u32)).collect()
 }
 
 /// Scores after the last of `ids`.
-fn plain_logits(model: &Model, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
-    let hidden = model.forward(ids, 1, Some(cache), None);
+pub fn plain_logits(model: &Model, ids: &[u32], cache: &mut Cache, adapter: Option<&LowRank>) -> Vec<f32> {
+    let hidden = model.forward(ids, 1, Some(cache), adapter);
     model.logits(hidden.narrow(1, ids.len() - 1, 1)).into_data().try_into_vec().unwrap()
 }
 
 /// Reads a prompt in uneven pieces, then single tokens, and compares the scores each time.
-fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel) {
+pub fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel, adapter: Option<&LowRank>) {
     let ids = ids(150, 7);
     let mut cache = Cache::default();
     let mut at = 0;
-    fused.start(&Sampling::default(), &Seen::new(VOCAB as usize));
+    let mix = if adapter.is_some() { Mix::Scaled(1.0) } else { Mix::Base };
+    fused.start(&Sampling::default(), &Seen::new(VOCAB as usize), mix);
     for n in [1, 3, 40, 64, 33] {
-        let expected = plain_logits(plain, &ids[at..at + n], &mut cache);
+        let expected = plain_logits(plain, &ids[at..at + n], &mut cache, adapter);
         block_on(fused.read(at, &ids[at..at + n])).unwrap();
         let found = block_on(fused.logits()).unwrap();
         assert_close(&format!("{what}, {n} tokens read at {at}"), &found, &expected, RELATIVE);
         at += n;
     }
     for &id in &ids[at..] {
-        let expected = plain_logits(plain, &[id], &mut cache);
+        let expected = plain_logits(plain, &[id], &mut cache, adapter);
         block_on(fused.step(at, id)).unwrap();
         let found = block_on(fused.logits()).unwrap();
         assert_close(&format!("{what}, one token at {at}"), &found, &expected, RELATIVE);
@@ -64,11 +65,23 @@ fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel) {
     }
 }
 
+/// Whole rows for an invocation.
+pub fn whole(gpu: &Gpu) -> Cut {
+    Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 }
+}
+
+/// Lanes added up by shuffles.
+pub fn shuffled(gpu: &Gpu) -> Cut {
+    Cut { rows: 2, lanes: 4, subgroup: gpu.subgroup, tile_rows: 4 }
+}
+
+/// Lanes added up in workgroup memory.
+pub fn tree(_: &Gpu) -> Cut {
+    Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 8 }
+}
+
 #[test]
 fn every_format_and_cut_equals_the_plain_path() {
-    let whole = |gpu: &Gpu| Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 };
-    let shuffled = |gpu: &Gpu| Cut { rows: 2, lanes: 4, subgroup: gpu.subgroup, tile_rows: 4 };
-    let tree = |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 8 };
     let formats = [
         (BlockType::Q4_1, BlockType::Q8_0, 24),
         (BlockType::Q4_0, BlockType::Q4_0, 72),
@@ -78,10 +91,10 @@ fn every_format_and_cut_equals_the_plain_path() {
         let file = small_model(matrices, embedding, d_head, 1);
         let plain = load_plain(&file, Keep::Dense);
         let name = |cut: &str| format!("{} with {} in cut {cut}", matrices.name(), embedding.name());
-        fused_equals_plain(&name("whole rows"), &plain, &load_fused(&file, GpuOptions::default(), whole));
-        fused_equals_plain(&name("shuffled lanes"), &plain, &load_fused(&file, GpuOptions::default(), shuffled));
+        fused_equals_plain(&name("whole rows"), &plain, &load_fused(&file, GpuOptions::default(), whole), None);
+        fused_equals_plain(&name("shuffled lanes"), &plain, &load_fused(&file, GpuOptions::default(), shuffled), None);
         let bare = GpuOptions { without_subgroups: true, default_limits: true };
-        fused_equals_plain(&name("lanes by workgroup, default limits"), &plain, &load_fused(&file, bare, tree));
+        fused_equals_plain(&name("lanes by workgroup, default limits"), &plain, &load_fused(&file, bare, tree), None);
     }
 }
 
@@ -106,7 +119,7 @@ fn packed_equals_dense() {
     let (dense, packed) = (load_plain(&file, Keep::Dense), load_plain(&file, Keep::Packed));
     for n in [1, 5, 30] {
         let ids = ids(n, 5);
-        let of = |model: &Model| plain_logits(model, &ids, &mut Cache::default());
+        let of = |model: &Model| plain_logits(model, &ids, &mut Cache::default(), None);
         assert_close(&format!("{n} tokens"), &of(&packed), &of(&dense), 1e-5);
     }
 }
@@ -115,10 +128,10 @@ fn packed_equals_dense() {
 fn cached_equals_uncached() {
     let model = load_plain(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 6), Keep::Dense);
     let ids = ids(60, 8);
-    let whole = plain_logits(&model, &ids, &mut Cache::default());
+    let whole = plain_logits(&model, &ids, &mut Cache::default(), None);
     let mut cache = Cache::default();
-    plain_logits(&model, &ids[..37], &mut cache);
-    assert_close("cached", &plain_logits(&model, &ids[37..], &mut cache), &whole, 1e-5);
+    plain_logits(&model, &ids[..37], &mut cache, None);
+    assert_close("cached", &plain_logits(&model, &ids[37..], &mut cache, None), &whole, 1e-5);
 }
 
 /// Runs the sampling kernels alone over given scores.

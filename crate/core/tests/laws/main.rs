@@ -1,5 +1,6 @@
 //! Laws the whole core must keep, on the real model and on small random ones.
 
+mod adapter;
 mod golden;
 mod kernels;
 mod learning;

@@ -1,0 +1,259 @@
+//! The low-rank side path beside a projection: `y += factor · B·(A·x)` (Hu et al. 2021, §4.1).
+//!
+//! Every projection of a block binds a *side* buffer. Its first word is the rank, read at run time: at 0 the loops below
+//! run no time and the numbers are those of the bare projection, so attaching an adapter makes buffers and bindings and
+//! no kernel. One buffer holds all that belongs to the path, and the weight of the norm before the projection, because
+//! WebGPU promises only 8 storage buffers a kernel.
+//!
+//! The side buffer, in `vec4<f32>`:
+//!
+//! | vectors | |
+//! |---|---|
+//! | 1 | rank, vectors a row of A, numbers in the bottleneck, where A begins |
+//! | `cols / 4` | the norm's weight, where the role has a norm |
+//! | `parts · rank · cols / 4` | A, row-major: of q, k and v one after the other, of gate and up likewise |
+//! | `rank · ⌈rows / 4⌉` | B times the pair's scale, transposed: row `k` has column `k` of every row's own part |
+//!
+//! The one-token kernels make the bottleneck `t = A·x` in each workgroup, for the parts its rows belong to: that costs a
+//! few per cent of the product, a dispatch of its own would cost more than the product on many drivers. The tiled kernels
+//! find `t` behind the activations they read, where [`narrow`] put it.
+
+use std::fmt::Write;
+
+use super::{project::Role, state};
+use crate::adapter::Pair;
+
+/// Widest bottleneck the kernels take.
+pub const MAX_RANK: u32 = 128;
+/// Most bottlenecks that share one input: q, k, v.
+pub const MAX_PARTS: u32 = 3;
+/// Invocations a workgroup; eight of them share a row of A.
+const WORKGROUP: u32 = 64;
+const TEAMS: u32 = 8;
+
+/// Vectors behind the activations of [`state::MAX_COUNT`] tokens that `parts` bottlenecks take.
+pub fn tail(parts: u32) -> usize {
+    (parts * MAX_RANK * state::MAX_COUNT / 4) as usize
+}
+
+/// Workgroups of [`narrow`] along the bottleneck's `width`; along the tokens stands one a four.
+pub fn narrow_groups(width: u32) -> u32 {
+    width.div_ceil(TEAMS)
+}
+
+/// The bottleneck of many tokens, written behind the activations: number `k` of four neighbouring tokens is a vector.
+///
+/// One text for every projection. Bindings: state, side, x.
+pub fn narrow() -> String {
+    format!(
+        "@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> side: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> x: array<vec4<f32>>;
+var<workgroup> team: array<vec4<f32>, {WORKGROUP}>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let quads = u32(side[0].y);
+  let width = u32(side[0].z);
+  let k = group.x * {TEAMS}u + l / 8u;
+  let token = group.y * 4u * quads;
+  var s = vec4<f32>();
+  if (k < width) {{
+    let row = u32(side[0].w) + k * quads;
+    for (var i = l % 8u; i < quads; i += 8u) {{
+      let a = side[row + i];
+      let at = token + i;
+      s += vec4<f32>(dot(a, x[at]), dot(a, x[at + quads]), dot(a, x[at + 2u * quads]), dot(a, x[at + 3u * quads]));
+    }}
+  }}
+  team[l] = s;
+  workgroupBarrier();
+  if (l < {TEAMS}u && group.x * {TEAMS}u + l < width) {{
+    var t = team[l * 8u];
+    for (var i = 1u; i < 8u; i++) {{ t += team[l * 8u + i]; }}
+    let place = (group.x * {TEAMS}u + l) * {row}u + group.y;
+    x[{max_count}u * quads + place] = t * bitcast<f32>(state[{factor}]);
+  }}
+}}
+",
+        row = state::MAX_COUNT / 4,
+        max_count = state::MAX_COUNT,
+        factor = state::FACTOR,
+    )
+}
+
+/// What stands beside a projection, as text for its kernels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Side {
+    pub role: Role,
+    pub rows: u32,
+    pub cols: u32,
+}
+
+impl Side {
+    /// Vector at which A begins.
+    fn a_from(&self) -> u32 {
+        1 + if self.role.normed() { self.cols / 4 } else { 0 }
+    }
+
+    /// Declares what a one-token kernel needs in workgroup memory.
+    pub fn declare(&self, w: &mut String) {
+        let width = self.role.parts() * MAX_RANK;
+        writeln!(w, "var<workgroup> t: array<f32, {width}>;\nvar<workgroup> team: array<f32, {WORKGROUP}>;").ok();
+    }
+
+    /// Which part a row belongs to, as text.
+    fn part(&self, row: &str) -> String {
+        match self.role {
+            Role::Qkv { d_query, d_kv, .. } => {
+                format!("(select(0u, 1u, {row} >= {d_query}u) + select(0u, 1u, {row} >= {}u))", d_query + d_kv)
+            }
+            Role::GateUp => format!("({row} & 1u)"),
+            _ => "0u".into(),
+        }
+    }
+
+    /// Rank and the places of B's rows; both kernels begin with it.
+    fn open(&self, w: &mut String) {
+        let (parts, quads) = (self.role.parts(), self.cols / 4);
+        writeln!(w, "  let rank = u32(side[0].x);\n  let b_from = {}u + {parts}u * rank * {quads}u;", self.a_from())
+            .ok();
+    }
+
+    /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to.
+    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32) {
+        let quads = self.cols / 4;
+        let (begin, end) = match self.role {
+            Role::Qkv { .. } => (self.part(first), format!("({} + 1u)", self.part(last))),
+            role => ("0u".into(), format!("{}u", role.parts())),
+        };
+        self.open(w);
+        writeln!(
+            w,
+            "  let k_end = {end} * rank;
+  for (var start = {begin} * rank; start < k_end; start += {TEAMS}u) {{
+    let k = start + l / 8u;
+    var v = vec4<f32>();
+    if (k < k_end) {{
+      for (var i = l % 8u; i < {quads}u; i += 8u) {{ v += side[{a_from}u + k * {quads}u + i] * xs[{block}u + i / 8u][l % 8u]; }}
+    }}
+    team[l] = dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u));
+    workgroupBarrier();
+    if (l < {TEAMS}u && start + l < k_end) {{
+      var s = team[l * 8u];
+      for (var i = 1u; i < 8u; i++) {{ s += team[l * 8u + i]; }}
+      t[start + l] = s * bitcast<f32>(state[{factor}]);
+    }}
+    workgroupBarrier();
+  }}",
+            a_from = self.a_from(),
+            factor = state::FACTOR,
+        )
+        .ok();
+    }
+
+    /// Adds the path to the sums of `rows` neighbouring rows from `row`: `sum(r)` names the sum of a row, each lane takes
+    /// its share of the bottleneck.
+    pub fn widen(&self, w: &mut String, rows: u32, lanes: u32, sum: impl Fn(u32) -> String) {
+        let (names, parts) = self.parts_of(rows);
+        for (name, part) in &parts {
+            writeln!(w, "  let {name}_from = {part} * rank;").ok();
+        }
+        writeln!(w, "  for (var k = lane; k < rank; k += {lanes}u) {{").ok();
+        for (name, _) in &parts {
+            writeln!(w, "    let {name} = t[{name}_from + k];").ok();
+        }
+        for (r, b) in (0..).zip(self.columns(w, rows)) {
+            writeln!(w, "    {} += {b} * {};", sum(r), names[r as usize]).ok();
+        }
+        w.push_str("  }\n");
+    }
+
+    /// As [`Side::widen`] for the tiled kernel: `tokens` (a multiple of 8) from `token0`, `sum(r, t)` the sum of a row
+    /// and a token.
+    pub fn widen_tile(&self, w: &mut String, rows: u32, tokens: u32, sum: impl Fn(u32, u32) -> String) {
+        let (names, parts) = self.parts_of(rows);
+        // The activations are read in pairs of vectors, eight tokens of the bottleneck a pair.
+        let (row, tail) = (state::MAX_COUNT / 8, state::MAX_COUNT * self.cols / 8);
+        self.open(w);
+        w.push_str("  for (var k = 0u; k < rank; k++) {\n");
+        for (name, part) in &parts {
+            writeln!(w, "    let {name}_at = {tail}u + ({part} * rank + k) * {row}u + token0 / 8u;").ok();
+            for quad in 0..tokens / 4 {
+                writeln!(w, "    let {name}_{quad} = x[{name}_at + {}u][{}];", quad / 2, quad % 2).ok();
+            }
+        }
+        for (r, b) in (0..).zip(self.columns(w, rows)) {
+            for t in 0..tokens {
+                let (name, element) = (&names[r as usize], ["x", "y", "z", "w"][t as usize % 4]);
+                writeln!(w, "    {} += {b} * {name}_{}.{element};", sum(r, t), t / 4).ok();
+            }
+        }
+        w.push_str("  }\n");
+    }
+
+    /// Names of the bottlenecks that rows `row…` read, row by row, and once each with the part it is, as text.
+    fn parts_of(&self, rows: u32) -> (Vec<String>, Vec<(String, String)>) {
+        // Neighbouring rows that surely belong to one part; heads are multiples of 4 wide.
+        let run =
+            match self.role {
+                Role::Qkv { d_query, d_kv, .. } if d_query % rows != 0 || d_kv % rows != 0 => {
+                    if rows.is_multiple_of(4) { 4 } else { 2 }
+                }
+                _ => rows,
+            };
+        let of = |r: u32| if self.role == Role::GateUp { r % 2 } else { r / run * run };
+        let names: Vec<String> = (0..rows).map(|r| format!("t{}", of(r))).collect();
+        let mut parts: Vec<(String, String)> = Vec::new();
+        for r in 0..rows {
+            if of(r) == r {
+                parts.push((names[r as usize].clone(), self.part(&format!("(row + {r}u)"))));
+            }
+        }
+        (names, parts)
+    }
+
+    /// Reads column `k` of B at rows `row…`; one expression a row.
+    fn columns(&self, w: &mut String, rows: u32) -> Vec<String> {
+        let stride = self.rows.div_ceil(4);
+        let last = stride - 1;
+        let wide = rows.is_multiple_of(4);
+        let step = if wide { 4 } else { 2 };
+        for r in (0..rows).step_by(step) {
+            writeln!(w, "    let b{r} = side[b_from + k * {stride}u + min((row + {r}u) / 4u, {last}u)];").ok();
+            if !wide {
+                writeln!(w, "    let c{r} = select(b{r}.xy, b{r}.zw, ((row + {r}u) & 2u) != 0u);").ok();
+            }
+        }
+        let element = |r: u32| {
+            let within = r as usize % step;
+            format!("{}{}.{}", if wide { "b" } else { "c" }, r as usize - within, ["x", "y", "z", "w"][within])
+        };
+        (0..rows).map(element).collect()
+    }
+}
+
+/// The side buffer of pairs that share an input of `cols` numbers; `outs` are their output widths. The norm's weight is
+/// left zero where there is one. Also the numbers in the bottleneck; none where there is no pair.
+///
+/// Missing pairs and narrower ones are filled up with zeros.
+pub fn fill(role: Role, cols: usize, pairs: &[Option<&Pair>], outs: &[usize]) -> (Vec<f32>, u32) {
+    let rank = pairs.iter().flatten().map(|pair| pair.rank).max().unwrap_or(0);
+    let a_from = 4 + if role.normed() { cols } else { 0 };
+    let rows: usize = outs.iter().sum();
+    let (b_from, b_row) = (a_from + pairs.len() * rank * cols, rows.div_ceil(4) * 4);
+    let mut side = vec![0.0; b_from + rank * b_row];
+    let width = pairs.len() * rank;
+    side[..4].copy_from_slice(&[rank as f32, (cols / 4) as f32, width as f32, (a_from / 4) as f32]);
+    for (part, pair) in pairs.iter().enumerate() {
+        let Some(pair) = pair else { continue };
+        let a = a_from + part * rank * cols;
+        side[a..a + pair.a.len()].copy_from_slice(&pair.a);
+        for (row, b) in pair.b.chunks_exact(pair.rank).enumerate() {
+            let row = if role == Role::GateUp { row * 2 + part } else { outs[..part].iter().sum::<usize>() + row };
+            for (k, b) in b.iter().enumerate() {
+                side[b_from + k * b_row + row] = b * pair.scale;
+            }
+        }
+    }
+    (side, width as u32)
+}
