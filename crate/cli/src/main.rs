@@ -1,11 +1,12 @@
 //! `imprint`: what Imprint does, on the command line.
 //!
-//! Results go to standard output, as text that people read or with `--json` as exactly one JSON object; progress and
-//! notes go to standard error. The exit status is 0 when the work is done (or writing was interrupted), 2 when the
+//! Results go to standard output, as text that people read or with `--json` as exactly one JSON object (`learn` writes
+//! one a line as it goes); progress and notes go to standard error. The exit status is 0 when the work is done (or writing was interrupted), 2 when the
 //! command line or a file it names cannot be used (`invalid-option`), 1 for every other error.
 
 mod bench;
 mod info;
+mod learn;
 mod model;
 mod score;
 mod terminal;
@@ -19,13 +20,13 @@ use imprint_core::{Error, ErrorKind, Result};
 
 use terminal::Terminal;
 
-/// Runs small language models: shows, writes, scores, tokenizes, measures.
+/// Runs small language models: shows, learns, writes, scores, tokenizes, measures.
 #[derive(Parser)]
 #[command(name = "imprint", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print exactly one JSON object.
+    /// Print exactly one JSON object; `learn` one a line.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -37,6 +38,16 @@ enum Command {
     /// JSON: name, architecture, parameters, size_bytes, gguf_version, context_tokens, shape, tensors (how many in each
     /// format), tokenizer, runs, paths (cpu and gpu, each with runs, device, code, reason).
     Info(info::Args),
+    /// Learn the voice of texts: a small adapter beside the model.
+    ///
+    /// Learning ends by itself: what is held out of the texts is measured every quarter pass. The interrupt key pauses
+    /// it, and --resume goes on; a checkpoint stands in a folder beside --out until the adapter is there.
+    ///
+    /// JSON, one object a line: begun (recipe, steps, learned_tokens, heldout_tokens, dropped, device), step (step,
+    /// steps, loss, tokens_per_s, left_s), measured (step, nll, bits_per_char), and last done (steps, ending,
+    /// holdout_bits_per_char_before, holdout_bits_per_char_after, kept_step, best_step, best_bits_per_char,
+    /// tokens_per_s, adapter, device).
+    Learn(learn::Args),
     /// Continue a prompt, or answer it.
     ///
     /// The text streams to standard output. The interrupt key stops it and keeps what there is.
@@ -80,6 +91,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, terminal: &Terminal) -> Result<()> {
     match command {
         Command::Info(args) => info::run(args, terminal),
+        Command::Learn(args) => learn::run(args, terminal),
         Command::Write(args) => write::run(args, terminal),
         Command::Score(args) => score::run(args, terminal),
         Command::Tokenize(args) => tokenize::run(args, terminal),

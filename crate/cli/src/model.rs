@@ -20,6 +20,7 @@ use imprint_core::{
 };
 use pollster::block_on;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::terminal::Terminal;
 
@@ -133,6 +134,23 @@ fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// The fingerprint that adapters know their model by: the sha256 of its file, in hexadecimal.
+///
+/// # Errors
+/// `model-unreachable` when the file cannot be read, `cancelled` after an interrupt.
+pub fn fingerprint(path: &Path, terminal: &Terminal) -> Result<String> {
+    const PART: usize = 1 << 22;
+    let source = FileSource::open(path)?;
+    let mut progress = terminal.progress("fingerprinting");
+    let mut hash = Sha256::new();
+    for offset in (0..source.size_bytes).step_by(PART) {
+        progress.advance(offset, source.size_bytes)?;
+        let len = (source.size_bytes - offset).min(PART as u64) as usize;
+        hash.update(block_on(source.read_at(offset, len))?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Opens the model that `args` name on the device they choose.

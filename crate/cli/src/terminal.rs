@@ -34,7 +34,15 @@ impl Terminal {
         if !self.json {
             return self.print(&format!("{result}\n"));
         }
-        let text = serde_json::to_string(result)
+        self.line(result)
+    }
+
+    /// Prints a JSON object on a line of its own.
+    ///
+    /// # Errors
+    /// As [`Terminal::print`].
+    pub fn line(&self, object: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string(object)
             .map_err(|e| Error::new(ErrorKind::Internal, "the result cannot be written as JSON").with_source(e))?;
         self.print(&format!("{text}\n"))
     }

@@ -394,3 +394,96 @@ fn a_model_of_another_kind_is_shown_with_the_reason_but_not_run() {
     assert_eq!(report["paths"]["cpu"]["code"], "model-unsupported");
     fails(&["write", "--model", text_of(&path), "--prompt", "a"], "model-unsupported", 1, "mamba");
 }
+
+/// Learns from the start of the project's own design, in six steps that see little each.
+fn learn(name: &str, more: &[&str]) -> (Command, PathBuf) {
+    let design = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../DESIGN.md")).unwrap();
+    let text = file(&format!("{name}.txt"), design.chars().take(4000).collect::<String>());
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    for left in [out.clone(), out.with_file_name(format!("{name}.learning"))] {
+        let _ = fs::remove_dir_all(left);
+    }
+    let mut command = imprint();
+    command.args(["learn", "--device", "cpu", "--json", "--text", text_of(&text), "--out", text_of(&out), "--model"]);
+    command.arg(model_path()).args(more);
+    (command, out)
+}
+
+const SIX_STEPS: [&str; 8] =
+    ["--window", "32", "--passes", "0.2", "--rank", "2", "--recipe", r#"{ "interval": 1000, "rate": 0.003 }"#];
+
+/// The last line of a run, under its name.
+fn last(output: &Output, name: &str) -> Value {
+    let lines = String::from_utf8(output.stdout.clone()).unwrap();
+    let line: Value = serde_json::from_str(lines.lines().last().unwrap_or_default()).unwrap();
+    assert!(line[name].is_object(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    line[name].clone()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_was_paused_leaves_the_same_adapter_as_one_that_was_not() {
+    let (mut whole, whole_out) = learn("whole", &SIX_STEPS);
+    let done = last(&whole.output().unwrap(), "done");
+    let bits = |name: &str| done[name].as_f64().unwrap();
+    assert!(bits("holdout_bits_per_char_after") < bits("holdout_bits_per_char_before"), "{done}");
+    let config = fs::read_to_string(whole_out.join("adapter_config.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&config).unwrap()["r"], 2);
+
+    let (mut paused, out) = learn("paused", &SIX_STEPS);
+    let mut child = paused.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = String::new();
+    while !lines.contains("\"step\":2,") {
+        let mut part = [0; 256];
+        let n = child.stdout.as_mut().unwrap().read(&mut part).unwrap();
+        assert!(n > 0, "{lines}");
+        lines.push_str(std::str::from_utf8(&part[..n]).unwrap());
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &last(&output, "error")["code"]), (Some(1), &"cancelled".into()));
+    assert!(!out.exists());
+    // Another run in its place is refused; it goes on instead.
+    let text = out.with_file_name("paused.txt");
+    let again = ["learn", "--device", "cpu", "--text", text_of(&text), "--out", text_of(&out), "--model"];
+    let model = model_path();
+    fails(&[&again[..], &[text_of(&model)]].concat(), "invalid-option", 2, "--resume");
+    let output = imprint().args(again).arg(model_path()).args(["--resume", "--json"]).output().unwrap();
+    assert_eq!(last(&output, "done")["holdout_bits_per_char_after"], done["holdout_bits_per_char_after"]);
+    assert!(!out.with_file_name("paused.learning").exists() && !out.join("checkpoint").exists());
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let [a, b] = [&whole_out, &out].map(|folder| fs::read(folder.join(name)).unwrap());
+        assert!(a == b, "{name} differs");
+    }
+}
+
+#[test]
+fn an_adapter_worse_than_none_is_not_saved() {
+    let recipe = r#"{ "rate": 1.0, "passes": 0.01 }"#;
+    let (mut command, out) = learn("worse", &["--window", "32", "--rank", "1", "--recipe", recipe]);
+    let output = command.output().unwrap();
+    let error = last(&output, "error");
+    assert_eq!((output.status.code(), &error["code"]), (Some(1), &"nothing-learned".into()), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("no better"), "{error}");
+    assert!(!out.exists() && !out.with_file_name("worse.learning").exists());
+}
+
+#[test]
+fn what_cannot_be_learned_is_said() {
+    let model = model_path();
+    let short = file("short.txt", "A single sentence, and no more than that.");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused");
+    let base = ["learn", "--text", text_of(&short), "--out", text_of(&out), "--device", "cpu", "--model"];
+    let refused = |model: &str, more: &[&str], code: &str, status: i32, words: &str| {
+        fails(&[&base[..], &[model], more].concat(), code, status, words);
+    };
+    refused("nowhere.gguf", &["--rank", "0"], "invalid-option", 2, "between 1 and 256");
+    refused("nowhere.gguf", &["--recipe", "fast"], "invalid-option", 2, "--recipe");
+    refused("nowhere.gguf", &["--recipe", "{ \"depth\": 1 }"], "invalid-option", 2, "depth");
+    let taken = ["learn", "--text", text_of(&short), "--out", env!("CARGO_MANIFEST_DIR"), "--model", "nowhere.gguf"];
+    fails(&taken, "invalid-option", 2, "there already");
+    refused("nowhere.gguf", &["--resume"], "invalid-option", 2, "without --resume");
+    refused("nowhere.gguf", &["--resume", "--rank", "4"], "invalid-option", 2, "cannot be used with");
+    refused(text_of(&model), &[], "text-too-short", 1, "at least 512");
+    assert!(!out.exists() && !out.with_file_name("refused.learning").exists());
+}

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    text::{Material, Text},
     tokenizer::Tokenizer,
 };
 
@@ -91,6 +92,24 @@ pub struct Course {
 }
 
 impl Course {
+    /// Tokenises texts made ready, and a hold-out of the person's own in place of what was held out of them.
+    ///
+    /// # Errors
+    /// As [`Course::new`] and [`Tokenizer::encode`].
+    pub fn of(tokenizer: &Tokenizer, texts: &Material, holdout: Option<&Material>) -> Result<Self> {
+        let whole = |material: &Material| -> Vec<Vec<String>> {
+            material.texts.iter().map(|text| [&text.training[..], &text.holdout].concat()).collect()
+        };
+        let stream = |documents: Vec<Vec<String>>| Stream::new(tokenizer, documents.iter().map(Vec::as_slice));
+        match holdout {
+            Some(holdout) => Self::new(stream(whole(texts))?, stream(whole(holdout))?, true),
+            None => {
+                let part = |of: fn(&Text) -> &Vec<String>| texts.texts.iter().map(|text| of(text).clone()).collect();
+                Self::new(stream(part(|text| &text.training))?, stream(part(|text| &text.holdout))?, false)
+            }
+        }
+    }
+
     /// Takes both, if they are long enough; `own` says that the hold-out is no part of the person's text but came with it.
     ///
     /// # Errors

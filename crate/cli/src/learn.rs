@@ -1,0 +1,420 @@
+//! `imprint learn`: an adapter out of somebody's texts.
+
+mod folder;
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use imprint_core::{
+    Error, ErrorKind, Result,
+    adapter::Adapter,
+    config::ModelConfig,
+    generate::Backend,
+    learn::{
+        self, Checkpoint, Course, Ending, Engine, Event, Learner, Lessons, Measurement, Outcome, PlainLearner, Recipe,
+        Trainer,
+    },
+    peft,
+    text::{self, Document},
+};
+use pollster::block_on;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    model::{self, DeviceInfo, ModelArgs, Opened},
+    terminal::{Terminal, interrupted},
+};
+use folder::Folder;
+
+/// Time between two checkpoints.
+const KEEP: Duration = Duration::from_secs(15);
+
+/// What to learn from, and how.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Texts of one voice: plain text, Markdown or HTML.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    text: Vec<PathBuf>,
+    /// Text to measure on, in place of the last tenth of each text.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    holdout: Vec<PathBuf>,
+    /// A new folder for the adapter, in PEFT's layout.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with the run that was paused with the same texts and --out.
+    #[arg(long, conflicts_with_all = ["effort", "recipe", "rank", "alpha", "rate", "passes", "window", "seed", "memory"])]
+    resume: bool,
+    /// Which state to keep: the one that predicts the hold-out best, or the latest that nearly does.
+    #[arg(long, value_enum, default_value_t = Keep::Fullest)]
+    keep: Keep,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Most memory in MB that learning may take beside the model [default: what the system has, where it tells].
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
+}
+
+#[derive(clap::Args)]
+struct RecipeArgs {
+    /// The dial: how far to go towards the voice.
+    #[arg(long, value_enum, default_value_t = Effort::Normal)]
+    effort: Effort,
+    /// Width of the adapter.
+    #[arg(long, value_name = "N")]
+    rank: Option<usize>,
+    /// Weight of the adapter, times its rank [default: twice the rank].
+    #[arg(long, value_name = "A")]
+    alpha: Option<f32>,
+    /// Learning rate.
+    #[arg(long, value_name = "R")]
+    rate: Option<f32>,
+    /// How often the text is read.
+    #[arg(long, value_name = "N")]
+    passes: Option<f32>,
+    /// Tokens a step reads at once.
+    #[arg(long, value_name = "TOKENS")]
+    window: Option<usize>,
+    /// Same seed, same texts, same device: same adapter.
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+    /// Any numbers of the recipe, as a JSON object.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    recipe: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Effort {
+    /// About one pass.
+    Light,
+    /// About two.
+    Normal,
+    /// About three: more voice at some cost in prediction.
+    Deep,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Keep {
+    Best,
+    Fullest,
+}
+
+impl RecipeArgs {
+    /// The numbers that the command line sets.
+    fn set(&self) -> Result<Map<String, Value>> {
+        let mut set: Map<String, Value> = serde_json::from_str(&self.recipe).map_err(|e| {
+            let message = format!("--recipe holds no JSON object ({e}); give one such as '{{\"clip\": 0.5}}'");
+            Error::new(ErrorKind::InvalidOption, message)
+        })?;
+        let options = [
+            ("rank", self.rank.map(Value::from)),
+            ("alpha", self.alpha.map(Value::from)),
+            ("rate", self.rate.map(Value::from)),
+            ("passes", self.passes.map(Value::from)),
+            ("window", self.window.map(Value::from)),
+            ("seed", self.seed.map(Value::from)),
+        ];
+        set.extend(options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Ok(set)
+    }
+
+    /// The recipe for a text of `tokens`.
+    fn recipe(&self, tokens: usize) -> Result<Recipe> {
+        let effort = match self.effort {
+            Effort::Light => learn::Effort::Light,
+            Effort::Normal => learn::Effort::Normal,
+            Effort::Deep => learn::Effort::Deep,
+        };
+        Recipe::derive(effort, tokens).with(&self.set()?)
+    }
+}
+
+/// A line of progress, under its name.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line<'a> {
+    Begun {
+        recipe: &'a Recipe,
+        steps: u32,
+        learned_tokens: usize,
+        heldout_tokens: usize,
+        dropped: &'a [text::Dropped],
+        device: &'a DeviceInfo,
+    },
+    Step {
+        step: u32,
+        steps: u32,
+        loss: Option<f32>,
+        tokens_per_s: f64,
+        left_s: f64,
+    },
+    Measured(Measurement),
+    Done(&'a Done),
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Done {
+    steps: u32,
+    ending: Ending,
+    holdout_bits_per_char_before: f32,
+    holdout_bits_per_char_after: f32,
+    /// The step whose state is kept.
+    kept_step: u32,
+    best_step: u32,
+    best_bits_per_char: f32,
+    /// Tokens learned a second, measurements and checkpoints left out; since it was resumed.
+    tokens_per_s: f64,
+    adapter: String,
+    device: DeviceInfo,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = (self.holdout_bits_per_char_before, self.holdout_bits_per_char_after);
+        let better = (before - after) / before * 100.0;
+        let why = match self.ending {
+            Ending::Planned => "as planned",
+            Ending::Faded => "since the held-out text was predicted worse again",
+            Ending::Copying => "since it began to copy",
+        };
+        writeln!(f, "{} predicts the held-out text {better:.1} % better than the model alone", self.adapter)?;
+        writeln!(f, "bits per character   {before:.4} before, {after:.4} after")?;
+        write!(f, "steps                {}, ended {why}; kept from step {}", self.steps, self.kept_step)
+    }
+}
+
+/// What a run needs beside its learner.
+struct Run<'a> {
+    args: &'a Args,
+    terminal: &'a Terminal,
+    folder: Folder,
+    base: String,
+    config: &'a ModelConfig,
+    device: DeviceInfo,
+}
+
+/// Learns.
+///
+/// # Errors
+/// `invalid-option`, `text-too-short`, `text-unreadable`, `out-of-memory`, what opening the model gives, `nothing-learned`
+/// when the hold-out is predicted no better, `cancelled` after an interrupt, when the run is kept to go on later.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
+    // Wrong options are told before anything is read; the length of the text changes no range.
+    args.recipe.recipe(learn::LEAST_TOKENS)?;
+    let folder = Folder::new(&args.out)?;
+    let checkpoint = if args.resume { Some(folder.resume()?) } else { None };
+    let texts = read(&args.text)?;
+    let holdout = if args.holdout.is_empty() { None } else { Some(read(&args.holdout)?) };
+    let base = model::fingerprint(&args.model.model, terminal)?;
+    let Opened { model, device, .. } = model::open(&args.model, terminal)?;
+    let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
+    let (config, engine) = match &model.backend {
+        Backend::Plain(model) => (&model.config, Engine::Plain),
+        Backend::Fused(model) => (&model.config, Engine::Fused),
+    };
+    let recipe = match &checkpoint {
+        Some(checkpoint) => checkpoint.about.recipe.clone(),
+        None => fit(args, args.recipe.recipe(course.learned.tokens())?, config, engine)?,
+    };
+    let lessons = course.lessons(&model.tokenizer, recipe.window);
+    let adapter = Adapter::fresh(Some(base.clone()), config, &recipe.shape(), recipe.seed.into())?;
+    if checkpoint.is_none() {
+        folder.begin()?;
+    }
+    if terminal.json {
+        terminal.line(&Line::Begun {
+            recipe: &recipe,
+            steps: recipe.steps(lessons.windows.len()),
+            learned_tokens: course.learned.tokens(),
+            heldout_tokens: course.held.tokens(),
+            dropped: &texts.dropped(),
+            device: &device,
+        })?;
+    }
+    let run = Run { args, terminal, folder, base, config, device };
+    match &model.backend {
+        Backend::Plain(model) => run.learn(PlainLearner::new(model, &adapter)?, lessons, recipe, checkpoint, adapter),
+        Backend::Fused(_) => {
+            let message = "learning on the GPU is not there yet; use --device cpu";
+            Err(Error::new(ErrorKind::ModelUnsupported, message))
+        }
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Result<text::Material> {
+    let read = |path: &PathBuf| {
+        fs::read(path).map(|bytes| (path.display().to_string(), bytes)).map_err(|e| {
+            Error::new(ErrorKind::InvalidOption, format!("{} cannot be read: {e}", path.display())).with_source(e)
+        })
+    };
+    let files = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let documents: Vec<Document> = files.iter().map(|(name, bytes)| Document { name, bytes, kind: None }).collect();
+    text::prepare(&documents)
+}
+
+/// The recipe in the memory that there is.
+fn fit(args: &Args, recipe: Recipe, config: &ModelConfig, engine: Engine) -> Result<Recipe> {
+    let free = args.memory.map(|mb| mb * 1_000_000);
+    // What a GPU has free nobody tells.
+    let free = free.or_else(|| (engine == Engine::Plain).then(free_bytes).flatten());
+    free.map_or(Ok(recipe.clone()), |free| recipe.fit(config, engine, free))
+}
+
+/// Memory that the system could give, where it is Linux.
+fn free_bytes() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+impl Run<'_> {
+    fn learn<L: Learner>(
+        self,
+        learner: L,
+        lessons: Lessons,
+        recipe: Recipe,
+        checkpoint: Option<Checkpoint>,
+        adapter: Adapter,
+    ) -> Result<()> {
+        let mut trainer = match checkpoint {
+            Some(checkpoint) => block_on(Trainer::resume(learner, lessons, &self.base, checkpoint))?,
+            None => Trainer::new(learner, lessons, recipe)?,
+        };
+        let mut pace = Pace::new();
+        let mut progress = self.terminal.progress("learning");
+        let mut kept = Instant::now();
+        let outcome = loop {
+            if interrupted() {
+                return Err(self.pause(&mut trainer));
+            }
+            let start = Instant::now();
+            match block_on(trainer.step())? {
+                Event::Ended(outcome) => break outcome,
+                Event::Stepped { tokens } => {
+                    pace.add(tokens, start.elapsed());
+                    self.stepped(&trainer, &pace)?;
+                    progress.show(trainer.journal().step.into(), trainer.steps().into());
+                }
+                Event::Measured(measurement) => self.measured(measurement)?,
+                Event::Read { .. } => {}
+            }
+            if kept.elapsed() > KEEP {
+                self.folder.keep(&block_on(trainer.checkpoint(&self.base, ""))?)?;
+                kept = Instant::now();
+            }
+        };
+        drop(progress);
+        self.finish(&trainer, outcome, &pace, adapter)
+    }
+
+    /// Keeps the run to go on later.
+    fn pause<L: Learner>(&self, trainer: &mut Trainer<L>) -> Error {
+        let kept = block_on(trainer.checkpoint(&self.base, "")).and_then(|checkpoint| self.folder.keep(&checkpoint));
+        let (step, steps) = (trainer.journal().step, trainer.steps());
+        match kept {
+            Ok(()) => {
+                let message = format!("learning is paused at step {step} of {steps}; go on with --resume");
+                Error::new(ErrorKind::Cancelled, message)
+            }
+            Err(e) => e,
+        }
+    }
+
+    fn stepped<L: Learner>(&self, trainer: &Trainer<L>, pace: &Pace) -> Result<()> {
+        if !self.terminal.json {
+            return Ok(());
+        }
+        let (step, steps) = (trainer.journal().step, trainer.steps());
+        let loss = trainer.journal().losses.last().copied();
+        let left_s = pace.seconds_per_step() * f64::from(steps - step);
+        self.terminal.line(&Line::Step { step, steps, loss, tokens_per_s: pace.tokens_per_s(), left_s })
+    }
+
+    fn measured(&self, measurement: Measurement) -> Result<()> {
+        if self.terminal.json {
+            return self.terminal.line(&Line::Measured(measurement));
+        }
+        let Measurement { step, bits_per_char, .. } = measurement;
+        self.terminal.note(&format!("\rstep {step}: {bits_per_char:.4} bits a character on the held-out text"));
+        Ok(())
+    }
+
+    fn finish<L: Learner>(
+        self,
+        trainer: &Trainer<L>,
+        outcome: Outcome,
+        pace: &Pace,
+        mut adapter: Adapter,
+    ) -> Result<()> {
+        let (choice, (ending, before, best, fullest)) = match (self.args.keep, outcome) {
+            (_, Outcome::Nothing { why, .. }) => {
+                self.folder.discard();
+                return Err(Error::new(ErrorKind::NothingLearned, why));
+            }
+            (keep, Outcome::Learned { ending, before, best, fullest }) => {
+                let choice = match keep {
+                    Keep::Best => learn::Choice::Best,
+                    Keep::Fullest => learn::Choice::Fullest,
+                };
+                (choice, (ending, before, best, fullest))
+            }
+        };
+        let after = if choice == learn::Choice::Best { best } else { fullest };
+        if let Some(parameters) = trainer.kept(choice) {
+            adapter.set_parameters(parameters);
+        }
+        let done = Done {
+            steps: trainer.journal().step,
+            ending,
+            holdout_bits_per_char_before: before.bits_per_char,
+            holdout_bits_per_char_after: after.bits_per_char,
+            kept_step: after.step,
+            best_step: best.step,
+            best_bits_per_char: best.bits_per_char,
+            tokens_per_s: pace.tokens_per_s(),
+            adapter: self.args.out.display().to_string(),
+            device: self.device,
+        };
+        let notes = BTreeMap::from([
+            ("recipe".to_owned(), json!(trainer.recipe()).to_string()),
+            ("measurements".to_owned(), json!(trainer.journal().measurements).to_string()),
+        ]);
+        self.folder.finish(&peft::export(&adapter, self.config, &notes)?)?;
+        if self.terminal.json { self.terminal.line(&Line::Done(&done)) } else { self.terminal.report(&done) }
+    }
+}
+
+/// How fast it goes.
+struct Pace {
+    tokens: usize,
+    steps: usize,
+    time: Duration,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { tokens: 0, steps: 0, time: Duration::ZERO }
+    }
+
+    fn add(&mut self, tokens: usize, time: Duration) {
+        self.tokens += tokens;
+        self.steps += 1;
+        self.time += time;
+    }
+
+    fn tokens_per_s(&self) -> f64 {
+        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    fn seconds_per_step(&self) -> f64 {
+        self.time.as_secs_f64() / self.steps.max(1) as f64
+    }
+}
