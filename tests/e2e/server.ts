@@ -16,6 +16,8 @@ export class Host {
   cutAfter = Infinity;
   /** For each request for the model: where it began, and how many bytes were sent. */
   readonly served: { from: number; bytes: number }[] = [];
+  /** Files of a test's own, by path. */
+  readonly files = new Map<string, Uint8Array>();
   readonly #server = createServer((request, response) => {
     this.#answer(request, response).catch(() => response.destroy());
   });
@@ -40,6 +42,11 @@ export class Host {
     const { pathname } = new URL(request.url ?? "/", this.url);
     if (pathname === "/") return void response.setHeader("content-type", "text/html").end("<!doctype html>");
     if (pathname === "/model.gguf") return this.#model(request, response);
+    const own = this.files.get(pathname);
+    if (own) {
+      const type = types[extname(pathname)] ?? "application/octet-stream";
+      return void response.writeHead(200, { "content-type": type, "content-length": own.length }).end(own);
+    }
     if (pathname === "/letter.gguf") return void response.end("This is a letter, not a model. ".repeat(100));
     const file = pathname.startsWith("/pkg/") ? resolve(pkg, `.${pathname.slice(4)}`) : "";
     const bytes = file.startsWith(pkg) ? await readFile(file).catch(() => undefined) : undefined;

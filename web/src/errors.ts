@@ -40,7 +40,8 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
     "The model could not be fetched. Check the connection and load again: what has arrived is kept.",
   "adapter-wrong-base": "This adapter was made for another model. Load the model it belongs to first.",
   "adapter-corrupt": "The adapter file is damaged. Choose another copy of it.",
-  "adapter-unsupported": "This is a kind of adapter that Imprint does not know. Export it as a plain LoRA first.",
+  "adapter-unsupported":
+    "This is a kind of adapter that Imprint does not know. Export it as a plain LoRA first.",
   "storage-full": "The browser's storage is full. Free some space or forget a stored model, then load again.",
   busy: "Another tab of this browser is learning. Wait until it has ended, or pause it there, then try again.",
   "nothing-learned":

@@ -11,15 +11,17 @@ use imprint_core::{
     tokenizer::{Tokenizer, Vocabulary},
 };
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{AbortSignal, Blob};
 
 use crate::{
     device::{self, Choice, DeviceInfo},
     fetch::{self, Fetched, Wanted},
+    learn::{self, Hooks, LearnOptions, Learned},
     pace::Pace,
     source::{BlobSource, verify},
-    store::models,
+    store::{adapters::AdapterInfo, models},
+    voice::{self, Voice, Wardrobe},
     web::{self, check_signal, now_ms},
 };
 
@@ -50,13 +52,6 @@ pub struct Options {
     chat: Option<bool>,
 }
 
-/// How a text is scored.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ScoreOptions {
-    adapter: Option<String>,
-}
-
 /// How far opening has come.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,12 +67,14 @@ pub struct Progress {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelInfo {
-    name: String,
+    /// The model's own name.
+    pub name: String,
     architecture: String,
     parameters: f64,
     size_bytes: f64,
     context_tokens: usize,
-    fingerprint: String,
+    /// The SHA-256 of the file in hex.
+    pub fingerprint: String,
     stored: bool,
 }
 
@@ -130,6 +127,7 @@ enum State {
 pub struct Open {
     pub(crate) model: LanguageModel,
     pub(crate) source: BlobSource,
+    pub(crate) wardrobe: Wardrobe,
     session: Option<Session>,
     pace: Pace,
 }
@@ -147,7 +145,7 @@ impl Named {
     ///
     /// # Errors
     /// `invalid-option` for what is neither.
-    pub fn from_js(model: wasm_bindgen::JsValue) -> Result<Self> {
+    pub fn from_js(model: JsValue) -> Result<Self> {
         if let Some(url) = model.as_string() {
             return Ok(Self::Url(url));
         }
@@ -213,7 +211,7 @@ impl Engine {
         };
         tell("ready", size_bytes, size_bytes);
         let model = LanguageModel { tokenizer, backend, capacity };
-        let open = Open { model, source, session: None, pace: Pace::default() };
+        let open = Open { model, source, wardrobe: Wardrobe::default(), session: None, pace: Pace::default() };
         Ok(Self { state: RefCell::new(State::Ready(Box::new(open))), device, info })
     }
 
@@ -231,10 +229,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`LanguageModel::begin`]; `device-lost`.
-    pub async fn begin(&self, prompt: &str, options: Options) -> Result<()> {
+    pub async fn begin(&self, prompt: &str, options: Options, wanted: voice::Wanted) -> Result<()> {
         self.call(async |open| {
             open.session = None;
             open.check_gpu()?;
+            open.dress(&self.info, wanted).await?;
             open.session = Some(open.model.begin(prompt, options.into())?);
             Ok(())
         })
@@ -267,16 +266,59 @@ impl Engine {
     ///
     /// # Errors
     /// As [`LanguageModel::score`]; `cancelled`.
-    pub async fn score(&self, text: &str, options: ScoreOptions, signal: Option<&AbortSignal>) -> Result<Score> {
-        if let Some(id) = options.adapter {
-            let what = format!("a text cannot be scored with adapter {id:?} yet; score it without");
-            return Err(Error::new(ErrorKind::InvalidOption, what));
-        }
+    pub async fn score(&self, text: &str, wanted: voice::Wanted, signal: Option<&AbortSignal>) -> Result<Score> {
         self.call(async |open| {
             open.session = None;
+            open.dress(&self.info, wanted).await?;
             open.score(text, signal).await
         })
         .await
+    }
+
+    /// Learns an adapter: see [`learn::begin`].
+    ///
+    /// # Errors
+    /// As [`learn::begin`].
+    pub async fn learn(&self, documents: &JsValue, options: &LearnOptions, hooks: &Hooks<'_>) -> Result<Learned> {
+        self.call(async |open| {
+            open.session = None;
+            open.bare();
+            learn::begin(open, &self.info, documents, options, hooks).await
+        })
+        .await
+    }
+
+    /// Goes on with a run: see [`learn::resume`].
+    ///
+    /// # Errors
+    /// As [`learn::resume`].
+    pub async fn resume(&self, run: &str, hooks: &Hooks<'_>) -> Result<Learned> {
+        self.call(async |open| {
+            open.session = None;
+            open.bare();
+            learn::resume(open, &self.info, run, hooks).await
+        })
+        .await
+    }
+
+    /// Writes with an adapter from now on, or with none; the text being written is over.
+    ///
+    /// # Errors
+    /// As [`Open::put_on`].
+    pub async fn use_adapter(&self, adapter: Option<String>, voice: Voice) -> Result<()> {
+        self.call(async |open| {
+            open.session = None;
+            open.put_on(&self.info, adapter, voice).await
+        })
+        .await
+    }
+
+    /// Takes an adapter in: see [`voice::take_in`].
+    ///
+    /// # Errors
+    /// As [`voice::take_in`].
+    pub async fn import_adapter(&self, config: String, weights: Vec<u8>, told: JsValue) -> Result<AdapterInfo> {
+        self.call(async |open| voice::take_in(open, &self.info, config, weights, &told).await).await
     }
 
     /// Compares the fused path with the plain one: see [`crate::selftest`].
@@ -381,9 +423,16 @@ impl Open {
         Ok(Score { tokens: ids.len(), nll: sum / nll.len() as f64, bits_per_char })
     }
 
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        match &self.model.backend {
+            Backend::Plain(model) => &model.config,
+            Backend::Fused(model) => &model.config,
+        }
+    }
+
     fn stats(&self) -> Stats {
-        let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
-        let wasm_bytes = web::field(&memory.buffer(), "byteLength").as_f64().unwrap_or(0.0);
+        let wasm_bytes = web::wasm_bytes() as f64;
         let (dispatches_per_token, gpu_bytes, gpu_weight_bytes) = match &self.model.backend {
             Backend::Fused(model) => {
                 (model.dispatches_per_token(), model.gpu.allocated_bytes() as f64, model.weight_bytes() as f64)

@@ -7,7 +7,9 @@ use web_sys::AbortSignal;
 use crate::{
     engine::{self, Named, Progress},
     inspect,
+    learn::{Hooks, Report},
     store::{self, adapters, models, runs},
+    voice::Wanted,
     web::{object, read_object, set_field, to_js},
 };
 
@@ -37,12 +39,7 @@ impl Engine {
         on_progress: Option<Function>,
         signal: Option<AbortSignal>,
     ) -> Result<Engine, JsValue> {
-        let tell = |progress: Progress| {
-            if let (Some(told), Ok(progress)) = (&on_progress, object(&progress)) {
-                // Whatever the listener throws is its own affair.
-                let _ = told.call1(&JsValue::UNDEFINED, &progress);
-            }
-        };
+        let tell = |progress: Progress| tell(on_progress.as_ref(), &progress);
         let model = Named::from_js(model).map_err(to_js)?;
         let options = read_object("options", options).map_err(to_js)?;
         engine::Engine::open(model, options, &tell, signal.as_ref()).await.map(Engine).map_err(to_js)
@@ -60,8 +57,9 @@ impl Engine {
 
     /// Takes a prompt and its options; `next` then does the work.
     pub async fn begin(&self, prompt: String, options: JsValue) -> Result<(), JsValue> {
+        let wanted = Wanted::from_js(&options).map_err(to_js)?;
         let options = read_object("options", options).map_err(to_js)?;
-        self.0.begin(&prompt, options).await.map_err(to_js)
+        self.0.begin(&prompt, options, wanted).await.map_err(to_js)
     }
 
     /// Reads some of the prompt, or writes the next piece.
@@ -77,8 +75,49 @@ impl Engine {
 
     /// Scores a text.
     pub async fn score(&self, text: String, options: JsValue, signal: Option<AbortSignal>) -> Result<JsValue, JsValue> {
+        let wanted = Wanted::from_js(&options).map_err(to_js)?;
+        self.0.score(&text, wanted, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
+    }
+
+    /// Learns an adapter from a list of `{ name, bytes }`.
+    pub async fn learn(
+        &self,
+        texts: JsValue,
+        options: JsValue,
+        on_progress: Option<Function>,
+        signal: Option<AbortSignal>,
+        pause: Option<AbortSignal>,
+    ) -> Result<JsValue, JsValue> {
         let options = read_object("options", options).map_err(to_js)?;
-        self.0.score(&text, options, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
+        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
+        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
+        self.0.learn(&texts, &options, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
+    }
+
+    /// Goes on with a run that was paused or broken off.
+    pub async fn resume(
+        &self,
+        run: String,
+        on_progress: Option<Function>,
+        signal: Option<AbortSignal>,
+        pause: Option<AbortSignal>,
+    ) -> Result<JsValue, JsValue> {
+        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
+        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
+        self.0.resume(&run, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
+    }
+
+    /// Writes with an adapter from now on, or with none.
+    #[wasm_bindgen(js_name = use)]
+    pub async fn use_adapter(&self, adapter: Option<String>, options: JsValue) -> Result<(), JsValue> {
+        let voice = read_object("options", options).map_err(to_js)?;
+        self.0.use_adapter(adapter, voice).await.map_err(to_js)
+    }
+
+    /// Takes an adapter in from PEFT's two files.
+    #[wasm_bindgen(js_name = importAdapter)]
+    pub async fn import_adapter(&self, config: String, weights: Vec<u8>, told: JsValue) -> Result<JsValue, JsValue> {
+        self.0.import_adapter(config, weights, told).await.and_then(|info| object(&info)).map_err(to_js)
     }
 
     /// Compares the GPU's numbers with the processor's; gives JSON.
@@ -95,6 +134,13 @@ impl Engine {
     /// Frees the model.
     pub fn close(&self) {
         self.0.close();
+    }
+}
+
+/// Tells a listener; whatever it throws is its own affair.
+fn tell(listener: Option<&Function>, progress: &impl serde::Serialize) {
+    if let (Some(listener), Ok(progress)) = (listener, object(progress)) {
+        let _ = listener.call1(&JsValue::UNDEFINED, &progress);
     }
 }
 

@@ -35,7 +35,9 @@ pub struct Usage {
     adapters_bytes: f64,
     runs_bytes: f64,
     /// What the browser counts for the whole origin, and what it allows; `None` where it does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
     used_bytes: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     quota_bytes: Option<f64>,
     /// Whether the browser has promised not to throw it away by itself.
     persisted: bool,

@@ -75,7 +75,8 @@ pub fn to_js(error: Error) -> JsValue {
 /// # Errors
 /// `internal`: our own types always can be turned into objects.
 pub fn object<T: serde::Serialize>(value: &T) -> Result<JsValue> {
-    let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
+    let serializer =
+        serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true).serialize_missing_as_null(true);
     value.serialize(&serializer).map_err(|e| Error::new(ErrorKind::Internal, format!("no object: {e}")))
 }
 
@@ -91,6 +92,12 @@ pub fn read_object<T: serde::de::DeserializeOwned + Default>(what: &str, value: 
         let why = message_of(&e.into());
         Error::new(ErrorKind::InvalidOption, format!("the {what} cannot be used: {why}"))
     })
+}
+
+/// Bytes of this module's memory.
+pub fn wasm_bytes() -> u64 {
+    let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+    field(&memory.buffer(), "byteLength").as_f64().unwrap_or(0.0) as u64
 }
 
 /// Waits for a promise.

@@ -42,17 +42,33 @@ pub struct AdapterInfo {
 pub struct Files {
     /// `adapter_config.json`.
     pub config: String,
-    /// `adapter_model.safetensors`.
+    /// `adapter_model.safetensors` of the fullest state.
     pub weights: Vec<u8>,
+    /// The same of the state that foresees the held-out text best, where that is another.
+    pub best: Option<Vec<u8>>,
 }
 
 impl Files {
-    /// Both as an object of JavaScript.
+    /// As an object of JavaScript.
     pub fn to_js(&self) -> JsValue {
         let files = js_sys::Object::new();
         set_field(&files, "config", &self.config.as_str().into());
         set_field(&files, "weights", &Uint8Array::from(self.weights.as_slice()));
+        if let Some(best) = &self.best {
+            set_field(&files, "best", &Uint8Array::from(best.as_slice()));
+        }
         files.into()
+    }
+
+    /// Bytes of the weights.
+    pub fn size_bytes(&self) -> f64 {
+        (self.weights.len() + self.best.as_ref().map_or(0, Vec::len)) as f64
+    }
+
+    fn from_js(files: &JsValue) -> Self {
+        let bytes = |name| field(files, name).dyn_into::<Uint8Array>().ok().map(|bytes| bytes.to_vec());
+        let config = field(files, "config").as_string().unwrap_or_default();
+        Self { config, weights: bytes("weights").unwrap_or_default(), best: bytes("best") }
     }
 }
 
@@ -115,9 +131,7 @@ pub async fn get(id: &str) -> Result<(AdapterInfo, Files)> {
     let [Some(info), Some(files)] = database.get([Table::Adapters, Table::Files], id).await? else {
         return Err(missing(id));
     };
-    let config = field(&files, "config").as_string().unwrap_or_default();
-    let weights = field(&files, "weights").dyn_into::<Uint8Array>().map(|bytes| bytes.to_vec()).unwrap_or_default();
-    Ok((database::read(info)?, Files { config, weights }))
+    Ok((database::read(info)?, Files::from_js(&files)))
 }
 
 /// Gives an adapter another name.

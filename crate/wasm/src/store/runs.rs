@@ -2,10 +2,12 @@
 //!
 //! The texts are kept because a run cannot go on without them; they go when the run ends, well or not, or is discarded.
 
-use imprint_core::{Error, ErrorKind, Result};
-use js_sys::{Array, Date, Uint8Array};
+use imprint_core::{
+    Error, ErrorKind, Result,
+    learn::{Journal, Measurement},
+};
+use js_sys::{Date, Uint8Array};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
 use crate::{
@@ -40,16 +42,38 @@ pub struct RunInfo {
     pub step: u32,
     /// Steps planned.
     pub steps: u32,
-    /// Losses of all steps made.
-    pub losses: Vec<f32>,
-    /// Measurements on the held-out text: step and loss.
-    pub holdout: Vec<(u32, f32)>,
+    /// Losses of the steps made, as far as the device told them.
+    pub losses: Vec<Loss>,
+    /// Measurements on the held-out text.
+    pub measurements: Vec<Measured>,
     /// The SHA-256 of the texts in hex.
     pub text_hash: String,
     /// Bytes of checkpoint and texts.
     pub size_bytes: f64,
-    /// How it learns.
-    pub recipe: Value,
+}
+
+/// The loss of a step, in nats a token.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Loss {
+    step: u32,
+    nll: f32,
+}
+
+/// The held-out text as the adapter foresaw it at one time.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    step: u32,
+    nll: f32,
+    bits_per_char: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copied: Option<f32>,
+}
+
+impl From<Measurement> for Measured {
+    fn from(Measurement { step, nll, bits_per_char, copied }: Measurement) -> Self {
+        Self { step, nll, bits_per_char, copied }
+    }
 }
 
 impl RunInfo {
@@ -57,7 +81,7 @@ impl RunInfo {
     ///
     /// # Errors
     /// `internal` where the browser gives no random numbers.
-    pub fn new(name: String, base: &str, model: &str, text_hash: String, recipe: Value) -> Result<Self> {
+    pub fn new(name: String, base: &str, model: &str, text_hash: String) -> Result<Self> {
         let now = Date::now();
         Ok(Self {
             id: new_id()?,
@@ -69,11 +93,18 @@ impl RunInfo {
             step: 0,
             steps: 0,
             losses: Vec::new(),
-            holdout: Vec::new(),
+            measurements: Vec::new(),
             text_hash,
             size_bytes: 0.0,
-            recipe,
         })
+    }
+
+    /// Takes over what has happened so far.
+    pub fn follow(&mut self, journal: &Journal, steps: u32) {
+        self.step = journal.step;
+        self.steps = steps;
+        self.losses = (1..).zip(&journal.losses).map(|(step, &nll)| Loss { step, nll }).collect();
+        self.measurements = journal.measurements.iter().map(|&measurement| measurement.into()).collect();
     }
 }
 
@@ -102,12 +133,10 @@ pub async fn list() -> Result<Vec<RunInfo>> {
 ///
 /// # Errors
 /// As [`database::Database::write`].
-pub async fn begin(run: &RunInfo, texts: &[String], checkpoint: &[u8]) -> Result<()> {
-    let texts: Array = texts.iter().map(|text| JsValue::from_str(text)).collect();
-    let [run, checkpoint] = checkpointed(run, checkpoint)?;
-    let Change::Put(_, id, _) = &run else { return Ok(()) };
-    let texts = Change::Put(Table::Texts, id.clone(), texts.into());
-    database::open().await?.write(&[run, checkpoint, texts]).await
+pub async fn begin(run: &RunInfo, texts: &JsValue, checkpoint: &[u8]) -> Result<()> {
+    let [told, numbers] = checkpointed(run, checkpoint)?;
+    let texts = Change::Put(Table::Texts, run.id.clone(), texts.clone());
+    database::open().await?.write(&[told, numbers, texts]).await
 }
 
 /// Puts a later checkpoint in the place of the one before.
@@ -139,13 +168,12 @@ pub async fn discard(id: &str) -> Result<()> {
 ///
 /// # Errors
 /// `invalid-option` where there is none of that id; as [`database::open`].
-pub async fn get(id: &str) -> Result<(RunInfo, Vec<String>, Vec<u8>)> {
+pub async fn get(id: &str) -> Result<(RunInfo, JsValue, Vec<u8>)> {
     let tables = [Table::Runs, Table::Texts, Table::Checkpoints];
     let [Some(run), Some(texts), Some(checkpoint)] = database::open().await?.get(tables, id).await? else {
         let what = format!("this browser keeps no run `{id}`; list them again, it may have ended in another tab");
         return Err(Error::new(ErrorKind::InvalidOption, what));
     };
-    let texts = Array::from(&texts).iter().filter_map(|text| text.as_string()).collect();
     Ok((database::read(run)?, texts, Uint8Array::new(&checkpoint).to_vec()))
 }
 

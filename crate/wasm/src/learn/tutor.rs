@@ -1,0 +1,198 @@
+//! Drives a run: steps, reports, checkpoints, and an ear for whoever wants it paused or ended.
+
+use imprint_core::{
+    Result,
+    learn::{Checkpoint, Choice, Event, Learner, Outcome, Trainer},
+};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+use web_sys::AbortSignal;
+
+use super::course::{Counts, Course};
+use crate::{
+    store::runs::{self, Loss, Measured, RunInfo},
+    web::{self, cancelled, now_ms},
+};
+
+/// A checkpoint is kept at least this often; a step, too, takes some of the 15 seconds that are promised.
+const KEEP_MS: f64 = 10_000.0;
+/// Reports come no more often than this.
+const TELL_MS: f64 = 200.0;
+
+/// How a run is heard and reached.
+pub struct Hooks<'a> {
+    /// Told how far it has come.
+    pub on_progress: &'a dyn Fn(&Report<'_>),
+    /// Ends it and removes it.
+    pub signal: Option<&'a AbortSignal>,
+    /// Makes it keep a checkpoint and end as paused.
+    pub pause: Option<&'a AbortSignal>,
+}
+
+/// How far learning has come, as JavaScript sees it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report<'a> {
+    phase: &'static str,
+    run: &'a str,
+    step: u32,
+    steps: u32,
+    losses: &'a [Loss],
+    measurements: &'a [Measured],
+    tokens_per_s: f64,
+    seconds_left: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+}
+
+/// Where a run begins.
+pub enum Start<'a> {
+    /// Before the first step, with the documents to keep.
+    New(&'a JsValue),
+    /// Where it was left.
+    At(Box<Checkpoint>),
+}
+
+/// Where a run got to.
+pub enum Taught {
+    /// A checkpoint is kept, and it can go on.
+    Paused,
+    /// It is over.
+    Over {
+        /// What came of it.
+        outcome: Outcome,
+        /// The numbers of the fullest state and of the best; empty where nothing was learned.
+        fullest: Vec<f32>,
+        /// See above.
+        best: Vec<f32>,
+    },
+}
+
+/// Looks after one run.
+pub struct Tutor<'a> {
+    /// What is told of the run.
+    pub run: RunInfo,
+    hooks: &'a Hooks<'a>,
+    counts: Option<Counts>,
+    text_bytes: f64,
+    /// How many losses and measurements were told.
+    told: (usize, usize),
+    told_ms: f64,
+    kept_ms: f64,
+    began_ms: f64,
+    /// Steps and tokens since it began or went on.
+    steps: u32,
+    tokens: usize,
+}
+
+impl<'a> Tutor<'a> {
+    /// For a run whose documents have so many bytes.
+    pub fn new(run: RunInfo, course: &Course, hooks: &'a Hooks<'a>) -> Self {
+        let now = now_ms();
+        Self {
+            run,
+            hooks,
+            counts: Some(course.counts()),
+            text_bytes: course.size_bytes as f64,
+            told: (0, 0),
+            told_ms: f64::NEG_INFINITY,
+            kept_ms: now,
+            began_ms: now,
+            steps: 0,
+            tokens: 0,
+        }
+    }
+
+    /// Runs until the end, a pause or a cancel.
+    ///
+    /// # Errors
+    /// What the learner and the store report; `cancelled`, with the run removed.
+    pub async fn teach<L: Learner>(&mut self, learner: L, course: &Course, start: Start<'_>) -> Result<Taught> {
+        let lessons = course.lessons.clone();
+        let mut trainer = match start {
+            Start::New(documents) => {
+                let mut trainer = Trainer::new(learner, lessons, course.recipe.clone())?;
+                let checkpoint = self.checkpoint(&mut trainer).await?;
+                runs::begin(&self.run, documents, &checkpoint).await?;
+                trainer
+            }
+            Start::At(checkpoint) => Trainer::resume(learner, lessons, &self.run.base, *checkpoint).await?,
+        };
+        (self.began_ms, self.kept_ms) = (now_ms(), now_ms());
+        self.tell("measure", &trainer);
+        loop {
+            // On the processor nothing else lets a wish in.
+            web::breathe().await;
+            if self.hooks.signal.is_some_and(AbortSignal::aborted) {
+                runs::discard(&self.run.id).await?;
+                return Err(cancelled());
+            }
+            let pause = self.hooks.pause.is_some_and(AbortSignal::aborted);
+            if pause || now_ms() - self.kept_ms >= KEEP_MS {
+                self.keep(&mut trainer).await?;
+            }
+            if pause {
+                return Ok(Taught::Paused);
+            }
+            if let Some(outcome) = self.step(&mut trainer).await? {
+                self.tell("save", &trainer);
+                let kept = |choice| trainer.kept(choice).map(<[f32]>::to_vec).unwrap_or_default();
+                return Ok(Taught::Over { outcome, fullest: kept(Choice::Fullest), best: kept(Choice::Best) });
+            }
+        }
+    }
+
+    /// Makes one step; gives the outcome once there is one.
+    async fn step<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<Option<Outcome>> {
+        let (phase, now) = match trainer.step().await? {
+            Event::Stepped { tokens } => {
+                self.steps += 1;
+                self.tokens += tokens;
+                ("learn", false)
+            }
+            Event::Read { .. } => ("measure", false),
+            Event::Measured(_) => ("measure", true),
+            Event::Ended(outcome) => return Ok(Some(outcome)),
+        };
+        if now || now_ms() - self.told_ms >= TELL_MS {
+            self.tell(phase, trainer);
+        }
+        Ok(None)
+    }
+
+    async fn keep<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<()> {
+        let checkpoint = self.checkpoint(trainer).await?;
+        runs::checkpoint(&self.run, &checkpoint).await?;
+        self.kept_ms = now_ms();
+        Ok(())
+    }
+
+    async fn checkpoint<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<Vec<u8>> {
+        let bytes = trainer.checkpoint(&self.run.base, "").await?.to_bytes()?;
+        self.run.follow(trainer.journal(), trainer.steps());
+        self.run.updated_ms = js_sys::Date::now();
+        self.run.size_bytes = bytes.len() as f64 + self.text_bytes;
+        Ok(bytes)
+    }
+
+    fn tell<L: Learner>(&mut self, phase: &'static str, trainer: &Trainer<L>) {
+        self.run.follow(trainer.journal(), trainer.steps());
+        let run = &self.run;
+        let elapsed_s = (now_ms() - self.began_ms).max(1.0) / 1000.0;
+        let left = f64::from(run.steps.saturating_sub(run.step));
+        (self.hooks.on_progress)(&Report {
+            phase,
+            run: &run.id,
+            step: run.step,
+            steps: run.steps,
+            losses: run.losses.get(self.told.0..).unwrap_or_default(),
+            measurements: run.measurements.get(self.told.1..).unwrap_or_default(),
+            tokens_per_s: self.tokens as f64 / elapsed_s,
+            // Before the first step there is nothing to go by.
+            seconds_left: if self.steps == 0 { 0.0 } else { left * elapsed_s / f64::from(self.steps) },
+            counts: self.counts.take(),
+        });
+        self.told = (run.losses.len(), run.measurements.len());
+        self.told_ms = now_ms();
+    }
+}

@@ -1,0 +1,151 @@
+//! Which adapter takes part in writing, and how.
+
+use imprint_core::{
+    Error, ErrorKind, Result,
+    learn::{Choice, Recipe},
+    peft,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use wasm_bindgen::prelude::*;
+
+use crate::{
+    engine::{ModelInfo, Open},
+    learn::Measures,
+    store::adapters::{self, AdapterInfo, Files},
+    web::{field, read_object},
+};
+
+/// How an adapter takes part in writing; what is left out has the core's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Voice {
+    /// How far the voice is carried.
+    pub strength: Option<f32>,
+    /// Which of the two kept states.
+    pub state: Option<Choice>,
+}
+
+/// The adapter that a text asks for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Nothing is the one in use, null is none.
+    adapter: Option<Option<String>>,
+    voice: Voice,
+}
+
+impl Wanted {
+    /// Reads it out of the options of a text.
+    ///
+    /// # Errors
+    /// `invalid-option` for a value of another type.
+    pub fn from_js(options: &JsValue) -> Result<Self> {
+        let adapter = field(options, "adapter");
+        let adapter = (!adapter.is_undefined()).then(|| adapter.as_string());
+        Ok(Self { adapter, voice: read_object("options", options.clone())? })
+    }
+}
+
+/// The adapter in use and the one attached, which need not be the same: a text can be written with another in between.
+#[derive(Debug, Default)]
+pub struct Wardrobe {
+    in_use: Option<(String, Voice)>,
+    attached: Option<(String, Choice)>,
+}
+
+impl Open {
+    /// Writes with an adapter from now on, or with none.
+    ///
+    /// # Errors
+    /// As [`Open::wear`]; the one before is then still in use.
+    pub async fn put_on(&mut self, info: &ModelInfo, adapter: Option<String>, voice: Voice) -> Result<()> {
+        let wanted = adapter.map(|id| (id, voice));
+        self.wear(info, wanted.as_ref().map(|(id, voice)| (id.as_str(), voice.state.unwrap_or_default()))).await?;
+        self.wardrobe.in_use = wanted;
+        Ok(())
+    }
+
+    /// Attaches what a text asks for: an adapter, explicitly none, or what is in use. Gives its voice, if there is one.
+    ///
+    /// # Errors
+    /// As [`Open::wear`].
+    pub async fn dress(&mut self, info: &ModelInfo, Wanted { adapter, voice: own }: Wanted) -> Result<Option<Voice>> {
+        let in_use = self.wardrobe.in_use.clone();
+        let wanted = match adapter {
+            // What the text leaves open is as it is in use.
+            None => in_use.map(|(id, used)| (id, own.or(used))),
+            Some(id) => id.map(|id| match in_use {
+                Some((used, voice)) if used == id => (id, own.or(voice)),
+                _ => (id, own),
+            }),
+        };
+        let Some((id, voice)) = wanted else {
+            return self.wear(info, None).await.map(|()| None);
+        };
+        self.wear(info, Some((&id, voice.state.unwrap_or_default()))).await?;
+        Ok(Some(voice))
+    }
+
+    /// Attaches a kept adapter, or takes the attached one off.
+    ///
+    /// # Errors
+    /// `invalid-option` where there is no such adapter, `adapter-wrong-base`, `adapter-corrupt`, `device-lost`.
+    async fn wear(&mut self, info: &ModelInfo, wanted: Option<(&str, Choice)>) -> Result<()> {
+        let attached = self.wardrobe.attached.as_ref().map(|(id, state)| (id.as_str(), *state));
+        if attached == wanted {
+            return Ok(());
+        }
+        let Some((id, state)) = wanted else {
+            self.bare();
+            return Ok(());
+        };
+        let (told, files) = adapters::get(id).await?;
+        let weights = files.best.as_ref().filter(|_| state == Choice::Best).unwrap_or(&files.weights);
+        let mut adapter = peft::import(files.config.as_bytes(), weights, self.config())?;
+        adapter.base.get_or_insert(told.base);
+        adapter.check(self.config(), Some(&info.fingerprint))?;
+        self.bare();
+        Err(Error::new(ErrorKind::InvalidOption, "adapters cannot be written with yet; write without"))
+    }
+
+    /// Takes the attached adapter off; the one in use is put on again by the next text.
+    pub fn bare(&mut self) {
+        self.wardrobe.attached = None;
+    }
+}
+
+impl Voice {
+    /// This one, with what it leaves open taken from `other`.
+    fn or(self, other: Self) -> Self {
+        Self { strength: self.strength.or(other.strength), state: self.state.or(other.state) }
+    }
+}
+
+/// Takes an adapter in from PEFT's two files and what is told beside, of which only what makes sense is believed.
+///
+/// # Errors
+/// As [`peft::import`]; `adapter-wrong-base`, `storage-full`.
+pub async fn take_in(
+    open: &Open,
+    info: &ModelInfo,
+    config: String,
+    weights: Vec<u8>,
+    told: &JsValue,
+) -> Result<AdapterInfo> {
+    let adapter = peft::import(config.as_bytes(), &weights, open.config())?;
+    adapter.check(open.config(), Some(&info.fingerprint))?;
+    let name = field(told, "name").as_string().unwrap_or_default();
+    let mut made = AdapterInfo::new(&name, &info.fingerprint, &info.name)?;
+    let believed = |name| serde_wasm_bindgen::from_value::<Value>(field(told, name)).unwrap_or_default();
+    let (recipe, measures) = (believed("recipe"), believed("measures"));
+    if serde_json::from_value::<Recipe>(recipe.clone()).is_ok() {
+        made.recipe = recipe;
+    }
+    if serde_json::from_value::<Measures>(measures.clone()).is_ok() {
+        made.measures = measures;
+    }
+    let files = Files { config, weights, best: None };
+    made.size_bytes = files.size_bytes();
+    adapters::keep(&made, &files).await?;
+    Ok(made)
+}

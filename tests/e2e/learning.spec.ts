@@ -1,0 +1,79 @@
+import type * as Package from "../../web/src/index.js";
+import { expect, test } from "./fixture.js";
+import { done, enter, learn, open, pride, quick, resume, smallHost, step } from "./learner.js";
+import type { Host } from "./server.js";
+import { stored, tables } from "./stored.js";
+
+let host: Host;
+test.beforeAll(async ({ baseURL }) => {
+  host = smallHost(baseURL);
+  await host.start();
+});
+test.afterAll(() => host.stop());
+test.beforeEach(async ({ page, laws }) => {
+  laws.allow(host.url);
+  await enter(page, host);
+});
+
+test("a run that is broken off by closing its page goes on in the next one", async ({ page, context }) => {
+  await open(page, "cpu");
+  await learn(page, { name: "Broken off", recipe: { passes: 2, window: 64 } });
+  await step(page, 2);
+  await page.close();
+  const next = await context.newPage();
+  await enter(next, host);
+  await open(next, "cpu");
+  await resume(next);
+  await step(next, 3);
+  await next.evaluate(() => learning.pause());
+  expect(await next.evaluate(() => learning.state)).toBe("paused");
+});
+
+test("a cancel ends the run within one step and removes it with its texts", async ({ page }) => {
+  await open(page, "cpu");
+  const code = await page.evaluate(async (text) => {
+    const abort = new AbortController();
+    const onProgress = ({ step }: Package.LearnProgress): void => {
+      if (step >= 2) abort.abort();
+    };
+    const recipe = { passes: 5, window: 64 };
+    const run = opened.learn(text, { recipe, onProgress, signal: abort.signal });
+    return run.done.catch((error: Package.ImprintError) => error.code);
+  }, pride);
+  expect(code).toBe("cancelled");
+  await page.evaluate(() => opened.score("The worker is free again."));
+  expect(tables(await stored(page))).toEqual({});
+});
+
+test("one tab learns, another is told", async ({ page, context }) => {
+  await open(page, "cpu");
+  await learn(page, { recipe: { passes: 10, window: 64 } });
+  await step(page, 1);
+  const other = await context.newPage();
+  await enter(other, host);
+  await open(other, "cpu");
+  await learn(other, quick);
+  expect(await done(other)).toMatch(/^busy: another tab/);
+  const refused = await other.evaluate(() =>
+    opened.forgetEverything().catch((error: Package.ImprintError) => error.code),
+  );
+  expect(refused).toBe("busy");
+  await page.evaluate(() => learning.pause());
+  await resume(other);
+  await step(other, 1);
+});
+
+test("what cannot be learned from is refused with its code, and nothing is kept", async ({ page }) => {
+  await open(page, "cpu");
+  const refused = async (text: string, options: Package.LearnOptions = {}): Promise<unknown> => {
+    await learn(page, options, text);
+    return done(page);
+  };
+  expect(await refused("Too short.")).toMatch(/^text-too-short/);
+  expect(await refused(pride.repeat(110))).toMatch(/^text-too-long/);
+  expect(await refused(pride, { recipe: { rank: 0 } })).toMatch(/^invalid-option: rank is 0/);
+  // Steps too small to move a number.
+  const still = { ...quick.recipe, rate: 1e-7, clip: 1e-6, eps: 1e-2 };
+  expect(await refused(pride, { recipe: still })).toMatch(/^nothing-learned: the held-out text/);
+  expect(tables(await stored(page))).toEqual({});
+});
