@@ -50,20 +50,20 @@ struct Scoring {
 
 /// A quantised matrix in GPU memory.
 #[derive(Clone)]
-struct Matrix {
-    words: wgpu::Buffer,
-    scales: wgpu::Buffer,
-    ty: BlockType,
+pub(crate) struct Matrix {
+    pub(crate) words: wgpu::Buffer,
+    pub(crate) scales: wgpu::Buffer,
+    pub(crate) ty: BlockType,
 }
 
 /// A block's weights in GPU memory.
-struct Layer {
-    attention_norm: wgpu::Buffer,
-    qkv: Matrix,
-    o: Matrix,
-    ffn_norm: wgpu::Buffer,
-    gate_up: Matrix,
-    down: Matrix,
+pub(crate) struct Layer {
+    pub(crate) attention_norm: wgpu::Buffer,
+    pub(crate) qkv: Matrix,
+    pub(crate) o: Matrix,
+    pub(crate) ffn_norm: wgpu::Buffer,
+    pub(crate) gate_up: Matrix,
+    pub(crate) down: Matrix,
 }
 
 /// The dispatches of one text: with an adapter, or of the base.
@@ -137,13 +137,13 @@ pub struct FusedModel {
     choose: Vec<Dispatch>,
     /// Built when a text is first scored: whoever only writes need not wait for its kernels.
     scoring: OnceCell<Scoring>,
-    embedding: Matrix,
-    head: Matrix,
-    output_norm: wgpu::Buffer,
-    variant: Variant,
+    pub(crate) embedding: Matrix,
+    pub(crate) head: Matrix,
+    pub(crate) output_norm: wgpu::Buffer,
+    pub(crate) variant: Variant,
     staging: wgpu::Buffer,
     weight_bytes: u64,
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 impl FusedModel {

@@ -4,6 +4,8 @@
 //! when to measure and when to stop is decided apart from it.
 
 mod checkpoint;
+#[cfg(feature = "gpu")]
+mod fused;
 mod lesson;
 mod memory;
 mod plain;
@@ -11,6 +13,8 @@ mod recipe;
 mod trainer;
 
 pub use checkpoint::{About, Checkpoint};
+#[cfg(feature = "gpu")]
+pub use fused::FusedLearner;
 pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
 pub use memory::{Engine, Need};
 pub use plain::{Gradient, PlainLearner};

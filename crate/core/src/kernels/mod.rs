@@ -2,14 +2,46 @@
 //!
 //! One file a kernel: its text, made for the model's own sizes, and the test that holds it to the plain version.
 
+pub mod adamw;
 pub mod attention;
+pub mod attention_back;
+pub mod cross_entropy;
 pub mod embed;
+pub mod finish;
 pub mod gpu;
+pub mod low_rank;
 pub mod norm;
 pub mod project;
 pub mod sampling;
 pub mod score;
 pub mod side;
+pub mod transposed;
+
+use std::fmt::Write;
+
+/// Invocations a workgroup of the kernels for learning.
+const WORKGROUP: u32 = 64;
+
+/// The head of a kernel: its storage buffers `(name, element, written)` in the order in which they are bound.
+fn declare(buffers: &[(&str, &str, bool)]) -> String {
+    let mut w = String::new();
+    for (binding, (name, element, written)) in buffers.iter().enumerate() {
+        let access = if *written { "read_write" } else { "read" };
+        writeln!(w, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;").ok();
+    }
+    w
+}
+
+/// The first lines of `main`: `l` is the invocation, `group` the workgroup, `count` the tokens.
+fn entry() -> String {
+    format!(
+        "@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let count = state[{}];
+",
+        state::COUNT
+    )
+}
 
 /// Where the kernels find what they share, as `u32` words of the state buffer.
 ///

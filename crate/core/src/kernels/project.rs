@@ -455,17 +455,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if lanes {
             writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
         }
-        w.push_str(if self.ty == BlockType::Q8_0 { BYTES } else { NIBBLES });
-        w.push_str(match self.ty {
-            BlockType::Q8_0 => {
-                "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -128.0 * d); }\n"
-            }
-            BlockType::Q4_0 => {
-                "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -8.0 * d); }\n"
-            }
-            BlockType::Q4_1 => "fn block_scale(i: u32) -> vec2<f32> { return unpack2x16float(scales[i]); }\n",
-            _ => "",
-        });
+        w.push_str(&decoders(self.ty));
         w
     }
 
@@ -525,4 +515,20 @@ impl Cut {
     fn shuffles(&self) -> bool {
         self.lanes > 1 && self.subgroup.is_some_and(|size| size >= self.lanes)
     }
+}
+
+/// WGSL functions that unpack the words and scales of a format: see [`NIBBLES`].
+pub(super) fn decoders(ty: BlockType) -> String {
+    let unpack = if ty == BlockType::Q8_0 { BYTES } else { NIBBLES };
+    let scale = match ty {
+        BlockType::Q8_0 => {
+            "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -128.0 * d); }\n"
+        }
+        BlockType::Q4_0 => {
+            "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -8.0 * d); }\n"
+        }
+        BlockType::Q4_1 => "fn block_scale(i: u32) -> vec2<f32> { return unpack2x16float(scales[i]); }\n",
+        _ => "",
+    };
+    [unpack, scale].concat()
 }

@@ -4,6 +4,7 @@ mod adapter;
 mod golden;
 mod kernels;
 mod learning;
+mod learning_gpu;
 mod material;
 mod order;
 mod peft;

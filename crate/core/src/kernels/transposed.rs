@@ -1,0 +1,149 @@
+//! The gradient of a quantised projection's input: `dx = dy·W`, the product of [`project`](super::project) transposed.
+//!
+//! The blocks lie along the sum of the forward, here they lie along the result: an invocation holds neighbouring columns
+//! of some tokens and walks down the rows, four at a time.
+
+use std::fmt::Write;
+
+use super::{WORKGROUP, declare, entry, project::decoders};
+use crate::quant::BlockType;
+
+/// A transposed product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transposed {
+    /// Format of the weights.
+    pub ty: BlockType,
+    /// Rows of the matrix.
+    pub rows: u32,
+    /// Weights a row: a multiple of 32.
+    pub cols: u32,
+    /// Workgroups that share the rows of a result; more than one leave as many results, [`SPLIT_TOKENS`] tokens each.
+    pub splits: u32,
+    /// Runs of eight columns an invocation holds: 1, 2 or 4.
+    pub octets: u32,
+    /// Tokens an invocation holds.
+    pub tokens: u32,
+}
+
+/// Tokens of each result of a product whose rows are shared.
+pub const SPLIT_TOKENS: u32 = 64;
+
+impl Transposed {
+    /// Workgroups along the columns.
+    pub fn groups(&self) -> u32 {
+        (self.cols / 8 / self.octets).div_ceil(WORKGROUP)
+    }
+
+    /// The kernel.
+    ///
+    /// Bindings: state, words, scales, dy, dx. Workgroups `(groups, tokens / self.tokens, splits)`.
+    pub fn wgsl(&self) -> String {
+        let Self { rows, cols, octets, tokens, .. } = *self;
+        let whole = rows.is_multiple_of(4);
+        let dy = if whole { "vec4<f32>" } else { "f32" };
+        let buffers = [("state", "u32", false), ("words", "u32", false), ("scales", "u32", false), ("dy", dy, false)];
+        let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
+        w.push_str(&decoders(self.ty));
+        if !whole {
+            writeln!(
+                w,
+                "fn at(start: u32, n: u32) -> f32 {{ return select(0.0, dy[start + min(n, {}u)], n < {rows}u); }}",
+                rows - 1
+            )
+            .ok();
+        }
+        w.push_str(&entry());
+        let share = rows.div_ceil(self.splits).next_multiple_of(4);
+        writeln!(
+            w,
+            "  let octet = (group.x * {WORKGROUP}u + l) * {octets}u;
+  let token = group.y * {tokens}u;
+  if (octet >= {}u || token >= count) {{ return; }}
+  let begin = group.z * {share}u;
+  let end = min(begin + {share}u, {rows}u);",
+            cols / 8
+        )
+        .ok();
+        for u in 0..tokens {
+            let stride = if whole { rows / 4 } else { rows };
+            writeln!(w, "  let from{u} = min(token + {u}u, count - 1u) * {stride}u;").ok();
+            for i in 0..2 * octets {
+                writeln!(w, "  var a{u}_{i} = vec4<f32>();").ok();
+            }
+        }
+        w.push_str("  for (var n = begin; n < end; n += 4u) {\n");
+        self.unpack_rows(&mut w);
+        for u in 0..tokens {
+            let grad = if whole {
+                format!("dy[from{u} + n / 4u]")
+            } else {
+                format!("vec4<f32>(at(from{u}, n), at(from{u}, n + 1u), at(from{u}, n + 2u), at(from{u}, n + 3u))")
+            };
+            writeln!(w, "    {{ let d = {grad};").ok();
+            for i in 0..2 * octets {
+                writeln!(w, "      a{u}_{i} += d.x * w0_{i} + d.y * w1_{i} + d.z * w2_{i} + d.w * w3_{i};").ok();
+            }
+            w.push_str("    }\n");
+        }
+        w.push_str("  }\n");
+        let place = if self.splits > 1 { format!("group.z * {SPLIT_TOKENS}u + ") } else { String::new() };
+        for u in 0..tokens {
+            writeln!(w, "  if (token + {u}u < count) {{").ok();
+            for i in 0..2 * octets {
+                writeln!(w, "    dx[({place}token + {u}u) * {}u + octet * 2u + {i}u] = a{u}_{i};", cols / 4).ok();
+            }
+            w.push_str("  }\n");
+        }
+        w.push_str("}\n");
+        w
+    }
+
+    /// The weights of four rows as `w<row>_<quad>`.
+    fn unpack_rows(&self, w: &mut String) {
+        let blocks = self.cols / 32;
+        let parts = if self.ty == BlockType::Q8_0 { 2 } else { 1 };
+        for r in 0..4 {
+            let row = if self.rows.is_multiple_of(4) {
+                format!("(n + {r}u)")
+            } else {
+                format!("min(n + {r}u, {}u)", self.rows - 1)
+            };
+            writeln!(
+                w,
+                "    let s{r} = block_scale({row} * {blocks}u + octet / 4u);
+    let at{r} = ({row} * {}u + octet) * {parts}u;",
+                blocks * 4
+            )
+            .ok();
+            for i in 0..self.octets {
+                let (first, second) = (2 * i, 2 * i + 1);
+                let (low, high) = if parts == 2 { (first, second) } else { (i, i) };
+                writeln!(
+                    w,
+                    "    let w{r}_{first} = low(words[at{r} + {low}u]) * (EVEN * s{r}.x) + BIAS * s{r}.y;
+    let w{r}_{second} = high(words[at{r} + {high}u]) * (ODD * s{r}.x) + BIAS * s{r}.y;"
+                )
+                .ok();
+            }
+        }
+    }
+}
+
+/// Adds up the results of a product whose rows were shared by `splits`.
+///
+/// Bindings: state, the results, dx. Workgroups `(cols / 256, tokens)`.
+pub fn gather(cols: u32, splits: u32) -> String {
+    let quads = cols / 4;
+    let buffers = [("state", "u32", false), ("shares", "vec4<f32>", false), ("dx", "vec4<f32>", true)];
+    declare(&buffers)
+        + &entry()
+        + &format!(
+            "  let k = group.x * {WORKGROUP}u + l;
+  if (k >= {quads}u || group.y >= count) {{ return; }}
+  var sum = vec4<f32>();
+  for (var i = 0u; i < {splits}u; i++) {{ sum += shares[(i * {SPLIT_TOKENS}u + group.y) * {quads}u + k]; }}
+  dx[group.y * {quads}u + k] = sum;
+}}
+"
+        )
+}

@@ -1,0 +1,383 @@
+//! Forward, backward and update as dispatches: which kernels, with which bindings, in which order.
+
+use super::{
+    layout::{Layout, Place, Side, Span},
+    scratch::{BLOCK, SPLITS, Scratch},
+};
+use crate::{
+    error::Result,
+    fused::{FusedModel, Layer, Matrix},
+    kernels::{
+        adamw,
+        attention::{Attention, QUERIES},
+        cross_entropy, embed,
+        finish::{self, Finish, Then},
+        low_rank::LowRank,
+        norm,
+        project::{Project, Role},
+        transposed::{self, Transposed},
+    },
+};
+
+type Part<'a> = wgpu::BufferBinding<'a>;
+
+/// Workgroups along an axis.
+#[derive(Debug, Clone, Copy)]
+pub enum Axis {
+    /// Always as many.
+    Fixed(u32),
+    /// One a `n` tokens.
+    Tokens(u32),
+}
+use Axis::{Fixed, Tokens};
+
+/// A dispatch ready to be recorded.
+pub struct Step {
+    kernel: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    groups: [Axis; 3],
+}
+
+impl Step {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, tokens: u32) {
+        pass.set_pipeline(&self.kernel);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        let [x, y, z] = self.groups.map(|axis| match axis {
+            Fixed(n) => n,
+            Tokens(per) => tokens.div_ceil(per),
+        });
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// Some tokens before the head.
+pub struct HeadRows {
+    pub likelihood: Vec<Step>,
+    pub gradient: Vec<Step>,
+}
+
+/// All dispatches of a learner.
+pub struct Passes {
+    /// Block by block, the embedding before the first.
+    pub forward: Vec<Vec<Step>>,
+    pub head_norm: Vec<Step>,
+    pub head: Vec<HeadRows>,
+    /// Loss of the window, and the gradient through the norm before the head.
+    pub head_back: Vec<Step>,
+    /// Block by block, the first block first.
+    pub backward: Vec<Vec<Step>>,
+    pub update: Vec<Step>,
+}
+
+/// What it takes to write the passes.
+pub struct Planner<'a> {
+    model: &'a FusedModel,
+    layout: &'a Layout,
+    scratch: &'a Scratch,
+    /// Kernels by their text: equal ones are built once.
+    kernels: Vec<(String, wgpu::ComputePipeline)>,
+    list: Vec<Step>,
+}
+
+fn all(buffer: &wgpu::Buffer) -> Part<'_> {
+    buffer.as_entire_buffer_binding()
+}
+
+fn part(buffer: &wgpu::Buffer, span: Span) -> Part<'_> {
+    let size = wgpu::BufferSize::new(4 * span.len as u64);
+    wgpu::BufferBinding { buffer, offset: 4 * span.at as u64, size }
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(model: &'a FusedModel, layout: &'a Layout, scratch: &'a Scratch) -> Self {
+        Self { model, layout, scratch, kernels: Vec::new(), list: Vec::new() }
+    }
+
+    pub async fn passes(mut self) -> Result<Passes> {
+        let n_layers = self.model.config.n_layers;
+        let (mut forward, mut backward) = (Vec::new(), Vec::new());
+        for l in 0..n_layers {
+            if l == 0 {
+                self.embed().await?;
+            }
+            self.forward(l).await?;
+            forward.push(std::mem::take(&mut self.list));
+            self.backward(l).await?;
+            backward.push(std::mem::take(&mut self.list));
+        }
+        let s = self.scratch;
+        self.norm(&s.output, &self.model.output_norm).await?;
+        let head_norm = std::mem::take(&mut self.list);
+        let mut head = Vec::new();
+        for rows in 0..s.rows.len() {
+            self.likelihood(rows).await?;
+            let likelihood = std::mem::take(&mut self.list);
+            self.head_gradient(rows).await?;
+            head.push(HeadRows { likelihood, gradient: std::mem::take(&mut self.list) });
+        }
+        let tally = [all(&s.state), all(&s.nll), all(&s.control), all(&s.tally)];
+        self.push("tally", cross_entropy::tally(), &tally, [Fixed(1); 3]).await?;
+        self.norm_back(&s.output, &self.model.output_norm).await?;
+        let head_back = std::mem::take(&mut self.list);
+        self.update().await?;
+        Ok(Passes { forward, head_norm, head, head_back, backward, update: self.list })
+    }
+
+    async fn push(&mut self, label: &str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
+        let kernel = match self.kernels.iter().find(|(text, _)| *text == wgsl) {
+            Some((_, kernel)) => kernel.clone(),
+            None => {
+                let kernel = self.model.gpu.kernel(label, &wgsl).await?;
+                self.kernels.push((wgsl, kernel.clone()));
+                kernel
+            }
+        };
+        let bindings = self.model.gpu.bind_parts(&kernel, parts);
+        self.list.push(Step { kernel, bindings, groups });
+        Ok(())
+    }
+
+    fn attention(&self) -> Attention {
+        let c = &self.model.config;
+        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
+    }
+
+    async fn embed(&mut self) -> Result<()> {
+        let (s, embedding) = (self.scratch, &self.model.embedding);
+        let wgsl = embed::wgsl(embedding.ty, self.model.config.d_model as u32, 1);
+        let parts = [all(&s.state), all(&embedding.words), all(&embedding.scales), all(&s.kept[0].input)];
+        self.push("embed", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+    }
+
+    async fn norm(&mut self, x: &wgpu::Buffer, weight: &wgpu::Buffer) -> Result<()> {
+        let (s, c) = (self.scratch, &self.model.config);
+        let parts = [all(&s.state), all(x), all(weight), all(&s.normed)];
+        self.push("norm", norm::wgsl(c.d_model as u32, c.norm_eps), &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+    }
+
+    /// From the gradient in `dx` to that of the residual stream, which it is added to.
+    async fn norm_back(&mut self, x: &wgpu::Buffer, weight: &wgpu::Buffer) -> Result<()> {
+        let (s, c) = (self.scratch, &self.model.config);
+        let parts = [all(&s.state), all(x), all(weight), all(&s.dx), all(&s.grad)];
+        let wgsl = norm::backward(c.d_model as u32, c.norm_eps);
+        self.push("norm back", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+    }
+
+    /// The product alone.
+    async fn product(
+        &mut self,
+        state: &wgpu::Buffer,
+        m: &Matrix,
+        x: Part<'_>,
+        y: &wgpu::Buffer,
+        dims: [usize; 2],
+    ) -> Result<()> {
+        let [rows, cols] = dims.map(|n| n as u32);
+        let project = Project { ty: m.ty, rows, cols, role: Role::Scores, eps: self.model.config.norm_eps, streams: 1 };
+        let cut = self.model.variant.cut;
+        let parts = [all(state), all(&m.words), all(&m.scales), x, all(y)];
+        let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::TILE_HEIGHT), Fixed(1)];
+        self.push("product", project.tile(cut), &parts, groups).await
+    }
+
+    /// Product and bottlenecks of `x`: `y` and `t`.
+    async fn project(&mut self, m: &Matrix, side: &Side, x: &wgpu::Buffer) -> Result<()> {
+        let s = self.scratch;
+        self.product(&s.state, m, all(x), &s.y, [side.low.rows() as usize, side.low.cols as usize]).await?;
+        self.narrow(side, x).await
+    }
+
+    async fn narrow(&mut self, side: &Side, x: &wgpu::Buffer) -> Result<()> {
+        let (s, low) = (self.scratch, &side.low);
+        if low.quads() == 0 {
+            return Ok(());
+        }
+        let parts = [all(&s.state), all(x), part(&s.parameters, side.a), all(&s.t)];
+        self.push("narrow", low.narrow(), &parts, [Tokens(64), Fixed(low.quads()), Fixed(1)]).await
+    }
+
+    async fn finish(&mut self, side: &Side, then: Then, more: &[Part<'_>]) -> Result<()> {
+        let s = self.scratch;
+        let mut parts = vec![all(&s.state), all(&s.y)];
+        if side.low.quads() > 0 {
+            parts.extend([all(&s.t), part(&s.parameters, side.b)]);
+        }
+        parts.extend_from_slice(more);
+        let finish = Finish { side: &side.low, then };
+        let groups = [Fixed(finish.groups()), Tokens(Finish::TOKENS), Fixed(1)];
+        self.push("finish", finish.wgsl(), &parts, groups).await
+    }
+
+    /// Norm and projection before attention: `normed`, `t`, `q` and `kv`.
+    async fn before_attention(&mut self, l: usize) -> Result<()> {
+        let (s, layer, c) = (self.scratch, &self.model.layers[l], &self.model.config);
+        let side = self.layout.side(l, Place::Qkv);
+        self.norm(&s.kept[l].input, &layer.attention_norm).await?;
+        self.project(&layer.qkv, side, &s.normed).await?;
+        let then = Then::Rotate { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 };
+        self.finish(side, then, &[all(&s.rope), all(&s.q), all(&s.kv)]).await
+    }
+
+    /// Norm and projection of the feed-forward layer: `normed`, `t`, `y` and `gated`.
+    async fn gate(&mut self, l: usize) -> Result<()> {
+        let (s, layer) = (self.scratch, &self.model.layers[l]);
+        let side = self.layout.side(l, Place::GateUp);
+        self.norm(&s.kept[l].middle, &layer.ffn_norm).await?;
+        self.project(&layer.gate_up, side, &s.normed).await?;
+        self.finish(side, Then::Gate, &[all(&s.gated)]).await
+    }
+
+    async fn forward(&mut self, l: usize) -> Result<()> {
+        let (s, layer) = (self.scratch, &self.model.layers[l]);
+        let kept = &s.kept[l];
+        self.before_attention(l).await?;
+        let attention = self.attention();
+        let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&kept.attended)];
+        let heads = if self.model.variant.cut.lanes == 1 { attention.together() } else { 1 };
+        let groups = [Fixed(attention.n_heads / heads), Tokens(QUERIES), Fixed(1)];
+        self.push("attention", attention.many(heads), &parts, groups).await?;
+        let side = self.layout.side(l, Place::O);
+        self.project(&layer.o, side, &kept.attended).await?;
+        self.finish(side, Then::Add, &[all(&kept.input), all(&kept.middle)]).await?;
+        self.gate(l).await?;
+        let side = self.layout.side(l, Place::Down);
+        self.project(&layer.down, side, &s.gated).await?;
+        let after = s.kept.get(l + 1).map_or(&s.output, |next| &next.input);
+        self.finish(side, Then::Add, &[all(&kept.middle), all(after)]).await
+    }
+
+    /// Gradients of a matrix's side paths, from the gradient `dy` of what it gives and from `t` and `x`.
+    async fn side_back(&mut self, side: &Side, dy: &wgpu::Buffer, x: &wgpu::Buffer) -> Result<()> {
+        let (s, low) = (self.scratch, &side.low);
+        if low.quads() == 0 {
+            return Ok(());
+        }
+        let quads = Fixed(low.quads());
+        let parts = [all(&s.state), all(dy), part(&s.parameters, side.b), all(&s.dt)];
+        self.push("narrow back", low.narrow_back(), &parts, [Tokens(64), quads, Fixed(1)]).await?;
+        let parts = [all(&s.state), all(dy), all(&s.t), part(&s.gradients, side.b)];
+        let groups = [Fixed(low.grow_b_groups()), Fixed(1), Fixed(low.parts.len() as u32)];
+        self.push("grow b", low.grow_b(), &parts, groups).await?;
+        let parts = [all(&s.state), all(x), all(&s.dt), part(&s.gradients, side.a)];
+        self.push("grow a", low.grow_a(), &parts, [Fixed(low.column_groups()), quads, Fixed(1)]).await
+    }
+
+    fn transposed(&self, m: &Matrix, dims: [usize; 2], splits: usize) -> Transposed {
+        let [rows, cols] = dims.map(|n| n as u32);
+        // Few registers and many invocations on a device; on a processor each load and each unpacked weight must serve.
+        let (octets, tokens) = if self.model.variant.cut.tile_rows > 8 { (2, 16) } else { (1, 4) };
+        Transposed { ty: m.ty, rows, cols, splits: splits as u32, octets, tokens }
+    }
+
+    /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
+    async fn product_back(&mut self, m: &Matrix, side: &Side, dy: &wgpu::Buffer) -> Result<()> {
+        let (s, low) = (self.scratch, &side.low);
+        let product = self.transposed(m, [low.rows() as usize, low.cols as usize], 1);
+        let parts = [all(&s.state), all(&m.words), all(&m.scales), all(dy), all(&s.dx)];
+        let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(1)];
+        self.push("product back", product.wgsl(), &parts, groups).await?;
+        if low.quads() == 0 {
+            return Ok(());
+        }
+        let parts = [all(&s.state), part(&s.parameters, side.a), all(&s.dt), all(&s.dx)];
+        let groups = [Fixed(low.column_groups()), Tokens(LowRank::WIDEN_TOKENS), Fixed(1)];
+        self.push("widen", low.widen(), &parts, groups).await
+    }
+
+    async fn backward(&mut self, l: usize) -> Result<()> {
+        let (model, layout, s) = (self.model, self.layout, self.scratch);
+        let (layer, kept): (&Layer, _) = (&model.layers[l], &s.kept[l]);
+        self.gate(l).await?;
+        let side = layout.side(l, Place::Down);
+        // The side path of the gate reads its bottleneck in the forward only; until its turn the one of `down` stands there.
+        self.narrow(side, &s.gated).await?;
+        self.side_back(side, &s.grad, &s.gated).await?;
+        self.product_back(&layer.down, side, &s.grad).await?;
+        let parts = [all(&s.state), all(&s.dx), all(&s.y)];
+        let d_ff = model.config.d_ff as u32;
+        self.push(
+            "gate back",
+            finish::gate_back(d_ff),
+            &parts,
+            [Fixed(finish::gate_groups(d_ff)), Tokens(1), Fixed(1)],
+        )
+        .await?;
+        let side = layout.side(l, Place::GateUp);
+        self.narrow(side, &s.normed).await?;
+        self.side_back(side, &s.y, &s.normed).await?;
+        self.product_back(&layer.gate_up, side, &s.y).await?;
+        self.norm_back(&kept.middle, &layer.ffn_norm).await?;
+
+        let side = layout.side(l, Place::O);
+        self.narrow(side, &kept.attended).await?;
+        self.side_back(side, &s.grad, &kept.attended).await?;
+        self.product_back(&layer.o, side, &s.grad).await?;
+        self.before_attention(l).await?;
+        self.attention_back().await?;
+        let side = layout.side(l, Place::Qkv);
+        self.side_back(side, &s.y, &s.normed).await?;
+        // Nothing before the first block learns.
+        if l > 0 {
+            self.product_back(&layer.qkv, side, &s.y).await?;
+            self.norm_back(&kept.input, &layer.attention_norm).await?;
+        }
+        Ok(())
+    }
+
+    /// From the gradient of attention in `dx` to that of the projection before it in `y`.
+    async fn attention_back(&mut self) -> Result<()> {
+        let (s, a) = (self.scratch, self.attention());
+        let queries = Tokens(64);
+        let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&s.dx), all(&s.score), all(&s.slope)];
+        self.push("pairs", a.pairs(), &parts, [queries, Tokens(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
+        let parts = [all(&s.state), all(&s.score), all(&s.slope)];
+        self.push("back scores", a.back_scores(), &parts, [queries, Fixed(a.n_heads), Fixed(1)]).await?;
+        let groups = Fixed(a.back_groups());
+        let parts = [all(&s.state), all(&s.kv), all(&s.slope), all(&s.rope), all(&s.y)];
+        self.push("back queries", a.back_queries(), &parts, [queries, groups, Fixed(a.n_heads)]).await?;
+        let weights = [all(&s.score), all(&s.slope)];
+        let parts = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(&s.rope), all(&s.y)]].concat();
+        self.push("back keys", a.back_keys(), &parts, [queries, groups, Fixed(a.n_kv_heads)]).await
+    }
+
+    /// A block of [`BLOCK`] tokens of a buffer that holds `width` floats a token.
+    fn rows<'b>(&self, buffer: &'b wgpu::Buffer, rows: usize, width: usize) -> Part<'b> {
+        part(buffer, Span { at: self.scratch.rows[rows].first * width, len: BLOCK * width })
+    }
+
+    async fn likelihood(&mut self, rows: usize) -> Result<()> {
+        let (s, c) = (self.scratch, &self.model.config);
+        let state = &s.rows[rows].state;
+        let hidden = self.rows(&s.normed, rows, c.d_model);
+        self.product(state, &self.model.head, hidden, &s.logits, [c.vocab, c.d_model]).await?;
+        let (targets, nll) = (self.rows(&s.targets, rows, 1), self.rows(&s.nll, rows, 1));
+        let parts = [all(state), targets, all(&s.control), all(&s.logits), nll];
+        let wgsl = cross_entropy::wgsl(c.vocab as u32);
+        self.push("cross entropy", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+    }
+
+    async fn head_gradient(&mut self, rows: usize) -> Result<()> {
+        let (s, c, head) = (self.scratch, &self.model.config, &self.model.head);
+        let state = &s.rows[rows].state;
+        let product = self.transposed(head, [c.vocab, c.d_model], SPLITS);
+        let parts = [all(state), all(&head.words), all(&head.scales), all(&s.logits), all(&s.shares)];
+        let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(SPLITS as u32)];
+        self.push("head back", product.wgsl(), &parts, groups).await?;
+        let parts = [all(state), all(&s.shares), self.rows(&s.dx, rows, c.d_model)];
+        let wgsl = transposed::gather(c.d_model as u32, SPLITS as u32);
+        let across = Fixed((c.d_model as u32 / 4).div_ceil(64));
+        self.push("gather", wgsl, &parts, [across, Tokens(1), Fixed(1)]).await
+    }
+
+    async fn update(&mut self) -> Result<()> {
+        let (s, n) = (self.scratch, self.layout.len as u32);
+        let once = |n| [Fixed(n), Fixed(1), Fixed(1)];
+        let parts = [all(&s.gradients), all(&s.sums)];
+        self.push("squares", adamw::squares(n), &parts, once(adamw::SHARES)).await?;
+        let parts = [all(&s.sums), all(&s.control), all(&s.tally)];
+        self.push("gradient norm", adamw::norm(), &parts, once(1)).await?;
+        let moved = [all(&s.parameters), all(&s.first), all(&s.second)];
+        let parts = [&[all(&s.control), all(&s.tally), all(&s.gradients)], &moved[..]].concat();
+        self.push("update", adamw::update(n), &parts, once(adamw::update_groups(n))).await
+    }
+}

@@ -1,0 +1,134 @@
+//! Activations, gradients and moments in GPU memory.
+
+use super::layout::Layout;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    fused::FusedModel,
+    kernels::{
+        adamw::{SHARES, control},
+        state,
+        transposed::SPLIT_TOKENS,
+    },
+};
+
+/// Tokens whose scores are held at once.
+pub const BLOCK: usize = SPLIT_TOKENS as usize;
+
+/// Workgroups that share the vocabulary in the gradient of the head: without, a device would stand mostly idle.
+pub const SPLITS: usize = 8;
+
+/// What is kept of a block from the forward to the backward; all else is made anew.
+pub struct Kept {
+    /// The residual stream before the block.
+    pub input: wgpu::Buffer,
+    /// What attention gives its output projection.
+    pub attended: wgpu::Buffer,
+    /// The residual stream between attention and feed-forward.
+    pub middle: wgpu::Buffer,
+}
+
+/// Some tokens before the head: they have a state of their own.
+pub struct Rows {
+    pub first: usize,
+    pub state: wgpu::Buffer,
+}
+
+/// The buffers of a learner.
+pub struct Scratch {
+    /// Most tokens a window is read from.
+    pub tokens: usize,
+    pub state: wgpu::Buffer,
+    pub rows: Vec<Rows>,
+    pub kept: Vec<Kept>,
+    /// The residual stream after the last block.
+    pub output: wgpu::Buffer,
+    pub normed: wgpu::Buffer,
+    /// What a matrix gives; in the backward the gradient of it.
+    pub y: wgpu::Buffer,
+    pub q: wgpu::Buffer,
+    pub kv: wgpu::Buffer,
+    pub gated: wgpu::Buffer,
+    /// Gradient of the residual stream.
+    pub grad: wgpu::Buffer,
+    /// Gradient of what goes into a matrix.
+    pub dx: wgpu::Buffer,
+    pub t: wgpu::Buffer,
+    pub dt: wgpu::Buffer,
+    pub score: wgpu::Buffer,
+    pub slope: wgpu::Buffer,
+    pub logits: wgpu::Buffer,
+    pub shares: wgpu::Buffer,
+    pub targets: wgpu::Buffer,
+    pub nll: wgpu::Buffer,
+    pub rope: wgpu::Buffer,
+    pub control: wgpu::Buffer,
+    /// Loss, gradient norm and clip factor of a step.
+    pub tally: wgpu::Buffer,
+    pub sums: wgpu::Buffer,
+    pub parameters: wgpu::Buffer,
+    pub gradients: wgpu::Buffer,
+    pub first: wgpu::Buffer,
+    pub second: wgpu::Buffer,
+}
+
+impl Scratch {
+    /// # Errors
+    /// `invalid-option` for a window whose scores would not fit one binding.
+    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize) -> Result<Self> {
+        let (gpu, c) = (&model.gpu, &model.config);
+        let tokens = max_window.saturating_sub(1).max(1).next_multiple_of(BLOCK);
+        let widest = (2 * c.d_ff).max(c.d_query() + 2 * c.d_kv()).max(c.d_model);
+        let scores = c.n_heads * tokens * tokens;
+        let largest = 4 * scores.max(tokens * widest).max(layout.len) as u64;
+        let limit = gpu.device.limits().max_storage_buffer_binding_size;
+        if max_window < 2 || largest > limit {
+            let message = format!(
+                "windows of {max_window} tokens are impossible here: one buffer would take {largest} bytes of at most \
+                 {limit}; take 2 to 256 tokens and a lower rank"
+            );
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        let rope: Vec<f32> = {
+            let (cos, sin) = c.rope_table(0..tokens);
+            cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
+        };
+        let stream = |label| gpu.buffer(label, tokens * c.d_model);
+        let kept = (0..c.n_layers).map(|_| Kept {
+            input: stream("block input"),
+            attended: gpu.buffer("attended", tokens * c.d_query()),
+            middle: stream("block middle"),
+        });
+        let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: gpu.buffer("rows", 4) });
+        let words = state::IDS as usize + tokens;
+        Ok(Self {
+            tokens,
+            state: gpu.buffer("state", words),
+            rows: rows.collect(),
+            kept: kept.collect(),
+            output: stream("output"),
+            normed: stream("normed"),
+            y: gpu.buffer("y", tokens * widest),
+            q: gpu.buffer("q", tokens * c.d_query()),
+            kv: gpu.buffer("kv", tokens * 2 * c.d_kv()),
+            gated: gpu.buffer("gated", tokens * c.d_ff),
+            grad: stream("grad"),
+            dx: gpu.buffer("dx", tokens * c.d_ff.max(c.d_model).max(c.d_query())),
+            t: gpu.buffer("t", tokens * layout.most_quads() * 4),
+            dt: gpu.buffer("dt", tokens * layout.most_quads() * 4),
+            score: gpu.buffer("score", scores),
+            slope: gpu.buffer("slope", scores),
+            logits: gpu.buffer("logits", BLOCK * c.vocab),
+            shares: gpu.buffer("shares", SPLITS * BLOCK * c.d_model),
+            targets: gpu.buffer("targets", tokens),
+            nll: gpu.buffer("nll", tokens),
+            rope: gpu.upload("rope", &rope),
+            control: gpu.buffer("control", control::WORDS as usize),
+            tally: gpu.buffer("tally", 4),
+            sums: gpu.buffer("sums", SHARES as usize),
+            parameters: gpu.buffer("parameters", layout.len),
+            gradients: gpu.buffer("gradients", layout.len),
+            first: gpu.buffer("first moments", layout.len),
+            second: gpu.buffer("second moments", layout.len),
+        })
+    }
+}
