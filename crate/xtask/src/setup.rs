@@ -125,6 +125,41 @@ fn ensure_packages(project: &Project) -> Result<()> {
     Ok(())
 }
 
+/// Makes the environment that the tests in Python run in, and gives its interpreter.
+///
+/// # Errors
+/// When the packages cannot be installed: no Python, no network, no room.
+pub fn ensure_python(project: &Project) -> Result<PathBuf> {
+    step("Python packages");
+    let requirements = project.root.join("tests/python/requirements.txt");
+    let sum = model::sha256(&requirements)?;
+    let environment = project.cache.join("python-venv");
+    let python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let stamp = environment.join(".imprint-requirements-sha256");
+    if fs::read_to_string(&stamp).is_ok_and(|kept| kept == sum) && run(&python).arg("--version").succeeds() {
+        note(format_args!("ready: {}", environment.display()));
+        return Ok(python);
+    }
+    if project.options.offline {
+        bail!("offline, and {} does not fit {}", environment.display(), requirements.display());
+    }
+    note("installing PyTorch and PEFT once: 2.5 GB to fetch, 5.5 GB on disk, two to five minutes");
+    if environment.exists() {
+        fs::remove_dir_all(&environment)?;
+    }
+    const PIP: [&str; 8] =
+        ["-m", "pip", "install", "--quiet", "--no-cache-dir", "--no-compile", "--disable-pip-version-check", "-r"];
+    let made = run("python3").args(["-m", "venv"]).arg(&environment).go();
+    let made = made.and_then(|()| run(&python).args(PIP).arg(&requirements).go());
+    if let Err(cause) = made {
+        // Half of it is no use and fills the disk.
+        let _ = fs::remove_dir_all(&environment);
+        return Err(cause);
+    }
+    fs::write(stamp, sum)?;
+    Ok(python)
+}
+
 /// Finds Chromium, or installs it: the system's package, else the copy that Playwright downloads.
 fn ensure_chromium(project: &Project) -> Result<PathBuf> {
     step("Chromium");
