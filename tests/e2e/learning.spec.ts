@@ -15,19 +15,24 @@ test.beforeEach(async ({ page, laws }) => {
   await enter(page, host);
 });
 
-test("a run that is broken off by closing its page goes on in the next one", async ({ page, context }) => {
-  await open(page, "cpu");
-  await learn(page, { name: "Broken off", recipe: { passes: 2, window: 64 } });
-  await step(page, 2);
-  await page.close();
-  const next = await context.newPage();
-  await enter(next, host);
-  await open(next, "cpu");
-  await resume(next);
-  await step(next, 3);
-  await next.evaluate(() => learning.pause());
-  expect(await next.evaluate(() => learning.state)).toBe("paused");
-});
+for (const device of ["cpu", "webgpu"] as const) {
+  test(`a run on ${device} that is broken off by closing its page goes on in the next one`, async ({
+    page,
+    context,
+  }) => {
+    await open(page, device);
+    await learn(page, { name: "Broken off", recipe: { passes: 2, window: 64 } });
+    await step(page, 2);
+    await page.close();
+    const next = await context.newPage();
+    await enter(next, host);
+    await open(next, device);
+    await resume(next);
+    await step(next, 3);
+    await next.evaluate(() => learning.pause());
+    expect(await next.evaluate(() => learning.state)).toBe("paused");
+  });
+}
 
 test("a cancel ends the run within one step and removes it with its texts", async ({ page }) => {
   await open(page, "cpu");

@@ -9,7 +9,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::Adapter,
     generate::Backend,
-    learn::{Checkpoint, Ending, Measurement, Outcome, PlainLearner},
+    learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, PlainLearner},
     peft,
 };
 use serde::{Deserialize, Serialize};
@@ -107,9 +107,9 @@ async fn go_on(
     let mut tutor = Tutor::new(run, course, hooks);
     let taught = match &open.model.backend {
         Backend::Plain(model) => tutor.teach(PlainLearner::new(model, &adapter)?, course, start).await,
-        Backend::Fused(_) => {
-            let what = "learning on the GPU is not there yet; open the model on the processor";
-            Err(Error::new(ErrorKind::ModelUnsupported, what))
+        Backend::Fused(model) => {
+            let learner = FusedLearner::new(model, &adapter, recipe.window).await?;
+            tutor.teach(learner, course, start).await
         }
     };
     let run = tutor.run;
