@@ -4,6 +4,7 @@
 //! one a line as it goes); progress and notes go to standard error. The exit status is 0 when the work is done (or writing was interrupted), 2 when the
 //! command line or a file it names cannot be used (`invalid-option`), 1 for every other error.
 
+mod adapter;
 mod bench;
 mod info;
 mod learn;

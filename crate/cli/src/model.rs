@@ -230,11 +230,7 @@ impl Load<'_> {
     fn with_fused(self, model: FusedModel) -> Opened {
         let device = DeviceInfo { kind: "gpu", description: model.gpu.description.clone(), reason: None };
         let (weight_bytes, dispatches_per_token) = (model.weight_bytes(), model.dispatches_per_token());
-        let model = LanguageModel {
-            tokenizer: self.tokenizer,
-            backend: Backend::Fused(Box::new(model)),
-            capacity: self.capacity,
-        };
+        let model = LanguageModel::new(self.tokenizer, Backend::Fused(Box::new(model)), self.capacity);
         Opened { model, device, weight_bytes, dispatches_per_token }
     }
 
@@ -248,11 +244,7 @@ impl Load<'_> {
         }
         // Packed weights stand in memory as they stand in the file.
         let weight_bytes = self.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-        let model = LanguageModel {
-            tokenizer: self.tokenizer,
-            backend: Backend::Plain(Box::new(model)),
-            capacity: self.capacity,
-        };
+        let model = LanguageModel::new(self.tokenizer, Backend::Plain(Box::new(model)), self.capacity);
         Ok(Opened { model, device: cpu(reason), weight_bytes, dispatches_per_token: 0 })
     }
 }

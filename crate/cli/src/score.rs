@@ -5,11 +5,12 @@
 
 use std::{fmt, path::PathBuf};
 
-use imprint_core::{Error, ErrorKind, Result};
+use imprint_core::{Error, ErrorKind, Result, generate::Mode};
 use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
+    adapter::AdapterArgs,
     model::{self, DeviceInfo, ModelArgs},
     terminal::{Terminal, read_text},
 };
@@ -19,6 +20,11 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Multiplies what the adapter adds, from 0 to 2 [default: 1].
+    #[arg(long, value_name = "S", requires = "adapter", allow_negative_numbers = true)]
+    strength: Option<f32>,
     #[command(flatten)]
     input: Input,
 }
@@ -62,12 +68,14 @@ impl fmt::Display for Report {
 /// Scores a text or ids.
 ///
 /// # Errors
-/// What opening the model gives, `text-too-short` under two tokens, `invalid-option` for a file that holds no text or
+/// What opening the model and the adapter gives, `text-too-short` under two tokens, `invalid-option` for a file that holds no text or
 /// no ids of the model, `cancelled` after an interrupt.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let ids = args.input.ids.as_ref().map(|path| read_text(path).and_then(|text| parse_ids(&text))).transpose()?;
     let text = args.input.text.as_ref().map(|path| read_text(path)).transpose()?;
-    let opened = model::open(&args.model, terminal)?;
+    args.strength.map_or(Ok(()), |strength| Mode::Scale.check(strength))?;
+    let mut opened = model::open(&args.model, terminal)?;
+    args.adapter.attach(&mut opened.model, &args.model, terminal)?;
     let model = &opened.model;
     let ids = match (ids, text) {
         (Some(ids), _) => ids,
@@ -75,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     };
     let mut progress = terminal.progress("scoring");
     let total = ids.len() as u64 - u64::from(!ids.is_empty());
-    let nll = block_on(model.score(&ids, &mut async |done| progress.advance(done as u64, total)))?;
+    let nll = block_on(model.score_at(&ids, args.strength, &mut async |done| progress.advance(done as u64, total)))?;
     drop(progress);
     let sum: f64 = nll.iter().map(|&nll| f64::from(nll)).sum();
     let characters = model.tokenizer.decode(&ids[1..]).chars().count();

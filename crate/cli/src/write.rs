@@ -4,13 +4,14 @@ use std::{fmt, path::PathBuf, time::Instant};
 
 use imprint_core::{
     Result,
-    generate::{LanguageModel, Session, WriteOptions},
+    generate::{LanguageModel, Mode, Session, WriteOptions},
     sample::Sampling,
 };
 use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
+    adapter::AdapterArgs,
     model::{self, DeviceInfo, ModelArgs},
     terminal::{Terminal, interrupted, read_text},
 };
@@ -21,6 +22,15 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// How strongly the adapter speaks, to 3 in a contrast and to 2 scaled: 0 is the model alone, 1 the adapter as it was
+    /// learned [default: 1.5].
+    #[arg(long, value_name = "S", requires = "adapter")]
+    strength: Option<f32>,
+    /// How the strength is applied [default: contrast on the GPU, scale on the CPU].
+    #[arg(long, value_name = "MODE", requires = "adapter", value_parser = ["contrast", "scale"])]
+    mode: Option<String>,
     #[command(flatten)]
     prompt: Prompt,
     /// Most tokens to write.
@@ -86,16 +96,18 @@ impl fmt::Display for Report {
 /// Writes, streaming to standard output unless JSON is wanted.
 ///
 /// # Errors
-/// What opening the model gives, `invalid-option`, `context-full` for a prompt that leaves no room, `device-lost`.
+/// What opening the model and the adapter gives, `invalid-option`, `context-full` for a prompt that leaves no room, `device-lost`.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let options = options(args);
     // A wrong option is told before the model is loaded.
     options.sampling.check()?;
+    options.strength.map_or(Ok(()), |strength| options.mode.unwrap_or(Mode::Contrast).check(strength))?;
     let prompt = match (&args.prompt.prompt, &args.prompt.prompt_file) {
         (Some(prompt), _) => prompt.clone(),
         (None, path) => path.as_deref().map(read_text).transpose()?.unwrap_or_default(),
     };
-    let opened = model::open(&args.model, terminal)?;
+    let mut opened = model::open(&args.model, terminal)?;
+    args.adapter.attach(&mut opened.model, &args.model, terminal)?;
     let mut session = opened.model.begin(&prompt, options)?;
     let written = write(&opened.model, &mut session, terminal)?;
     let report = Report {
@@ -125,7 +137,14 @@ fn options(args: &Args) -> WriteOptions {
         repetition_penalty: args.repetition_penalty,
         seed: args.seed,
     };
-    WriteOptions { sampling, max_tokens: args.max_tokens, stop: args.stop.clone(), chat: args.chat }
+    WriteOptions {
+        sampling,
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        chat: args.chat,
+        strength: args.strength,
+        mode: args.mode.as_deref().and_then(Mode::from_name),
+    }
 }
 
 #[derive(Default)]

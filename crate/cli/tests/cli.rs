@@ -9,7 +9,13 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use imprint_core::{gguf::testing::GgufWriter, testing::model_path};
+use imprint_core::{
+    adapter::{Adapter, Shape},
+    config::ModelConfig,
+    gguf::{Gguf, testing::GgufWriter},
+    peft,
+    testing::model_path,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -486,4 +492,65 @@ fn what_cannot_be_learned_is_said() {
     refused("nowhere.gguf", &["--resume", "--rank", "4"], "invalid-option", 2, "cannot be used with");
     refused(text_of(&model), &[], "text-too-short", 1, "at least 512");
     assert!(!out.exists() && !out.with_file_name("refused.learning").exists());
+}
+
+/// A folder with an adapter that changes what the default model writes.
+fn adapter_folder(name: &str, base: Option<&str>) -> PathBuf {
+    let gguf = pollster::block_on(Gguf::read(&fs::read(model_path()).unwrap())).unwrap();
+    let config = ModelConfig::from_gguf(&gguf).unwrap();
+    let mut adapter = Adapter::fresh(base.map(str::to_owned), &config, &Shape::default(), 1).unwrap();
+    let values: Vec<f32> = adapter
+        .parameters()
+        .iter()
+        .enumerate()
+        .map(|(i, &v)| if v == 0.0 { (i % 7) as f32 * 0.004 } else { v })
+        .collect();
+    adapter.set_parameters(&values);
+    let files = peft::export(&adapter, &config, &Default::default()).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("adapter_config.json"), files.config_json).unwrap();
+    fs::write(folder.join("adapter_model.safetensors"), files.safetensors).unwrap();
+    folder
+}
+
+#[test]
+fn an_adapter_speaks_as_strongly_as_it_is_asked_to() {
+    let folder = adapter_folder("adapter", None);
+    let write = |more: &[&str]| {
+        let args =
+            ["--prompt", "The house was", "--max-tokens", "5", "--temperature", "0", "--device", "cpu", "--json"];
+        ids(&json(on_model("write", &[&args, more].concat()))["ids"])
+    };
+    let adapter = ["--adapter", text_of(&folder), "--strength"];
+    let at = |strength: &str| write(&[&adapter[..], &[strength]].concat());
+    let base = write(&[]);
+    assert_eq!(at("0"), base);
+    assert_ne!(at("1"), base);
+    let contrast = write(&[&adapter[..], &["1", "--mode", "contrast"]].concat());
+    assert_eq!(contrast, at("1"), "a contrast of 1 is the adapter itself");
+
+    let ids = file("adapter-ids.json", "[504, 3575, 282, 4649]");
+    let score = |more: &[&str]| {
+        let args = ["--ids", text_of(&ids), "--device", "cpu", "--json"];
+        json(on_model("score", &[&args, more].concat()))["mean_nll"].as_f64().unwrap()
+    };
+    let adapter = ["--adapter", text_of(&folder)];
+    assert_ne!(score(&adapter), score(&[]));
+    assert_eq!(score(&[&adapter[..], &["--strength", "0"]].concat()), score(&[]));
+}
+
+#[test]
+fn an_adapter_that_cannot_be_used_is_refused() {
+    let refused = |args: &[&str]| {
+        let args = [&["--prompt", "x", "--max-tokens", "1", "--device", "cpu", "--json"], args].concat();
+        let output = on_model("write", &args);
+        assert!(!output.status.success());
+        object(&output.stdout)["error"]["code"].as_str().unwrap().to_owned()
+    };
+    let foreign = adapter_folder("foreign", Some(&"0".repeat(64)));
+    assert_eq!(refused(&["--adapter", text_of(&foreign)]), "adapter-wrong-base");
+    assert_eq!(refused(&["--adapter", "no/such/folder"]), "invalid-option");
+    assert_eq!(refused(&["--strength", "1"]), "invalid-option");
+    assert_eq!(refused(&["--adapter", text_of(&foreign), "--strength", "9"]), "invalid-option");
 }

@@ -4,11 +4,13 @@
 //! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
 
 mod adapt;
+mod contrast;
 mod plan;
 
 use std::cell::{Cell, OnceCell, RefCell};
 
 use adapt::Sides;
+use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
 
 use crate::{
@@ -77,6 +79,7 @@ struct Bindings {
     caches: Caches,
     base: Lists,
     personal: Option<Lists>,
+    both: Option<Both>,
 }
 
 /// Activations of up to [`state::MAX_COUNT`] tokens.
@@ -129,6 +132,8 @@ pub struct FusedModel {
     scratch: Scratch,
     kernels: Kernels,
     bindings: RefCell<Bindings>,
+    /// Side buffers without paths.
+    plain: Vec<Sides>,
     /// Side buffers of the adapter, where one is attached.
     personal: Option<Vec<Sides>>,
     /// Whose scores the present text is written from.
@@ -192,7 +197,8 @@ impl FusedModel {
             capacity,
             scratch,
             kernels,
-            bindings: RefCell::new(Bindings { caches, base, personal: None }),
+            bindings: RefCell::new(Bindings { caches, base, personal: None, both: None }),
+            plain,
             personal: None,
             mix: Cell::new(Mix::Base),
             choose,
@@ -226,13 +232,16 @@ impl FusedModel {
         self.set_mix(mix);
         self.write_state(0, &[]);
         self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::DRAWN) * 4, bytemuck::bytes_of(&0u32));
-        let parameters = sampling::parameters(sampling);
+        let parameters = sampling::parameters(sampling, mix);
         self.gpu.queue.write_buffer(&self.scratch.parameters, 0, bytemuck::cast_slice(&parameters));
         self.gpu.queue.write_buffer(&self.scratch.seen, 0, bytemuck::cast_slice(seen.words()));
     }
 
     /// Writes and scores by `mix` from here on.
-    fn set_mix(&self, mix: Mix) {
+    ///
+    /// # Panics
+    /// If `mix` needs an adapter and none is attached: our bug.
+    pub fn set_mix(&self, mix: Mix) {
         assert!(mix == Mix::Base || self.personal.is_some(), "{mix:?} needs an adapter");
         let factor = if let Mix::Scaled(factor) = mix { factor } else { 1.0 };
         self.mix.set(mix);
@@ -244,6 +253,7 @@ impl FusedModel {
     /// # Panics
     /// If there are none or more than [`state::MAX_COUNT`], or they pass the capacity.
     pub async fn read(&self, position: usize, ids: &[u32]) -> Result<()> {
+        self.prepare().await?;
         self.submit_read(position, ids);
         self.settle().await
     }
@@ -253,9 +263,10 @@ impl FusedModel {
     /// # Panics
     /// As [`FusedModel::read`].
     pub async fn read_and_draw(&self, position: usize, ids: &[u32]) -> Result<u32> {
+        self.prepare().await?;
         self.submit_read(position, ids);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &self.choose, 1);
+        self.record(&mut encoder, self.choose(&self.bindings.borrow()), 1);
         self.gpu.queue.submit([encoder.finish()]);
         Ok(self.drawn(0, 1).await?[0])
     }
@@ -271,7 +282,11 @@ impl FusedModel {
     }
 
     /// Negative log-likelihood of each of `targets`, the tokens that follow `ids` read at `position`.
+    ///
+    /// # Panics
+    /// If a contrast is set, which only writes, or there is not a target for each id.
     pub async fn score(&self, position: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
+        assert!(!matches!(self.mix.get(), Mix::Contrast(_)), "a contrast does not score");
         assert_eq!(ids.len(), targets.len(), "every token read needs the one that follows");
         let scoring = self.scoring().await?;
         self.submit_read(position, ids);
@@ -309,9 +324,7 @@ impl FusedModel {
 
     /// The scores of the vocabulary after the token read last: for tests.
     pub async fn logits(&self) -> Result<Vec<f32>> {
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &self.choose[..1], 1);
-        self.gpu.queue.submit([encoder.finish()]);
+        self.submit_scores();
         let mut logits: Vec<f32> = self.gpu.read_all(&self.scratch.logits).await?;
         logits.truncate(self.config.vocab);
         Ok(logits)
@@ -328,12 +341,21 @@ impl FusedModel {
         Ok(x)
     }
 
+    fn submit_scores(&self) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let bindings = self.bindings.borrow();
+        let choose = self.choose(&bindings);
+        // Without scan and draw.
+        self.record(&mut encoder, &choose[..choose.len() - 2], 1);
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
     fn submit_draws(&self, n: usize) {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let bindings = self.bindings.borrow();
         for _ in 0..n {
             self.record(&mut encoder, bindings.decode(self.mix.get()), 1);
-            self.record(&mut encoder, &self.choose, 1);
+            self.record(&mut encoder, self.choose(&bindings), 1);
         }
         self.gpu.queue.submit([encoder.finish()]);
     }
@@ -343,7 +365,11 @@ impl FusedModel {
         assert!(position + ids.len() <= self.capacity, "position {position} plus {} is past the cache", ids.len());
         self.write_state(position, ids);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, self.bindings.borrow().prefill(self.mix.get()), ids.len() as u32);
+        let bindings = self.bindings.borrow();
+        match (self.mix.get(), &bindings.both) {
+            (Mix::Contrast(_), Some(both)) => self.record_read_both(&mut encoder, &bindings, both, ids.len()),
+            (mix, _) => self.record(&mut encoder, &bindings.of(mix).prefill, ids.len() as u32),
+        }
         self.gpu.queue.submit([encoder.finish()]);
     }
 
@@ -353,10 +379,17 @@ impl FusedModel {
     }
 
     /// The dispatches over `sides` of the text whose part of the caches is `text`.
-    async fn lists(&self, sides: &[Sides], text: usize) -> Result<Lists> {
-        let caches = self.bindings.borrow().caches.clone();
-        let blocks = Bound { layers: &self.layers, sides, caches: &caches, text: Some(text) };
+    async fn lists(&self, caches: &Caches, sides: &[Sides], text: usize) -> Result<Lists> {
+        let blocks = Bound { layers: &self.layers, sides, caches, text: Some(text) };
         self.plan().lists(&self.embedding, &blocks).await
+    }
+
+    /// From the residual stream to the token drawn.
+    fn choose<'a>(&'a self, bindings: &'a Bindings) -> &'a [Dispatch] {
+        match (self.mix.get(), &bindings.both) {
+            (Mix::Contrast(_), Some(both)) => &both.choose,
+            _ => &self.choose,
+        }
     }
 
     fn write_state(&self, position: usize, ids: &[u32]) {
@@ -412,11 +445,10 @@ impl Bindings {
     }
 
     fn decode(&self, mix: Mix) -> &[Dispatch] {
-        &self.of(mix).decode
-    }
-
-    fn prefill(&self, mix: Mix) -> &[Dispatch] {
-        &self.of(mix).prefill
+        match (mix, &self.both) {
+            (Mix::Contrast(_), Some(both)) => &both.decode,
+            _ => &self.of(mix).decode,
+        }
     }
 }
 

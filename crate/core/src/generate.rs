@@ -2,14 +2,23 @@
 //!
 //! Whoever owns the loop owns pause, cancel and progress; a step returns within one chunk of prompt or one batch of tokens.
 
+mod stops;
+mod strength;
+
 use burn::tensor::{Tensor, TensorData, activation};
+
+pub use strength::{DEFAULT_STRENGTH, Mode};
+
+use stops::Stops;
 
 #[cfg(feature = "gpu")]
 use crate::fused::FusedModel;
 use crate::{
+    adapter::Adapter,
+    config::ModelConfig,
     error::{Error, ErrorKind, Result},
-    model::{Cache, Model},
-    sample::{Mix, Sampling, Seen},
+    model::{Cache, LowRank, Model},
+    sample::{Mix, Sampling, Seen, contrast},
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
 
@@ -25,13 +34,25 @@ pub struct WriteOptions {
     pub max_tokens: usize,
     /// Writing ends before any of these.
     pub stop: Vec<String>,
+    /// How strongly the attached adapter speaks: 0 is the base, 1 the adapter as it was learned, up to 3 for a contrast
+    /// and up to 2 for a scaled path; `None` is [`DEFAULT_STRENGTH`] where an adapter is attached.
+    pub strength: Option<f32>,
+    /// How the strength is applied; `None` is a contrast on the GPU and a scaled path on the CPU.
+    pub mode: Option<Mode>,
     /// Whether the prompt is a message to answer, laid out by the model's chat template, rather than text to continue.
     pub chat: bool,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { sampling: Sampling::default(), max_tokens: 256, stop: Vec::new(), chat: false }
+        Self {
+            sampling: Sampling::default(),
+            max_tokens: 256,
+            stop: Vec::new(),
+            strength: None,
+            mode: None,
+            chat: false,
+        }
     }
 }
 
@@ -94,6 +115,9 @@ pub struct LanguageModel {
     pub backend: Backend,
     /// Longest text, prompt and answer, in tokens.
     pub capacity: usize,
+    adapter: Option<Adapter>,
+    /// Changes of adapter so far: a text ends with the adapter it began with.
+    changes: usize,
 }
 
 /// One text being written. On the GPU a model holds one cache: a new session ends the one before.
@@ -106,12 +130,24 @@ pub struct Session {
     /// The token drawn last, which the cache does not hold yet.
     last: u32,
     cache: Cache,
+    voice: Voice,
+    /// [`LanguageModel::changes`] when the text began.
+    changes: usize,
     seen: Seen,
     stream: DecodeStream,
     stops: Stops,
     finished: bool,
     /// Tokens to draw a step on the GPU: more hide the wait for the readback, fewer show text sooner.
     pub batch: usize,
+}
+
+/// What the plain path writes from; on the GPU the model holds it.
+struct Voice {
+    mix: Mix,
+    /// The adapter, scaled for this text.
+    adapter: Option<LowRank>,
+    /// What a contrast has read without the adapter.
+    base: Cache,
 }
 
 impl Session {
@@ -127,6 +163,86 @@ impl Session {
 }
 
 impl LanguageModel {
+    /// A model without an adapter.
+    pub fn new(tokenizer: Tokenizer, backend: Backend, capacity: usize) -> Self {
+        Self { tokenizer, backend, capacity, adapter: None, changes: 0 }
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &ModelConfig {
+        match &self.backend {
+            Backend::Plain(model) => &model.config,
+            #[cfg(feature = "gpu")]
+            Backend::Fused(model) => &model.config,
+        }
+    }
+
+    /// Attaches `adapter` in place of one that is there; `base` is the fingerprint of this model, where it is known.
+    /// Texts begun before are over.
+    ///
+    /// # Errors
+    /// `adapter-wrong-base`, `adapter-corrupt`; on the GPU `invalid-option` for a rank over 128, `out-of-memory`,
+    /// `device-lost`. After an error of the device no adapter is attached.
+    pub async fn attach(&mut self, adapter: &Adapter, base: Option<&str>) -> Result<()> {
+        adapter.check(self.config(), base)?;
+        self.changes += 1;
+        self.adapter = None;
+        #[cfg(feature = "gpu")]
+        if let Backend::Fused(model) = &mut self.backend {
+            model.attach(adapter).await?;
+        }
+        self.adapter = Some(adapter.clone());
+        Ok(())
+    }
+
+    /// Takes the adapter away, if there is one: scores are those of the base again, to the bit.
+    pub fn detach(&mut self) {
+        self.changes += 1;
+        self.adapter = None;
+        #[cfg(feature = "gpu")]
+        if let Backend::Fused(model) = &mut self.backend {
+            model.detach();
+        }
+    }
+
+    /// The adapter that is attached.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// The mode where none is asked for: a second row costs little on the GPU, and twice on the CPU.
+    fn mode(&self, asked: Option<Mode>) -> Mode {
+        let default = match &self.backend {
+            Backend::Plain(_) => Mode::Scale,
+            #[cfg(feature = "gpu")]
+            Backend::Fused(_) => Mode::Contrast,
+        };
+        asked.unwrap_or(default)
+    }
+
+    fn mix(&self, strength: Option<f32>, mode: Mode) -> Result<Mix> {
+        strength.map_or(Ok(()), |strength| mode.check(strength))?;
+        match (strength, &self.adapter) {
+            (Some(strength), None) if strength != 0.0 => {
+                let message = format!("strength is {strength}, but no adapter is attached; name one, or leave it out");
+                Err(Error::new(ErrorKind::InvalidOption, message))
+            }
+            (_, None) => Ok(Mix::Base),
+            (strength, Some(_)) => Ok(mode.at(strength.unwrap_or(DEFAULT_STRENGTH))),
+        }
+    }
+
+    fn voice(&self, mix: Mix) -> Voice {
+        let factor = if let Mix::Scaled(factor) = mix { factor } else { 1.0 };
+        let adapter = match (&self.backend, &self.adapter) {
+            (Backend::Plain(model), Some(adapter)) if mix != Mix::Base => {
+                Some(LowRank::new(adapter, factor, &model.device))
+            }
+            _ => None,
+        };
+        Voice { mix, adapter, base: Cache::default() }
+    }
+
     /// Lays out a prompt; nothing is computed yet.
     ///
     /// # Errors
@@ -170,9 +286,10 @@ impl LanguageModel {
     /// Starts from ids.
     ///
     /// # Errors
-    /// `context-full`, or `invalid-option` for an id outside the vocabulary.
+    /// `context-full`, or `invalid-option` for an id outside the vocabulary or a strength out of its range.
     pub fn begin_ids(&self, prompt: Vec<u32>, options: WriteOptions) -> Result<Session> {
         self.check_ids(&prompt)?;
+        let mix = self.mix(options.strength, self.mode(options.mode))?;
         if prompt.len() >= self.capacity {
             return Err(Error::new(
                 ErrorKind::ContextFull,
@@ -183,7 +300,7 @@ impl LanguageModel {
         prompt.iter().for_each(|&id| seen.insert(id));
         #[cfg(feature = "gpu")]
         if let Backend::Fused(model) = &self.backend {
-            model.start(&options.sampling, &seen, Mix::Base);
+            model.start(&options.sampling, &seen, mix);
         }
         let stops = Stops::new(options.stop.clone());
         Ok(Session {
@@ -193,6 +310,8 @@ impl LanguageModel {
             drawn: 0,
             last: 0,
             cache: Cache::default(),
+            voice: self.voice(mix),
+            changes: self.changes,
             seen,
             stream: DecodeStream::new(),
             stops,
@@ -220,6 +339,10 @@ impl LanguageModel {
         if session.finished {
             return Err(Error::new(ErrorKind::Internal, "this text is finished; begin another"));
         }
+        if session.changes != self.changes {
+            let message = "the adapter was changed while this text was written; begin another";
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
         let left = session.prompt.len() - session.prefilled;
         let drawn = if left > CHUNK {
             let from = session.prefilled;
@@ -237,14 +360,14 @@ impl LanguageModel {
     }
 
     async fn read(&self, session: &mut Session, from: usize, n: usize) -> Result<()> {
-        let ids = &session.prompt[from..from + n];
+        let ids = session.prompt[from..from + n].to_vec();
         match &self.backend {
             Backend::Plain(model) => {
-                model.forward(ids, 1, Some(&mut session.cache), None);
+                plain_read(model, session, &ids);
                 Ok(())
             }
             #[cfg(feature = "gpu")]
-            Backend::Fused(model) => model.read(from, ids).await,
+            Backend::Fused(model) => model.read(from, &ids).await,
         }
     }
 
@@ -329,17 +452,38 @@ impl LanguageModel {
         step
     }
 
-    /// Negative log-likelihood of each id after the first, in nats.
+    /// Negative log-likelihood of each id after the first, in nats, under the adapter as it was learned where one is
+    /// attached.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::score_at`].
+    pub async fn score(&self, ids: &[u32], on_window: &mut impl AsyncFnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
+        self.score_at(ids, None, on_window).await
+    }
+
+    /// Negative log-likelihood of each id after the first, in nats, the adapter's paths multiplied by `strength` (0 to
+    /// 2; `None` is 1 where an adapter is attached).
     ///
     /// Texts longer than the context are read in windows of it that overlap by half, so that every token but those of
     /// the first window is scored with at least half a context before it. `on_window` is told the tokens scored so far,
     /// may wait for its events, and may stop the work with an error.
     ///
     /// # Errors
-    /// `text-too-short` under two ids, `invalid-option` for an id outside the vocabulary, `device-lost`, and what
-    /// `on_window` returns.
-    pub async fn score(&self, ids: &[u32], on_window: &mut impl AsyncFnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
+    /// `text-too-short` under two ids, `invalid-option` for an id outside the vocabulary or a strength out of its range
+    /// or without an adapter, `device-lost`, and what `on_window` returns.
+    pub async fn score_at(
+        &self,
+        ids: &[u32],
+        strength: Option<f32>,
+        on_window: &mut impl AsyncFnMut(usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
         self.check_ids(ids)?;
+        let mix = self.mix(strength.or(self.adapter.as_ref().map(|_| 1.0)), Mode::Scale)?;
+        let adapter = self.voice(mix).adapter;
+        #[cfg(feature = "gpu")]
+        if let Backend::Fused(model) = &self.backend {
+            model.set_mix(mix);
+        }
         if ids.len() < 2 {
             let message = format!("text has {} tokens, scoring needs at least 2", ids.len());
             return Err(Error::new(ErrorKind::TextTooShort, message));
@@ -352,8 +496,9 @@ impl LanguageModel {
             let mut at = start;
             while at < end {
                 let n = (end - at).min(CHUNK);
-                let scored =
-                    self.score_chunk(&mut cache, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
+                let scored = self
+                    .score_chunk(&mut cache, adapter.as_ref(), at - start, &ids[at..at + n], &ids[at + 1..at + n + 1])
+                    .await?;
                 let new = (at + n).saturating_sub(nll.len()).min(n);
                 nll.extend_from_slice(&scored[n - new..]);
                 at += n;
@@ -366,10 +511,17 @@ impl LanguageModel {
         }
     }
 
-    async fn score_chunk(&self, cache: &mut Cache, at: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
+    async fn score_chunk(
+        &self,
+        cache: &mut Cache,
+        adapter: Option<&LowRank>,
+        at: usize,
+        ids: &[u32],
+        targets: &[u32],
+    ) -> Result<Vec<f32>> {
         match &self.backend {
             Backend::Plain(model) => {
-                let hidden = model.forward(ids, 1, Some(cache), None);
+                let hidden = model.forward(ids, 1, Some(cache), adapter);
                 let log_p = activation::log_softmax(model.logits(hidden), 2);
                 let targets: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
                 let targets = Tensor::from_data(TensorData::new(targets, [1, ids.len(), 1]), &model.device);
@@ -378,7 +530,7 @@ impl LanguageModel {
             }
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => {
-                let _ = cache;
+                let _ = (cache, adapter);
                 model.score(at, ids, targets).await
             }
         }
@@ -387,79 +539,32 @@ impl LanguageModel {
 
 /// Reads `ids` and draws the token after them on the plain path.
 async fn plain_step(model: &Model, session: &mut Session, ids: &[u32]) -> Result<u32> {
-    let hidden = model.forward(ids, 1, Some(&mut session.cache), None);
-    let [_, seq, _] = hidden.dims();
-    let logits = model.logits(hidden.narrow(1, seq - 1, 1));
-    let mut logits = read_f32(logits.into_data_async().await)?;
+    let (hidden, base) = plain_read(model, session, ids);
+    let mut logits = last_logits(model, hidden).await?;
+    if let (Mix::Contrast(strength), Some(base)) = (session.voice.mix, base) {
+        let personal = logits;
+        logits = last_logits(model, base).await?;
+        contrast(&mut logits, &personal, strength);
+    }
     session.options.sampling.draw(&mut logits, &session.seen, session.drawn as u32)
+}
+
+/// Reads `ids` into the text's cache, for a contrast into both; the hidden states, and those of the base.
+fn plain_read(model: &Model, session: &mut Session, ids: &[u32]) -> (Tensor<3>, Option<Tensor<3>>) {
+    let voice = &mut session.voice;
+    let hidden = model.forward(ids, 1, Some(&mut session.cache), voice.adapter.as_ref());
+    let two = matches!(voice.mix, Mix::Contrast(_));
+    (hidden, two.then(|| model.forward(ids, 1, Some(&mut voice.base), None)))
+}
+
+/// Scores after the last of `hidden`.
+async fn last_logits(model: &Model, hidden: Tensor<3>) -> Result<Vec<f32>> {
+    let [_, seq, _] = hidden.dims();
+    read_f32(model.logits(hidden.narrow(1, seq - 1, 1)).into_data_async().await)
 }
 
 /// The numbers of a tensor that was read from its device.
 pub(crate) fn read_f32<E: std::error::Error + Send + Sync + 'static>(data: Result<TensorData, E>) -> Result<Vec<f32>> {
     let data = data.map_err(|e| Error::new(ErrorKind::DeviceLost, "the device gave no numbers back").with_source(e))?;
     data.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("a tensor is not f32: {e:?}")))
-}
-
-/// Watches a stream of text for stop strings, holding back what may become one.
-struct Stops {
-    stops: Vec<String>,
-    held: String,
-}
-
-impl Stops {
-    fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new() }
-    }
-
-    /// What may be shown now, and whether a stop string came.
-    fn push(&mut self, text: &str) -> (String, bool) {
-        self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
-            self.held.truncate(at);
-            return (std::mem::take(&mut self.held), true);
-        }
-        let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        let shown = self.held.len() - keep;
-        let rest = self.held.split_off(shown);
-        (std::mem::replace(&mut self.held, rest), false)
-    }
-
-    fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
-    }
-}
-
-/// Length of the longest end of `text` with which `stop` begins.
-fn overlap(text: &str, stop: &str) -> usize {
-    let ends = stop.char_indices().map(|(i, _)| i).rev();
-    ends.filter(|&n| n <= text.len() && text.is_char_boundary(text.len() - n))
-        .find(|&n| text.ends_with(&stop[..n]))
-        .unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_string_across_pieces_is_never_shown() {
-        let mut stops = Stops::new(vec!["END".into(), "\n\n".into()]);
-        let pieces = ["one E", "N", "or two\n", "EN", "D three"];
-        let mut shown = String::new();
-        let mut stopped = false;
-        for piece in pieces {
-            let (text, stop) = stops.push(piece);
-            shown.push_str(&text);
-            stopped |= stop;
-        }
-        assert_eq!((shown.as_str(), stopped), ("one ENor two\n", true));
-    }
-
-    #[test]
-    fn text_held_back_for_a_stop_string_comes_in_the_end() {
-        let mut stops = Stops::new(vec!["é!".into()]);
-        let (text, stopped) = stops.push("café");
-        assert_eq!((text.as_str(), stopped), ("caf", false));
-        assert_eq!(stops.finish(), "é");
-    }
 }

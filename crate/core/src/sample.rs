@@ -113,6 +113,29 @@ impl Sampling {
     }
 }
 
+/// Share of its best token's probability that a token must have under the personal model, to compete in a contrast
+/// beyond 1.
+pub const PLAUSIBLE: f32 = 0.1;
+/// The score of a token that may not compete: far under any real one, and still finite times any penalty.
+pub const EXCLUDED: f32 = -1e30;
+
+/// Moves the scores of the base past the personal ones, or part of the way: `base + strength · (personal − base)`, in
+/// place of the base's.
+///
+/// Beyond 1 the difference also grows where both models find a token absurd, so only tokens that the personal model
+/// finds plausible compete there (Li et al. 2023).
+///
+/// # Panics
+/// If there are not as many scores of each.
+pub fn contrast(base: &mut [f32], personal: &[f32], strength: f32) {
+    assert_eq!(base.len(), personal.len(), "both models score one vocabulary");
+    let best = personal.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let least = if strength > 1.0 { best + PLAUSIBLE.ln() } else { f32::NEG_INFINITY };
+    for (base, &personal) in base.iter_mut().zip(personal) {
+        *base = if personal < least { EXCLUDED } else { *base + strength * (personal - *base) };
+    }
+}
+
 /// The first largest of `scores`, or `None` where none is a number.
 fn argmax(scores: impl Iterator<Item = (usize, f32)>) -> Option<(usize, f32)> {
     scores.fold(None, |best, (id, score)| match best {
@@ -209,6 +232,21 @@ mod tests {
         let drawn = draws(Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.5, ..Default::default() }, 500);
         let least = drawn.iter().map(|&id| scores()[id as usize]).fold(f32::INFINITY, f32::min);
         assert!(least >= 499.0 / 50.0 + 0.5f32.ln(), "{least}");
+    }
+
+    #[test]
+    fn beyond_1_only_what_the_personal_model_finds_plausible_competes() {
+        let personal = [2.0, 1.0, -3.0, 2.0 + PLAUSIBLE.ln() + 0.01];
+        let merged = |strength| {
+            let mut scores = [1.0, 2.0, -9.0, 0.5];
+            contrast(&mut scores, &personal, strength);
+            scores
+        };
+        assert_eq!(merged(0.0), [1.0, 2.0, -9.0, 0.5]);
+        assert_eq!(merged(0.5)[..3], [1.5, 1.5, -6.0]);
+        let far = merged(2.0);
+        assert_eq!(far[..3], [3.0, 0.0, EXCLUDED]);
+        assert!(far[3] > EXCLUDED, "just plausible enough: {}", far[3]);
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl Engine {
             stored,
         };
         tell("ready", size_bytes, size_bytes);
-        let model = LanguageModel { tokenizer, backend, capacity };
+        let model = LanguageModel::new(tokenizer, backend, capacity);
         let open = Open { model, source, wardrobe: Wardrobe::default(), session: None, pace: Pace::default() };
         Ok(Self { state: RefCell::new(State::Ready(Box::new(open))), device, info })
     }
@@ -471,6 +471,7 @@ impl From<Options> for WriteOptions {
             max_tokens: given.max_tokens.unwrap_or(options.max_tokens),
             stop: given.stop.unwrap_or(options.stop),
             chat: given.chat.unwrap_or(options.chat),
+            ..options
         }
     }
 }

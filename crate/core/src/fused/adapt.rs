@@ -82,7 +82,8 @@ impl FusedModel {
         }
         self.detach();
         let sides = Sides::of(&self.gpu, &self.config, &self.layers, Some(adapter));
-        let lists = self.lists(&sides, 1).await?;
+        let caches = self.bindings.get_mut().caches.clone();
+        let lists = self.lists(&caches, &sides, 1).await?;
         self.gpu.check()?;
         self.personal = Some(sides);
         self.bindings.get_mut().personal = Some(lists);
@@ -92,7 +93,11 @@ impl FusedModel {
 
     /// Takes the adapter away, if there is one.
     pub fn detach(&mut self) {
-        self.bindings.get_mut().personal = None;
+        let bindings = self.bindings.get_mut();
+        bindings.personal = None;
+        if let Some(both) = bindings.both.take() {
+            self.gpu.release(&both.held);
+        }
         self.set_mix(Mix::Base);
         for buffer in self.personal.take().iter().flatten().flat_map(Sides::buffers) {
             self.gpu.release(buffer);

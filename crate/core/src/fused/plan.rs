@@ -55,8 +55,8 @@ pub(super) struct Caches {
 
 impl Caches {
     pub fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize, texts: usize) -> Self {
-        // A text's part may be bound alone, which WebGPU allows at multiples of 256 bytes.
-        let words = (capacity * 2 * config.d_kv()).next_multiple_of(64);
+        // A text's part may be bound alone, which WebGPU allows at multiples of 256 bytes; it holds whole heads.
+        let words = capacity.next_multiple_of(32) * 2 * config.d_kv();
         let buffers = (0..config.n_layers).map(|_| gpu.buffer("cache", texts * words)).collect();
         Self { buffers, texts: texts as u64 }
     }
@@ -98,9 +98,9 @@ impl Plan<'_> {
         self.project(layer.down.ty, self.config.d_model, self.config.d_ff, Role::Residual, streams)
     }
 
-    fn attention(&self) -> Attention {
+    fn attention(&self, texts: u32) -> Attention {
         let c = self.config;
-        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
+        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32, texts }
     }
 
     /// Whether each invocation is to do much and share little, as the cut has it for the products.
@@ -110,7 +110,7 @@ impl Plan<'_> {
 
     /// Heads a workgroup of attention answers.
     fn heads(&self) -> u32 {
-        if self.apart() { self.attention().together() } else { 1 }
+        if self.apart() { self.attention(1).together() } else { 1 }
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -122,12 +122,15 @@ impl Plan<'_> {
         match which {
             Which::Embed(ty, streams) => embed::wgsl(ty, c.d_model as u32, streams),
             Which::Norm => norm::wgsl(c.d_model as u32, c.norm_eps),
-            Which::Attention(_) if self.apart() => self.attention().vector_apart(),
-            Which::Attention(_) => self.attention().vector(),
-            Which::ManyAttention => self.attention().many(self.heads()),
+            Which::Attention(texts) if self.apart() => self.attention(texts).vector_apart(),
+            Which::Attention(texts) => self.attention(texts).vector(),
+            Which::ManyAttention => self.attention(1).many(self.heads()),
             Which::Narrow => side::narrow(),
             Which::Vector(project) => project.vector(cut),
             Which::Tile(project) => project.tile(cut),
+            Which::Merge { peaks } => sampling::merge(c.vocab as u32, peaks),
+            Which::Scan => sampling::scan(c.vocab as u32),
+            Which::Draw => sampling::draw(c.vocab as u32),
         }
     }
 
@@ -249,17 +252,46 @@ impl Plan<'_> {
 
     pub async fn choose(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let vocab = c.vocab as u32;
         let project = self.project(head.ty, c.vocab, c.d_model, Role::Head, 1);
         let kernel = self.kernel(Which::Vector(project)).await?;
         let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
         let head = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)));
-        let kernel = self.gpu.kernel("scan", &sampling::scan(vocab)).await?;
+        let [scan, draw] = self.draw().await?;
+        Ok(vec![head, scan, draw])
+    }
+
+    async fn draw(&self) -> Result<[Dispatch; 2]> {
+        let (s, vocab) = (self.scratch, self.config.vocab as u32);
+        let kernel = self.kernel(Which::Scan).await?;
         let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial];
         let scan = self.dispatch(&kernel, &buffers, Groups::Fixed(sampling::scan_groups(vocab)));
-        let kernel = self.gpu.kernel("draw", &sampling::draw(vocab)).await?;
+        let kernel = self.kernel(Which::Draw).await?;
         let draw = self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
-        Ok(vec![head, scan, draw])
+        Ok([scan, draw])
+    }
+
+    /// Bytes of workgroup memory that the widest kernel of a contrast needs.
+    pub fn contrast_bytes(&self) -> u32 {
+        let c = self.config;
+        let widest = self.project(BlockType::Q8_0, c.d_model, c.d_model.max(c.d_ff), Role::GateUp, 2);
+        widest.workgroup_bytes()
+    }
+
+    /// As [`Plan::choose`] from the two rows of a contrast.
+    pub async fn choose_both(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
+        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let vocab = c.vocab as u32;
+        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head, 2);
+        let kernel = self.kernel(Which::Vector(project)).await?;
+        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
+        let mut list = vec![self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)))];
+        for peaks in [true, false] {
+            let kernel = self.kernel(Which::Merge { peaks }).await?;
+            let groups = Groups::Fixed(sampling::scan_groups(vocab));
+            list.push(self.dispatch(&kernel, &[&s.parameters, &s.logits, &s.partial], groups));
+        }
+        list.extend(self.draw().await?);
+        Ok(list)
     }
 
     /// Final norm of the tokens read, then scores and likelihoods of [`score::ROWS`] of them.
@@ -279,7 +311,7 @@ fn tiles(project: &Project, cut: Cut) -> Groups {
     Groups::PerTokens(project.tile_groups(cut), Project::TILE_HEIGHT)
 }
 
-/// A kernel of the blocks, by what its text is made from.
+/// A kernel, by what its text is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Which {
     Embed(BlockType, u32),
@@ -289,6 +321,9 @@ enum Which {
     Narrow,
     Vector(Project),
     Tile(Project),
+    Merge { peaks: bool },
+    Scan,
+    Draw,
 }
 
 impl Which {
@@ -298,6 +333,9 @@ impl Which {
             Which::Norm => "norm",
             Which::Attention(_) | Which::ManyAttention => "attention",
             Which::Narrow => "side path",
+            Which::Merge { .. } => "contrast",
+            Which::Scan => "scan",
+            Which::Draw => "draw",
             Which::Vector(project) | Which::Tile(project) => match project.role {
                 Role::Qkv { .. } => "qkv",
                 Role::GateUp => "gate up",

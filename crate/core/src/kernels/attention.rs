@@ -13,6 +13,8 @@ pub struct Attention {
     pub n_kv_heads: u32,
     /// Width of a head: a multiple of 4.
     pub d_head: u32,
+    /// Texts the one-query kernels answer, their queries one after the other, each with its part of the cache.
+    pub texts: u32,
 }
 
 /// Queries a workgroup of the many-token kernel answers, one an invocation.
@@ -39,11 +41,23 @@ impl Attention {
         )
     }
 
+    /// Where a workgroup of a one-query kernel finds the `heads` it answers: `row` among the queries, `head` in its text,
+    /// `text` where that text's keys begin.
+    fn rows(&self, heads: u32) -> String {
+        let n_heads = self.n_heads;
+        let text = if self.texts > 1 {
+            format!("row / {n_heads}u * (arrayLength(&cache) / {}u)", self.texts)
+        } else {
+            "0u".into()
+        };
+        format!("  let row = group.x * {heads}u;\n  let head = row % {n_heads}u;\n  let text = {text};\n")
+    }
+
     /// One query a head: a workgroup a head, invocations share the keys, then the elements of the head.
     ///
     /// Bindings: state, q, cache, out. The cache holds `[position][keys of all heads, values of all heads]`.
     pub fn vector(&self) -> String {
-        let Attention { n_heads, n_kv_heads, d_head } = *self;
+        let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
         let quads = d_head / 4;
         let stride = n_kv_heads * 2;
         // Each of the 64 invocations holds one quad of the head for a share of the chunk's keys.
@@ -57,11 +71,10 @@ var<workgroup> octet: array<f32, 8>;
 var<workgroup> sums: array<vec4<f32>, {gathered}>;
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let head = group.x;
-  let len = state[{position}] + 1u;
-  let keys = head / {group_size}u;
+{rows}  let len = state[{position}] + 1u;
+  let keys = text + head / {group_size}u;
   let values = keys + {n_kv_heads}u;
-  for (var i = l; i < {quads}u; i += 64u) {{ query[i] = q[head][i] * {scale:e}; }}
+  for (var i = l; i < {quads}u; i += 64u) {{ query[i] = q[row][i] * {scale:e}; }}
   workgroupBarrier();
   let share = l / {quads}u;
   var top = -3.0e38;
@@ -101,6 +114,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 }}
 ",
             header = self.header(),
+            rows = self.rows(1),
             position = state::POSITION,
             declare = each(&|h| format!("  var acc{h} = vec4<f32>();\n")),
             shrink = each(&|h| format!("    acc{h} *= shrink;\n")),
@@ -121,13 +135,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     var v = sums[l];
     var n = score[l];
     for (var i = 1u; i < {shares}u; i++) {{ v += sums[l + i * {quads}u]; n += score[l + i * {quads}u]; }}
-    out[head][l] = v / n;
+    out[row][l] = v / n;
   }}"
                 )
             } else {
                 each(&|h| {
                     let i = format!("l + {}u", h * 64);
-                    format!("  if ({i} < {quads}u) {{ out[head][{i}] = acc{h} / weight_sum; }}\n")
+                    format!("  if ({i} < {quads}u) {{ out[row][{i}] = acc{h} / weight_sum; }}\n")
                 })
             },
         )
@@ -149,9 +163,8 @@ var<workgroup> sums: array<f32, {sums}>;
 var<workgroup> parts: array<vec4<f32>, {parts}>;
 @compute @workgroup_size({SHARES})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let head = group.x * {heads}u;
-  let row = head;
-  let last = state[{position}];",
+{rows}  let last = state[{position}];",
+            rows = self.rows(heads),
             sums = SHARES * heads,
             parts = SHARES * heads * quads,
             position = state::POSITION,
@@ -183,7 +196,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     var v = vec4<f32>();
     var sum = 0.0;
     for (var j = 0u; j < {SHARES}u; j++) {{ v += parts[i * {SHARES}u + j]; sum += sums[i / {quads}u * {SHARES}u + j]; }}
-    out[head + i / {quads}u][i % {quads}u] = v / sum;
+    out[row + i / {quads}u][i % {quads}u] = v / sum;
   }}
 }}",
             all = heads * quads,
@@ -205,6 +218,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let token = group.y * {QUERIES}u + l;
   if (token >= state[{count}]) {{ return; }}
   let row = token * {n_heads}u + head;
+  let text = 0u;
   let last = state[{position}] + token;",
             count = state::COUNT,
             position = state::POSITION,
@@ -233,7 +247,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     ///
     /// Queries and sums are named variables, not arrays: an indexed array would live in memory, not in registers.
     fn weigh(&self, w: &mut String, heads: u32, keys: u32, first: &str, apart: u32) {
-        let Attention { n_heads, n_kv_heads, d_head } = *self;
+        let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
         let quads = d_head / 4;
         let scale = 1.0 / (d_head as f32).sqrt();
         for h in 0..heads {
@@ -249,7 +263,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             writeln!(
                 w,
                 "    let place{j} = start + {}u;
-    let at{j} = min(place{j}, last) * {}u + head / {key_head}u;
+    let at{j} = min(place{j}, last) * {}u + text + head / {key_head}u;
     let key{j} = &cache[at{j}];
     let value{j} = &cache[at{j} + {n_kv_heads}u];",
                 j * apart,

@@ -287,11 +287,12 @@ fn declared_bindings(wgsl: &str) -> Vec<wgpu::BindGroupLayoutEntry> {
         .collect()
 }
 
-/// WebGPU's defaults, with the adapter's own buffer sizes: large models need them, the default model does not.
+/// WebGPU's defaults, with the adapter's own sizes of buffers and workgroup memory: large models need them, the default model does not.
 fn wanted_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
     wgpu::Limits {
         max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
         max_buffer_size: adapter.max_buffer_size,
+        max_compute_workgroup_storage_size: adapter.max_compute_workgroup_storage_size,
         ..wgpu::Limits::default()
     }
 }

@@ -6,7 +6,10 @@
 
 use std::fmt::Write;
 
-use super::{side::Side, state};
+use super::{
+    side::{MAX_RANK, Side},
+    state,
+};
 use crate::quant::BlockType;
 
 /// Invocations a workgroup.
@@ -124,6 +127,12 @@ const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
 impl Project {
     /// Tokens a workgroup of the tiled kernel covers.
     pub const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
+
+    /// At most this many bytes of workgroup memory does the one-token kernel take.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let a_stream = self.cols * 4 + self.cols / 32 * 4 + (WORKGROUP + 8) * 4;
+        self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * WORKGROUP * 4
+    }
 
     /// Workgroups of the one-token kernel.
     pub fn vector_groups(&self, cut: Cut) -> u32 {

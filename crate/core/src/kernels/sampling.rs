@@ -5,11 +5,13 @@
 //! next step, so that the host only fetches ids now and then.
 
 use super::state;
-use crate::sample::Sampling;
+use crate::sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling};
 
 /// Scores a workgroup of the first kernel looks at.
 const SHARE: u32 = 2048;
 const WORKGROUP: u32 = 256;
+/// Parameter that holds the strength of a contrast.
+const STRENGTH: usize = 6;
 
 /// Workgroups of the first kernel.
 pub fn scan_groups(vocab: u32) -> u32 {
@@ -17,7 +19,8 @@ pub fn scan_groups(vocab: u32) -> u32 {
 }
 
 /// The parameter buffer's words.
-pub fn parameters(sampling: &Sampling) -> [u32; 8] {
+pub fn parameters(sampling: &Sampling, mix: Mix) -> [u32; 8] {
+    let strength = if let Mix::Contrast(strength) = mix { strength } else { 1.0 };
     [
         sampling.temperature.to_bits(),
         sampling.top_k,
@@ -25,9 +28,67 @@ pub fn parameters(sampling: &Sampling) -> [u32; 8] {
         sampling.min_p.to_bits(),
         sampling.repetition_penalty.to_bits(),
         sampling.seed,
-        0,
+        strength.to_bits(),
         0,
     ]
+}
+
+/// Merges two rows of scores, the base's and the personal ones, into the first, by the rule of [`crate::sample::contrast`].
+///
+/// Two kernels, one after the other: with `peaks` each group writes the largest personal score it sees, then without
+/// it merges its share. Bindings: parameters, logits, partial; workgroups as the scan's.
+pub fn merge(vocab: u32, peaks: bool) -> String {
+    let groups = scan_groups(vocab);
+    let share = if peaks {
+        format!("best = max(best, logits[{vocab}u + i]);")
+    } else {
+        format!(
+            "let base = logits[i];
+    let personal = logits[{vocab}u + i];
+    logits[i] = select(base + strength * (personal - base), {EXCLUDED:e}, personal < least);"
+        )
+    };
+    let open = if peaks {
+        "var best = -3.0e38;".to_owned()
+    } else {
+        format!(
+            "var best = -3.0e38;
+  for (var g = 0u; g < {groups}u; g++) {{ best = max(best, bitcast<f32>(partial[g].x)); }}
+  let least = select(-3.0e38, best + {cut:e}, strength > 1.0);",
+            cut = PLAUSIBLE.ln()
+        )
+    };
+    let close = if peaks {
+        format!(
+            "top[l] = best;
+  workgroupBarrier();
+  for (var step = {half}u; step > 0u; step >>= 1u) {{
+    if (l < step) {{ top[l] = max(top[l], top[l + step]); }}
+    workgroupBarrier();
+  }}
+  if (l == 0u) {{ partial[group.x] = vec2<u32>(bitcast<u32>(top[0]), 0u); }}",
+            half = WORKGROUP / 2
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> partial: array<vec2<u32>>;
+var<workgroup> top: array<f32, {WORKGROUP}>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let strength = bitcast<f32>(parameters[{STRENGTH}]);
+  {open}
+  let end = min((group.x + 1u) * {SHARE}u, {vocab}u);
+  for (var i = group.x * {SHARE}u + l; i < end; i += {WORKGROUP}u) {{
+    {share}
+  }}
+  {close}
+}}
+"
+    )
 }
 
 /// Bindings: parameters, seen, logits, partial. `partial[group]` is the largest score and its id.

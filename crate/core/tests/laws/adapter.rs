@@ -4,16 +4,17 @@ use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     config::ModelConfig,
     fused::{FusedModel, Variant},
+    generate::{LanguageModel, Mode, WriteOptions},
     kernels::gpu::GpuOptions,
-    model::LowRank,
+    model::{Cache, LowRank, Model},
     quant::BlockType,
-    sample::{Mix, Sampling, Seen},
+    sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling, Seen, contrast},
     weights::Keep,
 };
 use pollster::block_on;
 
 use crate::{
-    kernels::{VOCAB, fused_equals_plain, ids, load_fused, shuffled, small_model, tree, whole},
+    kernels::{VOCAB, fused_equals_plain, ids, load_fused, plain_logits, shuffled, small_model, tree, whole},
     material::*,
 };
 
@@ -135,4 +136,154 @@ fn an_adapter_that_does_not_fit_is_refused_and_changes_nothing() {
     assert_eq!(block_on(fused.attach(&broken)).unwrap_err().code(), "adapter-corrupt");
     assert!(!fused.has_adapter());
     assert_eq!(fused_logits(&fused, Mix::Base), before);
+}
+
+/// Scores of the base and of the adapter after every piece of a text, on the plain path.
+fn two_texts(plain: &Model, adapter: &LowRank, pieces: &[&[u32]]) -> Vec<[Vec<f32>; 2]> {
+    let (mut base, mut personal) = (Cache::default(), Cache::default());
+    let read = |ids: &&[u32]| {
+        [plain_logits(plain, ids, &mut base, None), plain_logits(plain, ids, &mut personal, Some(adapter))]
+    };
+    pieces.iter().map(read).collect()
+}
+
+/// Compares merged scores, leaving out what stands on the line of plausibility, which rounding may cross.
+fn contrast_is(what: &str, found: &[f32], [base, personal]: &[Vec<f32>; 2], strength: f32) {
+    let mut expected = base.clone();
+    contrast(&mut expected, personal, strength);
+    let line = personal.iter().copied().fold(f32::MIN, f32::max) + PLAUSIBLE.ln();
+    let clear = |i: &usize| strength <= 1.0 || (personal[*i] - line).abs() > MARGIN;
+    let kept: Vec<usize> = (0..found.len()).filter(clear).collect();
+    let excluded = |scores: &[f32]| kept.iter().map(|&i| scores[i] == EXCLUDED).collect::<Vec<_>>();
+    assert_eq!(excluded(found), excluded(&expected), "{what}: other tokens compete");
+    let competing = |scores: &[f32]| kept.iter().map(|&i| scores[i]).filter(|&s| s != EXCLUDED).collect::<Vec<_>>();
+    assert_close(what, &competing(found), &competing(&expected), RELATIVE);
+}
+
+#[test]
+fn a_contrast_on_the_gpu_is_the_plain_paths_in_every_cut() {
+    for (matrices, d_head) in [(BlockType::Q4_1, 24), (BlockType::Q8_0, 32)] {
+        let file = small_model(matrices, BlockType::Q8_0, d_head, 6);
+        let plain = load_plain(&file, Keep::Dense);
+        let adapter = random_adapter(&plain.config, 8, &Kind::ALL, 4);
+        let ids = ids(30, 5);
+        let pieces = [&ids[..3], &ids[3..28], &ids[28..29], &ids[29..]];
+        let expected = two_texts(&plain, &LowRank::new(&adapter, 1.0, &plain.device), &pieces);
+        let bare = GpuOptions { without_subgroups: true, default_limits: true };
+        let variants = [
+            ("whole rows", load_fused(&file, GpuOptions::default(), whole)),
+            ("shuffled lanes", load_fused(&file, GpuOptions::default(), shuffled)),
+            ("lanes by workgroup", load_fused(&file, bare, tree)),
+        ];
+        for (cut, mut fused) in variants {
+            let before = fused_logits(&fused, Mix::Base);
+            block_on(fused.attach(&adapter)).unwrap();
+            let personal = fused_logits(&fused, Mix::Scaled(1.0));
+            for strength in [0.5, 2.0] {
+                start(&fused, Mix::Contrast(strength));
+                let mut at = 0;
+                for (piece, expected) in pieces.iter().zip(&expected) {
+                    if piece.len() > 1 {
+                        block_on(fused.read(at, piece)).unwrap();
+                    } else {
+                        block_on(fused.step(at, piece[0])).unwrap();
+                    }
+                    at += piece.len();
+                    let what = format!("{}, {cut}, strength {strength}, {at} tokens", matrices.name());
+                    contrast_is(&what, &block_on(fused.logits()).unwrap(), expected, strength);
+                }
+            }
+            assert_eq!(fused_logits(&fused, Mix::Base), before, "the base after a contrast");
+            assert_eq!(fused_logits(&fused, Mix::Scaled(1.0)), personal, "the adapter after a contrast");
+        }
+    }
+}
+
+const PROMPT: &str = "On mornings like this,";
+
+fn options(strength: Option<f32>, mode: Option<Mode>) -> WriteOptions {
+    let sampling = Sampling { temperature: 0.9, seed: 3, ..Default::default() };
+    WriteOptions { sampling, max_tokens: 10, strength, mode, ..Default::default() }
+}
+
+fn write(model: &LanguageModel, strength: Option<f32>, mode: Option<Mode>) -> Vec<u32> {
+    let mut session = model.begin(PROMPT, options(strength, mode)).unwrap();
+    let mut ids = Vec::new();
+    loop {
+        let step = block_on(model.next(&mut session)).unwrap();
+        ids.extend(step.ids);
+        if step.finish.is_some() {
+            return ids;
+        }
+    }
+}
+
+/// An adapter on the real model, strong enough to change what it writes.
+fn real_adapter(model: &LanguageModel) -> Adapter {
+    let mut adapter = random_adapter(model.config(), 8, &Kind::ALL, 8);
+    let values: Vec<f32> = adapter.parameters().iter().map(|value| value * 0.7).collect();
+    adapter.set_parameters(&values);
+    adapter
+}
+
+#[test]
+fn strength_0_is_the_base_1_the_adapter_and_the_gpu_writes_the_processors_contrast() {
+    let file = file();
+    let (mut plain, mut fused) = (plain(&file, Keep::Packed), fused(&file, GpuOptions::default(), Variant::for_device));
+    let base = write(&fused, None, None);
+    let adapter = real_adapter(&plain);
+    block_on(plain.attach(&adapter, None)).unwrap();
+    block_on(fused.attach(&adapter, None)).unwrap();
+    let contrast = Some(Mode::Contrast);
+    assert_eq!(write(&fused, Some(0.0), contrast), base);
+    let personal = write(&fused, Some(1.0), Some(Mode::Scale));
+    assert_eq!(write(&fused, Some(1.0), contrast), personal);
+    let default = write(&fused, None, None);
+    assert_eq!(write(&fused, Some(1.5), contrast), default, "same seed, same text; a contrast of 1.5 is the default");
+    let strong = write(&fused, Some(3.0), contrast);
+    assert!(base != personal && personal != strong, "not heard: {base:?}, {personal:?}, {strong:?}");
+    assert_eq!(write(&plain, Some(3.0), contrast), strong);
+    assert_eq!(write(&plain, Some(1.0), None), personal);
+    fused.detach();
+    assert_eq!(write(&fused, None, None), base);
+}
+
+#[test]
+fn what_an_adapter_cannot_do_is_refused() {
+    let mut model = plain(&file(), Keep::Packed);
+    let code =
+        |model: &LanguageModel, strength, mode| model.begin(PROMPT, options(strength, mode)).err().map(|e| e.code());
+    assert_eq!(code(&model, Some(1.0), None), Some("invalid-option"), "no adapter to be strong");
+    let mut adapter = real_adapter(&model);
+    adapter.base = Some("one model".into());
+    let error = block_on(model.attach(&adapter, Some("another"))).unwrap_err();
+    assert_eq!(error.code(), "adapter-wrong-base");
+    assert!(model.adapter().is_none());
+    block_on(model.attach(&adapter, Some("one model"))).unwrap();
+    for (strength, mode, allowed) in [
+        (3.0, Mode::Contrast, true),
+        (3.1, Mode::Contrast, false),
+        (2.0, Mode::Scale, true),
+        (2.1, Mode::Scale, false),
+        (-0.1, Mode::Scale, false),
+        (f32::NAN, Mode::Contrast, false),
+    ] {
+        assert_eq!(code(&model, Some(strength), Some(mode)).is_none(), allowed, "{strength} with {mode:?}");
+    }
+    let mut session = model.begin(PROMPT, options(None, None)).unwrap();
+    model.detach();
+    let error = block_on(model.next(&mut session)).unwrap_err();
+    assert!(error.to_string().contains("adapter was changed"), "{error}");
+}
+
+#[test]
+fn scores_are_those_of_the_adapter_and_its_strength() {
+    let mut model = plain(&file(), Keep::Packed);
+    let ids = golden().prompts.swap_remove(0).ids;
+    let base = score(&model, &ids).unwrap();
+    block_on(model.attach(&real_adapter(&model), None)).unwrap();
+    let at = |strength| block_on(model.score_at(&ids, strength, &mut async |_| Ok(()))).unwrap();
+    assert_eq!(at(Some(0.0)), base);
+    assert_eq!(at(Some(1.0)), score(&model, &ids).unwrap());
+    assert!(at(Some(1.0)) != base && at(Some(1.5)) != at(Some(1.0)), "an adapter changes what it predicts");
 }

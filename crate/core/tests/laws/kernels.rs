@@ -145,7 +145,7 @@ fn gpu_draw(
 ) -> u32 {
     let vocab = logits.len() as u32;
     let scores = gpu.upload("logits", logits);
-    let parameters = gpu.upload("parameters", &sampling::parameters(sampling));
+    let parameters = gpu.upload("parameters", &sampling::parameters(sampling, Mix::Base));
     let seen = gpu.upload("seen", seen.words());
     let partial = gpu.buffer("partial", sampling::scan_groups(vocab) as usize * 2);
     let mut words = vec![0u32; state::WORDS as usize];

@@ -88,7 +88,7 @@ pub const CAPACITY: usize = 512;
 
 fn language_model(gguf: &Gguf, backend: Backend) -> LanguageModel {
     let tokenizer = Tokenizer::new(Vocabulary::from_gguf(gguf)).unwrap();
-    LanguageModel { tokenizer, backend, capacity: CAPACITY }
+    LanguageModel::new(tokenizer, backend, CAPACITY)
 }
 
 pub fn score(model: &LanguageModel, ids: &[u32]) -> Result<Vec<f32>> {

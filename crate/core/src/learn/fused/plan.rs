@@ -139,7 +139,7 @@ impl<'a> Planner<'a> {
 
     fn attention(&self) -> Attention {
         let c = &self.model.config;
-        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32 }
+        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32, texts: 1 }
     }
 
     async fn embed(&mut self) -> Result<()> {

@@ -1,0 +1,46 @@
+//! An adapter to write or score with: a folder in PEFT's layout.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use imprint_core::{Error, ErrorKind, Result, generate::LanguageModel, peft};
+use pollster::block_on;
+
+use crate::{
+    model::{ModelArgs, fingerprint},
+    terminal::Terminal,
+};
+
+/// An adapter.
+#[derive(clap::Args)]
+pub struct AdapterArgs {
+    /// An adapter: a folder that `imprint learn` or PEFT wrote.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+}
+
+impl AdapterArgs {
+    /// Attaches the adapter to `model`, the one that `args` name, where there is an adapter.
+    ///
+    /// # Errors
+    /// `invalid-option` for a folder without an adapter, `adapter-corrupt`, `adapter-unsupported`, `adapter-wrong-base`,
+    /// `cancelled`, and on the GPU `out-of-memory` and `device-lost`.
+    pub fn attach(&self, model: &mut LanguageModel, args: &ModelArgs, terminal: &Terminal) -> Result<()> {
+        let Some(folder) = &self.adapter else { return Ok(()) };
+        let config = read(folder, "adapter_config.json")?;
+        let adapter = peft::import(&config, &read(folder, "adapter_model.safetensors")?, model.config())?;
+        // Reading the whole model file takes a while, and only an adapter that knows its base needs it.
+        let base = adapter.base.as_ref().map(|_| fingerprint(&args.model, terminal)).transpose()?;
+        block_on(model.attach(&adapter, base.as_deref()))
+    }
+}
+
+fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = folder.join(name);
+    fs::read(&path).map_err(|e| {
+        let message = format!("{} cannot be read: {e}; give --adapter a folder that holds it", path.display());
+        Error::new(ErrorKind::InvalidOption, message).with_source(e)
+    })
+}
