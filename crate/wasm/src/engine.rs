@@ -233,8 +233,9 @@ impl Engine {
         self.call(async |open| {
             open.session = None;
             open.check_gpu()?;
-            open.dress(&self.info, wanted).await?;
-            open.session = Some(open.model.begin(prompt, options.into())?);
+            let voice = open.dress(&self.info, wanted).await?;
+            let options = WriteOptions { strength: voice.strength, mode: voice.mode, ..options.into() };
+            open.session = Some(open.model.begin(prompt, options)?);
             Ok(())
         })
         .await
@@ -421,14 +422,6 @@ impl Open {
         let chars = self.model.tokenizer.decode(&ids[1..]).chars().count();
         let bits_per_char = sum / std::f64::consts::LN_2 / chars.max(1) as f64;
         Ok(Score { tokens: ids.len(), nll: sum / nll.len() as f64, bits_per_char })
-    }
-
-    /// The shape of the model.
-    pub fn config(&self) -> &ModelConfig {
-        match &self.model.backend {
-            Backend::Plain(model) => &model.config,
-            Backend::Fused(model) => &model.config,
-        }
     }
 
     fn stats(&self) -> Stats {

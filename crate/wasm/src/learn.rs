@@ -1,6 +1,7 @@
 //! Learning an adapter: from documents to a run, and from a run to what is kept of it.
 
 mod course;
+mod preview;
 mod tutor;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use wasm_bindgen::prelude::*;
 
 use self::{
     course::{Course, Plan},
+    preview::{Copied, Watch},
     tutor::{Start, Taught, Tutor},
 };
 use crate::{
@@ -57,6 +59,10 @@ pub struct Measures {
     before: Measured,
     best: Measured,
     fullest: Measured,
+    #[serde(default)]
+    copied: Copied,
+    #[serde(default)]
+    own_copied: Copied,
 }
 
 /// Learns an adapter from documents, a list of `{ name, bytes }`.
@@ -66,7 +72,7 @@ pub struct Measures {
 /// `out-of-memory` and `storage-full` with nothing kept; `nothing-learned` and `cancelled` with the run removed;
 /// `device-lost` and a storage that has become full with the run kept.
 pub async fn begin(
-    open: &Open,
+    open: &mut Open,
     info: &ModelInfo,
     documents: &JsValue,
     options: &LearnOptions,
@@ -83,39 +89,34 @@ pub async fn begin(
 ///
 /// # Errors
 /// As [`begin`]; `invalid-option` where there is no such run, `adapter-wrong-base` where it learns on another model.
-pub async fn resume(open: &Open, info: &ModelInfo, id: &str, hooks: &Hooks<'_>) -> Result<Learned> {
+pub async fn resume(open: &mut Open, info: &ModelInfo, id: &str, hooks: &Hooks<'_>) -> Result<Learned> {
     let _alone = runs::learn_alone().await?;
     let (run, documents, checkpoint) = runs::get(id).await?;
     let checkpoint = Checkpoint::from_bytes(&checkpoint)?;
     let course = Course::new(open, &documents, Plan::Known(checkpoint.about.recipe.clone()))?;
     // Before anything is loaded onto the device.
     checkpoint.check(&info.fingerprint, &course.lessons)?;
-    go_on(open, info, &course, Start::At(Box::new(checkpoint)), run, hooks).await
+    go_on(open, info, &course, Start::At(Box::new(checkpoint), None), run, hooks).await
 }
 
 async fn go_on(
-    open: &Open,
+    open: &mut Open,
     info: &ModelInfo,
     course: &Course,
     start: Start<'_>,
     run: RunInfo,
     hooks: &Hooks<'_>,
 ) -> Result<Learned> {
-    let config = open.config();
+    let config = open.model.config().clone();
     let recipe = &course.recipe;
-    let mut adapter = Adapter::fresh(Some(info.fingerprint.clone()), config, &recipe.shape(), recipe.seed.into())?;
+    let mut adapter = Adapter::fresh(Some(info.fingerprint.clone()), &config, &recipe.shape(), recipe.seed.into())?;
+    let mut watch = Watch::new(&course.texts);
     let mut tutor = Tutor::new(run, course, hooks);
-    let taught = match &open.model.backend {
-        Backend::Plain(model) => tutor.teach(PlainLearner::new(model, &adapter)?, course, start).await,
-        Backend::Fused(model) => {
-            let learner = FusedLearner::new(model, &adapter, recipe.window).await?;
-            tutor.teach(learner, course, start).await
-        }
-    };
+    let taught = taught(open, course, &mut tutor, &mut watch, &mut adapter, start).await;
     let run = tutor.run;
     let (outcome, fullest, best) = match taught {
-        Ok(Taught::Paused) => return Ok(Learned::Paused { run }),
         Ok(Taught::Over { outcome, fullest, best }) => (outcome, fullest, best),
+        Ok(_) => return Ok(Learned::Paused { run }),
         Err(error) => return Err(settled(error, &run.id).await),
     };
     let (ending, before, best_at, fullest_at) = match outcome {
@@ -133,13 +134,15 @@ async fn go_on(
         before: told(before),
         best: told(best_at),
         fullest: told(fullest_at),
+        copied: watch.copied,
+        own_copied: watch.own,
     };
     let mut made = AdapterInfo::new(&run.name, &info.fingerprint, &info.name)?;
     made.recipe = value(recipe)?;
     made.measures = value(&measures)?;
     let mut exported = |parameters: &[f32]| {
         adapter.set_parameters(parameters);
-        peft::export(&adapter, config, &BTreeMap::new())
+        peft::export(&adapter, &config, &BTreeMap::new())
     };
     let full = exported(&fullest)?;
     let best = if best_at.step == fullest_at.step { None } else { Some(exported(&best)?.safetensors) };
@@ -149,11 +152,49 @@ async fn go_on(
     Ok(Learned::Done { adapter: made })
 }
 
+/// Teaches until the run is over or paused, with a preview now and then.
+async fn taught(
+    open: &mut Open,
+    course: &Course,
+    tutor: &mut Tutor<'_>,
+    watch: &mut Watch,
+    adapter: &mut Adapter,
+    mut start: Start<'_>,
+) -> Result<Taught> {
+    loop {
+        let taught = match &open.model.backend {
+            Backend::Plain(model) => tutor.teach(PlainLearner::new(model, adapter)?, course, start).await?,
+            Backend::Fused(model) => {
+                let learner = FusedLearner::new(model, adapter, course.recipe.window).await?;
+                tutor.teach(learner, course, start).await?
+            }
+        };
+        // The learner is gone, so that the adapter can be written with.
+        match taught {
+            Taught::Measured(checkpoint) => {
+                adapter.set_parameters(checkpoint.parameters());
+                let preview = watch.write(open, adapter, tutor.hooks.signal).await?;
+                start = Start::At(checkpoint, Some(preview.copied.share));
+                tutor.show(preview);
+            }
+            Taught::Over { outcome, fullest, best } => {
+                if !fullest.is_empty() {
+                    adapter.set_parameters(&fullest);
+                    tutor.show(watch.write(open, adapter, tutor.hooks.signal).await?);
+                    tutor.save();
+                }
+                return Ok(Taught::Over { outcome, fullest, best });
+            }
+            Taught::Paused => return Ok(Taught::Paused),
+        }
+    }
+}
+
 /// Looks after a run that failed: what cannot go on is removed, what can is told so.
 async fn settled(error: Error, id: &str) -> Error {
     match error.kind() {
-        // Its numbers have left all bounds, and would again.
-        ErrorKind::InvalidOption => match runs::discard(id).await {
+        // Nobody wants it, or its numbers have left all bounds, and would again.
+        ErrorKind::Cancelled | ErrorKind::InvalidOption => match runs::discard(id).await {
             Ok(()) => error,
             Err(failed) => failed,
         },

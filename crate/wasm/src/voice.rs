@@ -1,11 +1,12 @@
 //! Which adapter takes part in writing, and how.
 
 use imprint_core::{
-    Error, ErrorKind, Result,
+    Result,
+    generate::Mode,
     learn::{Choice, Recipe},
     peft,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
@@ -22,6 +23,9 @@ use crate::{
 pub struct Voice {
     /// How far the voice is carried.
     pub strength: Option<f32>,
+    /// By which arithmetic.
+    #[serde(deserialize_with = "mode")]
+    pub mode: Option<Mode>,
     /// Which of the two kept states.
     pub state: Option<Choice>,
 }
@@ -65,11 +69,11 @@ impl Open {
         Ok(())
     }
 
-    /// Attaches what a text asks for: an adapter, explicitly none, or what is in use. Gives its voice, if there is one.
+    /// Attaches what a text asks for: an adapter, explicitly none, or what is in use. Gives its voice.
     ///
     /// # Errors
     /// As [`Open::wear`].
-    pub async fn dress(&mut self, info: &ModelInfo, Wanted { adapter, voice: own }: Wanted) -> Result<Option<Voice>> {
+    pub async fn dress(&mut self, info: &ModelInfo, Wanted { adapter, voice: own }: Wanted) -> Result<Voice> {
         let in_use = self.wardrobe.in_use.clone();
         let wanted = match adapter {
             // What the text leaves open is as it is in use.
@@ -80,10 +84,10 @@ impl Open {
             }),
         };
         let Some((id, voice)) = wanted else {
-            return self.wear(info, None).await.map(|()| None);
+            return self.wear(info, None).await.map(|()| own);
         };
         self.wear(info, Some((&id, voice.state.unwrap_or_default()))).await?;
-        Ok(Some(voice))
+        Ok(voice)
     }
 
     /// Attaches a kept adapter, or takes the attached one off.
@@ -101,15 +105,17 @@ impl Open {
         };
         let (told, files) = adapters::get(id).await?;
         let weights = files.best.as_ref().filter(|_| state == Choice::Best).unwrap_or(&files.weights);
-        let mut adapter = peft::import(files.config.as_bytes(), weights, self.config())?;
+        let mut adapter = peft::import(files.config.as_bytes(), weights, self.model.config())?;
         adapter.base.get_or_insert(told.base);
-        adapter.check(self.config(), Some(&info.fingerprint))?;
         self.bare();
-        Err(Error::new(ErrorKind::InvalidOption, "adapters cannot be written with yet; write without"))
+        self.model.attach(&adapter, Some(&info.fingerprint)).await?;
+        self.wardrobe.attached = Some((id.to_owned(), state));
+        Ok(())
     }
 
     /// Takes the attached adapter off; the one in use is put on again by the next text.
     pub fn bare(&mut self) {
+        self.model.detach();
         self.wardrobe.attached = None;
     }
 }
@@ -117,8 +123,18 @@ impl Open {
 impl Voice {
     /// This one, with what it leaves open taken from `other`.
     fn or(self, other: Self) -> Self {
-        Self { strength: self.strength.or(other.strength), state: self.state.or(other.state) }
+        Self {
+            strength: self.strength.or(other.strength),
+            mode: self.mode.or(other.mode),
+            state: self.state.or(other.state),
+        }
     }
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let known = Mode::from_name(&name);
+    known.map(Some).ok_or_else(|| de::Error::custom(format!("no mode is called {name}; known: contrast, scale")))
 }
 
 /// Takes an adapter in from PEFT's two files and what is told beside, of which only what makes sense is believed.
@@ -132,8 +148,8 @@ pub async fn take_in(
     weights: Vec<u8>,
     told: &JsValue,
 ) -> Result<AdapterInfo> {
-    let adapter = peft::import(config.as_bytes(), &weights, open.config())?;
-    adapter.check(open.config(), Some(&info.fingerprint))?;
+    let adapter = peft::import(config.as_bytes(), &weights, open.model.config())?;
+    adapter.check(open.model.config(), Some(&info.fingerprint))?;
     let name = field(told, "name").as_string().unwrap_or_default();
     let mut made = AdapterInfo::new(&name, &info.fingerprint, &info.name)?;
     let believed = |name| serde_wasm_bindgen::from_value::<Value>(field(told, name)).unwrap_or_default();

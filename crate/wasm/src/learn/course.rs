@@ -83,7 +83,7 @@ impl Course {
                 let set = options.recipe.clone().into_iter().filter(|(_, value)| !value.is_null()).collect();
                 let recipe = Recipe::derive(options.effort, tokens).with(&set)?;
                 let (engine, free_bytes) = room(open);
-                recipe.fit(open.config(), engine, free_bytes)?
+                recipe.fit(open.model.config(), engine, free_bytes)?
             }
             Plan::Known(recipe) => recipe,
         };

@@ -8,16 +8,22 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::AbortSignal;
 
-use super::course::{Counts, Course};
+use super::{
+    course::{Counts, Course},
+    preview::Preview,
+};
 use crate::{
     store::runs::{self, Loss, Measured, RunInfo},
-    web::{self, cancelled, now_ms},
+    web::{self, check_signal, now_ms},
 };
 
 /// A checkpoint is kept at least this often; a step, too, takes some of the 15 seconds that are promised.
 const KEEP_MS: f64 = 10_000.0;
 /// Reports come no more often than this.
 const TELL_MS: f64 = 200.0;
+
+/// Previews are written no more often than this, so that they take a small part of the time.
+const SHOW_MS: f64 = 20_000.0;
 
 /// How a run is heard and reached.
 pub struct Hooks<'a> {
@@ -43,20 +49,24 @@ pub struct Report<'a> {
     seconds_left: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<Preview>,
 }
 
 /// Where a run begins.
 pub enum Start<'a> {
     /// Before the first step, with the documents to keep.
     New(&'a JsValue),
-    /// Where it was left.
-    At(Box<Checkpoint>),
+    /// Where it was left, and what share of a preview of that state is copied, if one was written.
+    At(Box<Checkpoint>, Option<f32>),
 }
 
 /// Where a run got to.
 pub enum Taught {
     /// A checkpoint is kept, and it can go on.
     Paused,
+    /// It has measured the held-out text, and a preview is due: the adapter must be written with, then it goes on.
+    Measured(Box<Checkpoint>),
     /// It is over.
     Over {
         /// What came of it.
@@ -72,13 +82,15 @@ pub enum Taught {
 pub struct Tutor<'a> {
     /// What is told of the run.
     pub run: RunInfo,
-    hooks: &'a Hooks<'a>,
+    /// How it is heard and reached.
+    pub hooks: &'a Hooks<'a>,
     counts: Option<Counts>,
     text_bytes: f64,
     /// How many losses and measurements were told.
     told: (usize, usize),
     told_ms: f64,
     kept_ms: f64,
+    shown_ms: f64,
     began_ms: f64,
     /// Steps and tokens since it began or went on.
     steps: u32,
@@ -97,6 +109,7 @@ impl<'a> Tutor<'a> {
             told: (0, 0),
             told_ms: f64::NEG_INFINITY,
             kept_ms: now,
+            shown_ms: f64::NEG_INFINITY,
             began_ms: now,
             steps: 0,
             tokens: 0,
@@ -106,27 +119,27 @@ impl<'a> Tutor<'a> {
     /// Runs until the end, a pause or a cancel.
     ///
     /// # Errors
-    /// What the learner and the store report; `cancelled`, with the run removed.
+    /// What the learner and the store report; `cancelled`.
     pub async fn teach<L: Learner>(&mut self, learner: L, course: &Course, start: Start<'_>) -> Result<Taught> {
         let lessons = course.lessons.clone();
         let mut trainer = match start {
             Start::New(documents) => {
                 let mut trainer = Trainer::new(learner, lessons, course.recipe.clone())?;
-                let checkpoint = self.checkpoint(&mut trainer).await?;
+                let (_, checkpoint) = self.checkpoint(&mut trainer).await?;
                 runs::begin(&self.run, documents, &checkpoint).await?;
                 trainer
             }
-            Start::At(checkpoint) => Trainer::resume(learner, lessons, &self.run.base, *checkpoint).await?,
+            Start::At(checkpoint, copied) => {
+                let mut trainer = Trainer::resume(learner, lessons, &self.run.base, *checkpoint).await?;
+                copied.into_iter().for_each(|share| trainer.copied(share));
+                trainer
+            }
         };
-        (self.began_ms, self.kept_ms) = (now_ms(), now_ms());
         self.tell("measure", &trainer);
         loop {
             // On the processor nothing else lets a wish in.
             web::breathe().await;
-            if self.hooks.signal.is_some_and(AbortSignal::aborted) {
-                runs::discard(&self.run.id).await?;
-                return Err(cancelled());
-            }
+            check_signal(self.hooks.signal)?;
             let pause = self.hooks.pause.is_some_and(AbortSignal::aborted);
             if pause || now_ms() - self.kept_ms >= KEEP_MS {
                 self.keep(&mut trainer).await?;
@@ -134,49 +147,67 @@ impl<'a> Tutor<'a> {
             if pause {
                 return Ok(Taught::Paused);
             }
-            if let Some(outcome) = self.step(&mut trainer).await? {
-                self.tell("save", &trainer);
-                let kept = |choice| trainer.kept(choice).map(<[f32]>::to_vec).unwrap_or_default();
-                return Ok(Taught::Over { outcome, fullest: kept(Choice::Fullest), best: kept(Choice::Best) });
+            match trainer.step().await? {
+                Event::Stepped { tokens } => {
+                    self.steps += 1;
+                    self.tokens += tokens;
+                    self.tell_sometimes("learn", &trainer);
+                }
+                Event::Read { .. } => self.tell_sometimes("measure", &trainer),
+                Event::Measured(measurement) => {
+                    self.tell("measure", &trainer);
+                    if measurement.step > 0 && now_ms() - self.shown_ms >= SHOW_MS {
+                        return Ok(Taught::Measured(Box::new(self.keep(&mut trainer).await?)));
+                    }
+                }
+                Event::Ended(outcome) => {
+                    self.tell("learn", &trainer);
+                    let kept = |choice| trainer.kept(choice).map(<[f32]>::to_vec).unwrap_or_default();
+                    return Ok(Taught::Over { outcome, fullest: kept(Choice::Fullest), best: kept(Choice::Best) });
+                }
             }
         }
     }
 
-    /// Makes one step; gives the outcome once there is one.
-    async fn step<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<Option<Outcome>> {
-        let (phase, now) = match trainer.step().await? {
-            Event::Stepped { tokens } => {
-                self.steps += 1;
-                self.tokens += tokens;
-                ("learn", false)
-            }
-            Event::Read { .. } => ("measure", false),
-            Event::Measured(_) => ("measure", true),
-            Event::Ended(outcome) => return Ok(Some(outcome)),
-        };
-        if now || now_ms() - self.told_ms >= TELL_MS {
-            self.tell(phase, trainer);
-        }
-        Ok(None)
+    /// Shows a preview.
+    pub fn show(&mut self, preview: Preview) {
+        self.shown_ms = now_ms();
+        self.report("preview", Some(preview));
     }
 
-    async fn keep<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<()> {
-        let checkpoint = self.checkpoint(trainer).await?;
-        runs::checkpoint(&self.run, &checkpoint).await?;
+    /// Tells that what was learned is being kept.
+    pub fn save(&mut self) {
+        self.report("save", None);
+    }
+
+    async fn keep<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<Checkpoint> {
+        let (checkpoint, bytes) = self.checkpoint(trainer).await?;
+        runs::checkpoint(&self.run, &bytes).await?;
         self.kept_ms = now_ms();
-        Ok(())
+        Ok(checkpoint)
     }
 
-    async fn checkpoint<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<Vec<u8>> {
-        let bytes = trainer.checkpoint(&self.run.base, "").await?.to_bytes()?;
+    async fn checkpoint<L: Learner>(&mut self, trainer: &mut Trainer<L>) -> Result<(Checkpoint, Vec<u8>)> {
+        let checkpoint = trainer.checkpoint(&self.run.base, "").await?;
+        let bytes = checkpoint.to_bytes()?;
         self.run.follow(trainer.journal(), trainer.steps());
         self.run.updated_ms = js_sys::Date::now();
         self.run.size_bytes = bytes.len() as f64 + self.text_bytes;
-        Ok(bytes)
+        Ok((checkpoint, bytes))
+    }
+
+    fn tell_sometimes<L: Learner>(&mut self, phase: &'static str, trainer: &Trainer<L>) {
+        if now_ms() - self.told_ms >= TELL_MS {
+            self.tell(phase, trainer);
+        }
     }
 
     fn tell<L: Learner>(&mut self, phase: &'static str, trainer: &Trainer<L>) {
         self.run.follow(trainer.journal(), trainer.steps());
+        self.report(phase, None);
+    }
+
+    fn report(&mut self, phase: &'static str, preview: Option<Preview>) {
         let run = &self.run;
         let elapsed_s = (now_ms() - self.began_ms).max(1.0) / 1000.0;
         let left = f64::from(run.steps.saturating_sub(run.step));
@@ -191,6 +222,7 @@ impl<'a> Tutor<'a> {
             // Before the first step there is nothing to go by.
             seconds_left: if self.steps == 0 { 0.0 } else { left * elapsed_s / f64::from(self.steps) },
             counts: self.counts.take(),
+            preview,
         });
         self.told = (run.losses.len(), run.measurements.len());
         self.told_ms = now_ms();
