@@ -213,6 +213,32 @@ test("an abort loses no letter of what was written", async ({ page }) => {
   expect(told.aborted.text).toBe(told.whole);
 });
 
+test("the GPU computes what the processor computes, in every cut, with subgroups and without", async ({
+  page,
+}) => {
+  test.setTimeout(900_000);
+  const { device, cuts } = await page.evaluate(async () => {
+    const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });
+    const found = await opened.selfTest({ allCuts: true });
+    await opened.close();
+    return found;
+  });
+  expect(device).toBe("webgpu");
+  // The browser's software adapter has subgroups of four: the cut with four lanes must really use them.
+  expect(cuts.map(({ lanes, shuffles }) => ({ lanes, shuffles }))).toEqual([
+    { lanes: 1, shuffles: false },
+    { lanes: 4, shuffles: true },
+    { lanes: 8, shuffles: false },
+  ]);
+  expect(cuts.map(({ subgroup }) => subgroup)).toEqual([4, 4, undefined]);
+  for (const { prefill, decode } of cuts) {
+    for (const apart of [prefill, decode]) {
+      expect(apart.maxRelative).toBeLessThan(1e-3);
+      expect(apart.sameBest).toBe(true);
+    }
+  }
+});
+
 test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
   test.setTimeout(900_000);
   const counted: number[] = [];

@@ -151,8 +151,8 @@ class FakeEngine implements WasmEngine {
     return info;
   }
 
-  async selfTest(): Promise<string> {
-    return "{}";
+  async selfTest(): ReturnType<WasmEngine["selfTest"]> {
+    return { device: "cpu", tokens: 0, cuts: [] };
   }
 
   stats(): ReturnType<WasmEngine["stats"]> {

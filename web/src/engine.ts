@@ -105,6 +105,28 @@ export type Stats = {
   wasmBytes: number;
 };
 
+/** How far two lists of scores are apart: at most, of the largest score, and where. */
+export type Apart = { maxAbsolute: number; maxRelative: number; at: number; sameBest: boolean };
+
+/** How far the GPU's numbers are from the processor's. */
+export type SelfTest = {
+  /** On the processor there is nothing to compare. */
+  device: "webgpu" | "cpu";
+  tokens: number;
+  /** The open model first, then each further cut of the kernels that was asked for. */
+  cuts: {
+    /** Invocations that share a row of weights. */
+    lanes: number;
+    /** The smallest subgroup of the device, where it has subgroups. */
+    subgroup?: number;
+    /** Whether those invocations add up by subgroup operations. */
+    shuffles: boolean;
+    /** After a prompt read at once, and with its last token read alone. */
+    prefill: Apart;
+    decode: Apart;
+  }[];
+};
+
 /** A model kept in this browser. */
 export type StoredModel = { url: string; sizeBytes: number; sha256: string };
 
@@ -151,7 +173,7 @@ export interface Commands {
     result: AdapterInfo;
   };
   stats: { params: null; progress: never; result: Stats };
-  selfTest: { params: null; progress: never; result: string };
+  selfTest: { params: { allCuts: boolean }; progress: never; result: SelfTest };
   inspect: { params: { model: string | Blob }; progress: never; result: Inspection };
   storedModels: { params: null; progress: never; result: StoredModel[] };
   forgetModel: { params: { url: string }; progress: never; result: null };

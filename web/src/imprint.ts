@@ -9,6 +9,7 @@ import type {
   ModelInfo,
   Progress,
   Score,
+  SelfTest,
   Stats,
   Step,
   StoredModel,
@@ -140,6 +141,17 @@ export class Imprint {
     { adapter, ...options }: { adapter?: string | null; signal?: AbortSignal } = {},
   ): Promise<Score> {
     return this.#engine.run("score", { text, options: adapter === undefined ? {} : { adapter } }, options);
+  }
+
+  /**
+   * Compares the GPU's numbers with the processor's, for whoever doubts a driver. Takes seconds, and with `allCuts` many:
+   * the model is then loaded again for each way in which the kernels are cut for other GPUs.
+   */
+  selfTest({
+    allCuts = false,
+    ...options
+  }: { allCuts?: boolean; signal?: AbortSignal } = {}): Promise<SelfTest> {
+    return this.#engine.run("selfTest", { allCuts }, options);
   }
 
   /**

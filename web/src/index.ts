@@ -12,6 +12,7 @@ export { Adapters, type AdapterSource } from "./adapters.js";
 export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";
 export { ImprintError, sentences, type ErrorCode } from "./errors.js";
 export type {
+  Apart,
   DeviceChoice,
   DeviceInfo,
   Finish,
@@ -19,6 +20,7 @@ export type {
   ModelInfo,
   Progress,
   Score,
+  SelfTest,
   Stats,
   StoredModel,
   WriteOptions,

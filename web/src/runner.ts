@@ -114,7 +114,7 @@ export class Runner {
     },
     importAdapter: async ({ files, told }) => this.#open().importAdapter(files.config, files.weights, told),
     stats: async () => this.#open().stats(),
-    selfTest: async () => this.#open().selfTest(),
+    selfTest: async ({ allCuts }) => this.#open().selfTest(undefined, allCuts),
     inspect: async ({ model }, { signal }) => (await this.#load()).inspect(model, signal),
     storedModels: async () => (await this.#load()).storedModels(),
     forgetModel: async ({ url }) => {

@@ -5,6 +5,7 @@ import type {
   OpenOptions,
   Progress,
   Score,
+  SelfTest,
   Stats,
   Step,
   StoredModel,
@@ -56,7 +57,8 @@ export interface WasmEngine {
     weights: Uint8Array<ArrayBuffer>,
     told: Partial<AdapterInfo>,
   ): Promise<AdapterInfo>;
-  selfTest(): Promise<string>;
+  /** Compares the GPU's numbers with the processor's, with `allCuts` in every cut of the kernels. */
+  selfTest(prompt: string | undefined, allCuts: boolean): Promise<SelfTest>;
   stats(): Stats;
   close(): void;
 }

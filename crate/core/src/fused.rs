@@ -214,6 +214,11 @@ impl FusedModel {
         })
     }
 
+    /// How its kernels are cut.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
     /// Dispatches a decoded token takes.
     pub fn dispatches_per_token(&self) -> usize {
         self.bindings.borrow().base.decode.len() + self.choose.len()

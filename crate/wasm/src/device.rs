@@ -6,7 +6,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     generate::Backend,
     gguf::Gguf,
-    kernels::gpu::Gpu,
+    kernels::gpu::{Gpu, GpuOptions},
     weights::{Keep, OnTensor, load_model},
 };
 use js_sys::{Object, Promise};
@@ -15,6 +15,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::{
     source::BlobSource,
+    subgroups::Subgroups,
     web::{field, set_field, settle},
 };
 
@@ -94,15 +95,26 @@ async fn on_gpu(
     capacity: usize,
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
-    let mut gpu = Gpu::request(Default::default()).await?;
-    if let Some(name) = adapter_name().await {
-        gpu.software |= name.contains("swiftshader");
-        gpu.description = name;
-    }
+    let gpu = request(GpuOptions::default()).await?;
     let variant = Variant::for_device(&gpu);
     let device = DeviceInfo { kind: "webgpu", description: gpu.description.clone(), reason: None };
     let model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
     Ok((Backend::Fused(Box::new(model)), device))
+}
+
+/// Asks the browser for a GPU, with subgroups where it has them and `options` do not forbid them.
+///
+/// # Errors
+/// As [`Gpu::request`].
+pub async fn request(options: GpuOptions) -> Result<Gpu> {
+    let subgroups = if options.without_subgroups { None } else { Subgroups::offer() };
+    let mut gpu = Gpu::request(options).await?;
+    gpu.subgroup = subgroups.and_then(|subgroups| subgroups.size());
+    if let Some(name) = adapter_name().await {
+        gpu.software |= name.contains("swiftshader");
+        gpu.description = name;
+    }
+    Ok(gpu)
 }
 
 /// Whether this browser offers a GPU at all.

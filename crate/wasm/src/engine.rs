@@ -19,6 +19,7 @@ use crate::{
     fetch::{self, Fetched, Wanted},
     learn::{self, Hooks, LearnOptions, Learned},
     pace::Pace,
+    selftest,
     source::{BlobSource, verify},
     store::{adapters::AdapterInfo, models},
     voice::{self, Voice, Wardrobe},
@@ -326,10 +327,10 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever loading or computing reports.
-    pub async fn self_test(&self, prompt: Option<String>) -> Result<String> {
+    pub async fn self_test(&self, prompt: Option<String>, all_cuts: bool) -> Result<selftest::Report> {
         self.call(async |open| {
             open.session = None;
-            crate::selftest::run(open, prompt.as_deref()).await
+            selftest::run(open, prompt.as_deref(), all_cuts).await
         })
         .await
     }

@@ -120,10 +120,10 @@ impl Engine {
         self.0.import_adapter(config, weights, told).await.and_then(|info| object(&info)).map_err(to_js)
     }
 
-    /// Compares the GPU's numbers with the processor's; gives JSON.
+    /// Compares the GPU's numbers with the processor's, on request in every cut of the kernels.
     #[wasm_bindgen(js_name = selfTest)]
-    pub async fn self_test(&self, prompt: Option<String>) -> Result<String, JsValue> {
-        self.0.self_test(prompt).await.map_err(to_js)
+    pub async fn self_test(&self, prompt: Option<String>, all_cuts: bool) -> Result<JsValue, JsValue> {
+        self.0.self_test(prompt, all_cuts).await.and_then(|report| object(&report)).map_err(to_js)
     }
 
     /// Counters for measuring.

@@ -25,6 +25,8 @@ mod source;
 #[cfg(target_arch = "wasm32")]
 mod store;
 #[cfg(target_arch = "wasm32")]
+mod subgroups;
+#[cfg(target_arch = "wasm32")]
 mod voice;
 #[cfg(target_arch = "wasm32")]
 mod web;

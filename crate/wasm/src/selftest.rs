@@ -3,15 +3,19 @@
 use burn::tensor::Device;
 use imprint_core::{
     Error, ErrorKind, Result,
-    fused::FusedModel,
+    fused::{FusedModel, Variant},
     generate::Backend,
     gguf::Gguf,
+    kernels::{
+        gpu::{Gpu, GpuOptions},
+        project::Cut,
+    },
     model::Model,
     weights::{Keep, load_model},
 };
 use serde::Serialize;
 
-use crate::engine::Open;
+use crate::{device, engine::Open};
 
 /// Long enough that prefill has more than one tile, short enough for the plain path on one thread.
 const PROMPT: &str =
@@ -22,14 +26,27 @@ const MOST_TOKENS: usize = 64;
 /// How far the paths are apart.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+pub struct Report {
     /// `webgpu` or `cpu`; on the processor there is only one path and nothing to compare.
     device: &'static str,
     tokens: usize,
+    /// What was compared: the open model first, then, where asked for, the cuts that other GPUs get.
+    cuts: Vec<Compared>,
+}
+
+/// How far the fused path in one cut is from the plain one.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Compared {
+    /// Invocations that share a row.
+    lanes: u32,
+    /// Smallest subgroup of the device, where it was made with subgroups.
     #[serde(skip_serializing_if = "Option::is_none")]
-    prefill: Option<Apart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decode: Option<Apart>,
+    subgroup: Option<u32>,
+    /// Whether lanes are added up by shuffles.
+    shuffles: bool,
+    prefill: Apart,
+    decode: Apart,
 }
 
 /// The largest difference of two lists of scores.
@@ -46,28 +63,52 @@ struct Apart {
 }
 
 /// Loads the plain model beside the fused one and compares the scores after a prompt, once as the prefill kernels compute
-/// them and once with the last token through the one-token kernels. Gives JSON.
+/// them and once with the last token through the one-token kernels. With `all_cuts` it then loads the model on devices with
+/// and without subgroups, in cuts whose lanes meet by shuffles and by workgroup memory.
 ///
 /// # Errors
 /// `invalid-option` for a prompt of no or too many tokens; whatever loading and computing report.
-pub async fn run(open: &Open, prompt: Option<&str>) -> Result<String> {
+pub async fn run(open: &Open, prompt: Option<&str>, all_cuts: bool) -> Result<Report> {
     let ids = open.model.tokenizer.encode(prompt.unwrap_or(PROMPT))?;
     if !(2..=MOST_TOKENS).contains(&ids.len()) {
         let what = format!("the prompt has {} tokens, the self-test takes 2 to {MOST_TOKENS}", ids.len());
         return Err(Error::new(ErrorKind::InvalidOption, what));
     }
-    let report = match &open.model.backend {
-        Backend::Plain(_) => Report { device: "cpu", tokens: ids.len(), prefill: None, decode: None },
-        Backend::Fused(fused) => {
-            let gguf = Gguf::read(&open.source).await?;
+    let mut report = Report { device: "cpu", tokens: ids.len(), cuts: Vec::new() };
+    if let Backend::Fused(fused) = &open.model.backend {
+        report.device = "webgpu";
+        let gguf = Gguf::read(&open.source).await?;
+        let expected = {
             let plain = load_model(&gguf, &open.source, Keep::Packed, &Device::flex(), &mut |_, _| Ok(())).await?;
-            let expected = plain_scores(&plain, &ids).await?;
-            let prefill = Some(Apart::of(&prefill_scores(fused, &ids).await?, &expected));
-            let decode = Some(Apart::of(&decode_scores(fused, &ids).await?, &expected));
-            Report { device: "webgpu", tokens: ids.len(), prefill, decode }
+            plain_scores(&plain, &ids).await?
+        };
+        report.cuts.push(compare(fused, &ids, &expected).await?);
+        for without_subgroups in if all_cuts { &[false, true][..] } else { &[] } {
+            let gpu =
+                device::request(GpuOptions { without_subgroups: *without_subgroups, default_limits: true }).await?;
+            let variant = lanes_of(&gpu);
+            let fused = FusedModel::load(gpu, &gguf, &open.source, MOST_TOKENS, variant, &mut |_, _| Ok(())).await?;
+            report.cuts.push(compare(&fused, &ids, &expected).await?);
         }
-    };
-    serde_json::to_string(&report).map_err(|e| Error::new(ErrorKind::Internal, "no report").with_source(e))
+    }
+    Ok(report)
+}
+
+/// A cut with as many lanes a row as one subgroup of `gpu` has at the least, up to eight; eight where it has none.
+fn lanes_of(gpu: &Gpu) -> Variant {
+    let lanes = gpu.subgroup.map_or(8, |size| size.clamp(2, 8));
+    Variant { cut: Cut { rows: 2, lanes, subgroup: gpu.subgroup, tile_rows: 4 } }
+}
+
+async fn compare(fused: &FusedModel, ids: &[u32], expected: &[f32]) -> Result<Compared> {
+    let cut = fused.variant().cut;
+    Ok(Compared {
+        lanes: cut.lanes,
+        subgroup: cut.subgroup,
+        shuffles: cut.shuffles(),
+        prefill: Apart::of(&prefill_scores(fused, ids).await?, expected),
+        decode: Apart::of(&decode_scores(fused, ids).await?, expected),
+    })
 }
 
 async fn plain_scores(plain: &Model, ids: &[u32]) -> Result<Vec<f32>> {

@@ -520,8 +520,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 }
 
 impl Cut {
-    /// Whether a subgroup holds all lanes of a row.
-    fn shuffles(&self) -> bool {
+    /// Whether a subgroup holds all lanes of a row, which then add up by shuffles.
+    pub fn shuffles(&self) -> bool {
         self.lanes > 1 && self.subgroup.is_some_and(|size| size >= self.lanes)
     }
 }
