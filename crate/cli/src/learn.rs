@@ -16,8 +16,8 @@ use imprint_core::{
     config::ModelConfig,
     generate::Backend,
     learn::{
-        self, Checkpoint, Course, Ending, Engine, Event, Learner, Lessons, Measurement, Outcome, PlainLearner, Recipe,
-        Trainer,
+        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Learner, Lessons, Measurement, Outcome,
+        PlainLearner, Recipe, Trainer,
     },
     peft,
     text::{self, Document},
@@ -242,9 +242,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let run = Run { args, terminal, folder, base, config, device };
     match &model.backend {
         Backend::Plain(model) => run.learn(PlainLearner::new(model, &adapter)?, lessons, recipe, checkpoint, adapter),
-        Backend::Fused(_) => {
-            let message = "learning on the GPU is not there yet; use --device cpu";
-            Err(Error::new(ErrorKind::ModelUnsupported, message))
+        Backend::Fused(model) => {
+            let learner = block_on(FusedLearner::new(model, &adapter, recipe.window))?;
+            run.learn(learner, lessons, recipe, checkpoint, adapter)
         }
     }
 }
