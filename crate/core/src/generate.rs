@@ -5,7 +5,7 @@
 mod stops;
 mod strength;
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData};
 
 pub use strength::{DEFAULT_STRENGTH, Mode};
 
@@ -17,7 +17,7 @@ use crate::{
     adapter::Adapter,
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
-    model::{Cache, LowRank, Model},
+    model::{Cache, LowRank, Model, log_likelihoods},
     sample::{Mix, Sampling, Seen, contrast},
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
@@ -522,7 +522,7 @@ impl LanguageModel {
         match &self.backend {
             Backend::Plain(model) => {
                 let hidden = model.forward(ids, 1, Some(cache), adapter);
-                let log_p = activation::log_softmax(model.logits(hidden), 2);
+                let log_p = log_likelihoods(model.logits(hidden));
                 let targets: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
                 let targets = Tensor::from_data(TensorData::new(targets, [1, ids.len(), 1]), &model.device);
                 let nll = log_p.gather(2, targets).neg();

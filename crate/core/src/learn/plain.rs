@@ -4,14 +4,14 @@
 //! leaves of a graph of its own, so one block's weights at most are unpacked at once and no gradient of a frozen weight
 //! is ever formed. Clip and AdamW run over plain numbers.
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Learner, Loss, State, Update};
 use crate::{
     adapter::Adapter,
     error::{Error, ErrorKind, Result},
     generate::read_f32,
-    model::{LowRank, Model, Positions, Sides},
+    model::{LowRank, Model, Positions, Sides, log_likelihoods},
 };
 
 /// Tokens whose scores over the whole vocabulary are in memory at once.
@@ -132,7 +132,7 @@ impl<'m> PlainLearner<'m> {
         let mut nll = Vec::with_capacity(targets.len());
         let mut parts = Vec::new();
         for (rows, targets) in rows(hidden.clone().inner()).into_iter().zip(targets.chunks(SCORED)) {
-            let (log_p, targets) = log_likelihoods(&head, rows, targets);
+            let (log_p, targets) = score(&head, rows, targets);
             let taken = log_p.clone().gather(1, targets.clone()).neg();
             nll.extend(read_f32(taken.into_data_async().await)?);
             let expected = head.clone().select(0, targets.squeeze_dim(1));
@@ -196,7 +196,7 @@ impl Learner for PlainLearner<'_> {
         let head = self.model.head.weight(&self.model.device);
         let mut nll = Vec::with_capacity(targets.len());
         for (rows, targets) in rows(hidden).into_iter().zip(targets.chunks(SCORED)) {
-            let (log_p, targets) = log_likelihoods(&head, rows, targets);
+            let (log_p, targets) = score(&head, rows, targets);
             nll.extend(read_f32(log_p.gather(1, targets).neg().into_data_async().await)?);
         }
         Ok(nll)
@@ -239,8 +239,8 @@ fn rows(hidden: Tensor<3>) -> Vec<Tensor<2>> {
 }
 
 /// Logarithms of the likelihoods of every token, `[n, vocab]`, and the targets as `[n, 1]`.
-fn log_likelihoods(head: &Tensor<2>, rows: Tensor<2>, targets: &[u32]) -> (Tensor<2>, Tensor<2, Int>) {
+fn score(head: &Tensor<2>, rows: Tensor<2>, targets: &[u32]) -> (Tensor<2>, Tensor<2, Int>) {
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), &rows.device());
-    (activation::log_softmax(rows.matmul(head.clone().transpose()), 1), ids)
+    (log_likelihoods(rows.matmul(head.clone().transpose())), ids)
 }

@@ -2,25 +2,20 @@
 
 use std::collections::HashMap;
 
+use burn::tensor::{Device, Tensor, TensorData};
 use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     learn::{Learner, PlainLearner, Update},
-    model::{LowRank, Model},
+    model::{LowRank, Model, log_likelihoods},
     testing::SmallModel,
     weights::Keep,
 };
 use pollster::block_on;
 
-use crate::material::*;
-
-/// The golden run's AdamW.
-const UPDATE: Update = Update { rate: 5e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: None };
-
-/// A learner that shows its gradients.
-trait Open: Learner {
-    /// The gradient of the mean loss of `windows` in the order of the adapter's parameters.
-    fn gradient_of(&mut self, windows: &[&[u32]]) -> Vec<f32>;
-}
+use crate::{
+    golden_run::{Open, UPDATE, follows_golden_run},
+    material::*,
+};
 
 impl Open for PlainLearner<'_> {
     fn gradient_of(&mut self, windows: &[&[u32]]) -> Vec<f32> {
@@ -43,6 +38,27 @@ fn matrices<'a>(adapter: &Adapter, mut values: &'a [f32]) -> Vec<(String, &'a [f
 
 fn norm(values: &[f32]) -> f32 {
     values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32
+}
+
+#[test]
+fn plain_learner_follows_the_golden_run() {
+    let model = load_plain(&file(), Keep::Packed);
+    let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+    let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+    follows_golden_run(&adapter, model.config.d_head, &mut learner);
+}
+
+/// Beside a likely token, each of many unlikely ones is a single digit of an f32 sum: added one by one they round the same
+/// way every time.
+#[test]
+fn likelihoods_of_a_large_vocabulary_add_up_to_one() {
+    const VOCAB: usize = 49_152;
+    let mut scores = vec![0.0f32; VOCAB];
+    scores[0] = 16.0;
+    let scores = Tensor::<2>::from_data(TensorData::new(scores, [1, VOCAB]), &Device::flex());
+    let log_p: Vec<f32> = log_likelihoods(scores).into_data().try_into_vec().unwrap();
+    let sum: f64 = log_p.iter().map(|&log_p| f64::from(log_p).exp()).sum();
+    assert!((sum - 1.0).abs() < 2e-5, "they add up to {sum}");
 }
 
 /// An adapter whose B is not zero, so that all gradients live.

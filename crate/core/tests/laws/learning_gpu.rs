@@ -1,7 +1,5 @@
 //! The fused learner follows the golden run, and its gradients are those of the numbers it gives.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
-
 use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     fused::{FusedModel, Variant},
@@ -10,96 +8,18 @@ use imprint_core::{
         gpu::{Gpu, GpuOptions},
         project::Cut,
     },
-    learn::{FusedLearner, Learner, Loss, PlainLearner, Update},
+    learn::{FusedLearner, Learner, PlainLearner, Update},
     quant::BlockType,
     testing::SmallModel,
     weights::Keep,
 };
 use pollster::block_on;
-use serde::Deserialize;
 
 use crate::{
+    golden_run::{Open, UPDATE, follows_golden_run},
     kernels::{VOCAB, ids, load_fused, small_model},
     material::*,
 };
-
-#[derive(Deserialize)]
-struct Run {
-    sequences: Vec<Vec<u32>>,
-    fp32: Numbers,
-}
-
-#[derive(Deserialize)]
-struct Numbers {
-    loss: Vec<f32>,
-    grad_norm: Vec<f32>,
-    grads: Gradients,
-}
-
-#[derive(Deserialize)]
-struct Gradients {
-    step0: BTreeMap<String, Tensor>,
-    step1: BTreeMap<String, Tensor>,
-}
-
-#[derive(Deserialize)]
-struct Tensor {
-    norm: f32,
-    head: Vec<f32>,
-}
-
-fn run() -> Run {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/lora.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-const UPDATE: Update = Update { rate: 5e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, clip: None };
-
-/// AdamW's first update moves a number by the rate, whichever way its gradient points and however short it is. Where it is
-/// so short that rounding turns it, two correct runs part by twice the rate; the next gradient of A is a product with B,
-/// where that has happened, and its largest error seen is 0.028 of a typical number.
-const SIGNS: f32 = 0.05;
-
-/// Row of the model file that holds row `row` of the hub's: llama files put the two halves of a head side by side.
-fn file_row(row: usize, d_head: usize) -> usize {
-    let (head, within) = (row / d_head, row % d_head);
-    head * d_head + within % (d_head / 2) * 2 + within / (d_head / 2)
-}
-
-/// Holds gradients to the first numbers and the norm of every tensor of the golden run.
-fn follows(step: &str, gradients: &Adapter, golden: &BTreeMap<String, Tensor>, d_head: usize) {
-    let mut compared = 0;
-    for (layer, kind, pair) in gradients.iter() {
-        for (name, values) in [("A", &pair.a), ("B", &pair.b)] {
-            let name = format!("{layer}.{}.{name}", kind.name());
-            let Some(expected) = golden.get(&name) else { continue };
-            let permuted = name.ends_with('B') && matches!(kind, Kind::Q | Kind::K);
-            let at = |i: usize| {
-                let (row, col) = (i / pair.rank, i % pair.rank);
-                if permuted { file_row(row, d_head) * pair.rank + col } else { i }
-            };
-            let tolerance = if step == "step 1" && name.ends_with('A') { SIGNS } else { RELATIVE };
-            let norm = values.iter().map(|v| v * v).sum::<f32>().sqrt();
-            assert!(
-                (norm - expected.norm).abs() <= tolerance * expected.norm,
-                "{step} {name}: norm {norm}, golden {}",
-                expected.norm
-            );
-            // Six numbers may all be small beside the others: they are held to the size of a typical one.
-            let typical = expected.norm / (values.len() as f32).sqrt();
-            for (i, &expected) in expected.head.iter().enumerate() {
-                let error = (values[at(i)] - expected).abs();
-                assert!(
-                    error <= tolerance * expected.abs().max(typical),
-                    "{step} {name}: number {i} is {}, golden {expected}",
-                    values[at(i)]
-                );
-            }
-            compared += 1;
-        }
-    }
-    assert_eq!(compared, golden.len(), "{step}: every golden tensor has its counterpart");
-}
 
 fn real_model() -> FusedModel {
     match fused(&file(), GpuOptions::default(), Variant::for_device).backend {
@@ -108,28 +28,18 @@ fn real_model() -> FusedModel {
     }
 }
 
+impl Open for FusedLearner<'_> {
+    fn gradient_of(&mut self, windows: &[&[u32]]) -> Vec<f32> {
+        block_on(self.gradients(windows)).unwrap()
+    }
+}
+
 #[test]
 fn the_fused_learner_follows_the_golden_run() {
-    let run = run();
     let model = real_model();
-    let mut adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+    let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
     let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
-    let mut losses: Vec<Loss> = Vec::new();
-    for step in 0..run.fp32.loss.len() {
-        let window = &run.sequences[step % run.sequences.len()][..];
-        if let Some(golden) = [&run.fp32.grads.step0, &run.fp32.grads.step1].get(step) {
-            adapter.set_parameters(&block_on(learner.gradients(&[window])).unwrap());
-            follows(&format!("step {step}"), &adapter, golden, model.config.d_head);
-        }
-        block_on(learner.step(&[window], &UPDATE)).unwrap();
-        losses.extend(block_on(learner.losses(false)).unwrap());
-    }
-    losses.extend(block_on(learner.losses(true)).unwrap());
-    assert_eq!(losses.len(), run.fp32.loss.len());
-    for (step, (found, (&nll, &norm))) in losses.iter().zip(run.fp32.loss.iter().zip(&run.fp32.grad_norm)).enumerate() {
-        assert!((found.nll - nll).abs() < NLL, "step {step}: loss {}, golden {nll}", found.nll);
-        assert!((found.grad_norm / norm - 1.0).abs() < 0.01, "step {step}: norm {}, golden {norm}", found.grad_norm);
-    }
+    follows_golden_run(&adapter, model.config.d_head, &mut learner);
 }
 
 /// A learner's model with pairs everywhere or on some projections, B not zero so that every gradient is there.

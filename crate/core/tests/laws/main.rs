@@ -2,6 +2,7 @@
 
 mod adapter;
 mod golden;
+mod golden_run;
 mod kernels;
 mod learning;
 mod learning_gpu;
