@@ -77,21 +77,45 @@ test("an interrupted download goes on where it stopped", async ({ page }) => {
   expect((last?.from ?? 0) + (last?.bytes ?? 0)).toBe(sizeBytes);
 });
 
-test("an aborted download goes on where it stopped", async ({ page }) => {
-  const code = await page.evaluate(async () => {
+/** Opens the model and gives up once so many bytes have come; gives the error's code. */
+function giveUp(page: Page, after: number): Promise<string> {
+  return page.evaluate((after) => {
     const abort = new AbortController();
     const onProgress = ({ doneBytes }: Package.Progress): void => {
-      if (doneBytes > 30_000_000) abort.abort();
+      if (doneBytes >= after) abort.abort();
     };
-    const opening = imprint.Imprint.open({ model: "/model.gguf", onProgress, signal: abort.signal });
-    return opening.then(
+    return imprint.Imprint.open({ model: "/model.gguf", onProgress, signal: abort.signal }).then(
       () => "opened",
       (error: Package.ImprintError) => error.code,
     );
-  });
-  expect(code).toBe("cancelled");
+  }, after);
+}
+
+test("an aborted download goes on where it stopped", async ({ page }) => {
+  host.holdAfter = 40_000_000;
+  expect(await giveUp(page, 30_000_000)).toBe("cancelled");
   expect((await open(page, { sha256 })).result).toBe("from network");
   expect(host.served.at(-1)?.from).toBeGreaterThan(1_000_000);
+});
+
+test("a download that was killed after its last byte is not fetched again", async ({ page }) => {
+  expect((await open(page, { sha256 })).result).toBe("from network");
+  await page.evaluate(async () => {
+    const root = await navigator.storage.getDirectory();
+    const models = await root.getDirectoryHandle("imprint-models");
+    for await (const [name, handle] of models.entries()) {
+      if (!name.endsWith(".json")) continue;
+      const file = handle as FileSystemFileHandle;
+      const description = JSON.parse(await (await file.getFile()).text()) as object;
+      const stream = await file.createWritable();
+      await stream.write(JSON.stringify({ ...description, complete: false, sha256: "" }));
+      await stream.close();
+    }
+  });
+  expect(await stored(page)).toEqual([]);
+  expect((await open(page, { sha256 })).result).toBe("from storage");
+  expect(host.served.length).toBe(1);
+  expect(await stored(page)).toEqual([{ url: `${host.url}/model.gguf`, sizeBytes, sha256 }]);
 });
 
 test("a file with another hash is refused and not kept", async ({ page }) => {

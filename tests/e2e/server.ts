@@ -14,6 +14,8 @@ const types: Record<string, string> = {
 export class Host {
   /** Breaks the next model answer off after so many bytes. */
   cutAfter = Infinity;
+  /** Sends no more of the next model answer after so many bytes, and waits until the other side goes. */
+  holdAfter = Infinity;
   /** For each request for the model: where it began, and how many bytes were sent. */
   readonly served: { from: number; bytes: number }[] = [];
   /** Files of a test's own, by path. */
@@ -83,12 +85,14 @@ export class Host {
     };
     this.served.push(note);
     const cut = this.cutAfter;
-    this.cutAfter = Infinity;
+    const hold = this.holdAfter;
+    this.cutAfter = this.holdAfter = Infinity;
     for await (const chunk of answer.body) {
       if (!response.write(chunk)) await drained(response);
       note.bytes += chunk.length;
       if (response.destroyed) return;
       if (note.bytes >= cut) return void response.destroy();
+      if (note.bytes >= hold) return;
     }
     response.end();
   }

@@ -106,6 +106,9 @@ async fn into_store(wanted: &Wanted<'_>, place: &Place, known: &Description, dat
     let sure = !known.version.is_empty() || wanted.sha256.is_some();
     let part = data.filter(|_| !known.complete && known.url == wanted.url && sure);
     let part_bytes = part.as_ref().map_or(0, |blob| blob.size() as u64);
+    if let Some(all) = part.clone().filter(|_| known.size_bytes == part_bytes && part_bytes > 0) {
+        return complete(wanted, place, known, all).await;
+    }
     let mut answer = Answer::request(wanted, part_bytes, &known.version).await?;
     check_room(answer.total.saturating_sub(answer.start)).await?;
     let mut description = answer.description(wanted);
@@ -137,6 +140,19 @@ async fn into_store(wanted: &Wanted<'_>, place: &Place, known: &Description, dat
         fetched.source = BlobSource::new(place.data().await.ok_or_else(gone)?);
     }
     Ok(fetched)
+}
+
+/// Takes a file all of which had come before its writing was broken off.
+async fn complete(wanted: &Wanted<'_>, place: &Place, known: &Description, all: Blob) -> Result<Fetched> {
+    let source = BlobSource::new(all);
+    let mut tell = |done| {
+        (wanted.on_progress)("verify", done, known.size_bytes);
+        check_signal(wanted.signal)
+    };
+    let sha256 = source.sha256(&mut tell).await?;
+    check_hash(&sha256, wanted.sha256)?;
+    place.describe(&Description { sha256: sha256.clone(), complete: true, ..known.clone() }).await?;
+    Ok(Fetched { source, sha256, from_cache: true, stored: true })
 }
 
 /// A server's answer, of which `start` bytes are here.
