@@ -1,6 +1,6 @@
 import type * as Package from "../../web/src/index.js";
 import { expect, test } from "./fixture.js";
-import { done, enter, learn, open, pride, quick, resume, smallHost, step } from "./learner.js";
+import { adapter, done, enter, learn, open, pride, quick, resume, smallHost, step } from "./learner.js";
 import type { Host } from "./server.js";
 import { stored, tables } from "./stored.js";
 
@@ -81,4 +81,55 @@ test("what cannot be learned from is refused with its code, and nothing is kept"
   const still = { ...quick.recipe, rate: 1e-7, clip: 1e-6, eps: 1e-2 };
   expect(await refused(pride, { recipe: still })).toMatch(/^nothing-learned: the held-out text/);
   expect(tables(await stored(page))).toEqual({});
+});
+
+test("what learning would do is told before it begins, with the counts of the run itself", async ({
+  page,
+}) => {
+  await open(page, "cpu");
+  const plan = await page.evaluate((text) => {
+    const rubbish = new File([Uint8Array.from({ length: 4000 }, (_, i) => (i * i * 31) % 256)], "photo.txt");
+    return opened.plan([text, text, rubbish], { effort: "light" });
+  }, pride);
+  expect(plan.counts.learned.documents).toBe(1);
+  expect(plan.counts.dropped.map(({ reason }) => reason)).toContain("repeated");
+  expect(plan.counts.problems.map(({ name }) => name)).toEqual(["photo.txt"]);
+  expect(plan.recipe.passes).toBe(1);
+  expect(plan.memoryBytes).toBeGreaterThan(100_000);
+  await learn(page, { effort: "light" }, pride);
+  await step(page, 1);
+  const [first] = await page.evaluate(() => reports);
+  expect(first?.steps).toBe(plan.steps);
+  expect(first?.counts?.learned).toEqual(plan.counts.learned);
+  const short = await page.evaluate(() =>
+    opened.plan("Too short.").catch((error: Package.ImprintError) => error.code),
+  );
+  expect(short).toBe("text-too-short");
+});
+
+test("texts stay only where that was asked for, and go on their own or with the adapter", async ({
+  page,
+}) => {
+  await open(page, "cpu");
+  await learn(page, { ...quick, keepTexts: true }, pride.slice(0, 6000));
+  const made = await adapter(page);
+  expect(made.textBytes).toBe(6000);
+  const kept = await page.evaluate(async (id) => {
+    const [file] = await opened.adapters.texts(id);
+    return file?.text();
+  }, made.id);
+  expect(kept).toBe(pride.slice(0, 6000));
+  expect(tables(await stored(page))).toEqual({ adapters: 1, "adapter-files": 1, "run-texts": 1 });
+  const after = await page.evaluate(async (id) => {
+    await opened.adapters.forgetTexts(id);
+    const [left] = await opened.adapters.list();
+    const code = await opened.adapters.texts(id).catch((error: Package.ImprintError) => error.code);
+    return { bytes: left?.textBytes, code };
+  }, made.id);
+  expect(after).toEqual({ bytes: 0, code: "invalid-option" });
+  expect(tables(await stored(page))).toEqual({ adapters: 1, "adapter-files": 1 });
+  await learn(page, { ...quick, keepTexts: true }, pride.slice(0, 6000));
+  const other = await adapter(page);
+  await page.evaluate((id) => opened.adapters.delete(id), other.id);
+  expect(tables(await stored(page))).toEqual({ adapters: 1, "adapter-files": 1 });
 });

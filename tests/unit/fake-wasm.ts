@@ -2,7 +2,9 @@ import type { Inspection, Score, Step, StoredModel, WriteOptions } from "../../w
 import type {
   AdapterFiles,
   AdapterInfo,
+  Document,
   Learned,
+  LearnPlan,
   LearnProgress,
   RunInfo,
   StorageUsage,
@@ -120,6 +122,12 @@ class FakeEngine implements WasmEngine {
     });
   }
 
+  plan: WasmEngine["plan"] = (texts) =>
+    alone("learn", async () => {
+      const counts = { documents: texts.length, passages: 1, words: 2, characters: 3, tokens: 4 };
+      const found = { learned: counts, heldOut: counts, dropped: [], problems: [] };
+      return { counts: found, recipe: {} as LearnPlan["recipe"], steps: fake.steps, memoryBytes: 5 };
+    });
   learn: WasmEngine["learn"] = (texts, { name = "Untitled" }, onProgress, signal, pause) =>
     alone("learn", async () => {
       fake.texts = texts.map(({ name, bytes }) => `${name}: ${new TextDecoder().decode(bytes)}`);
@@ -215,12 +223,23 @@ function fakeRun(name: string): RunInfo {
   const id = `run ${fake.runs.size}`;
   const times = { createdMs: 0, updatedMs: 0 };
   const made = { step: 0, steps: fake.steps, losses: [], measurements: [] };
-  return { id, name, ...times, ...made, base: "f", model: "fake", textHash: "", sizeBytes: 1 };
+  return {
+    id,
+    name,
+    ...times,
+    ...made,
+    base: "f",
+    model: "fake",
+    textHash: "",
+    sizeBytes: 1,
+    keepTexts: false,
+  };
 }
 
 function fakeAdapter(id: string, name = "Untitled"): AdapterInfo {
   const times = { createdMs: 0, updatedMs: 0 };
-  return { id, name, ...times, base: "f", model: "fake", sizeBytes: 3, recipe: null, measures: null };
+  const sizes = { sizeBytes: 3, textBytes: 0 };
+  return { id, name, ...times, ...sizes, base: "f", model: "fake", recipe: null, measures: null };
 }
 
 export async function listAdapters(): Promise<AdapterInfo[]> {
@@ -241,6 +260,14 @@ export async function exportAdapter(id: string): Promise<AdapterFiles & { info: 
   const info = fake.adapters.get(id);
   if (!info) throw coded("invalid-option", `no ${id}`);
   return { config: "{}", weights: new Uint8Array([1, 2, 3]), info };
+}
+
+export async function adapterTexts(id: string): Promise<Document[]> {
+  throw coded("invalid-option", `no texts are kept beside ${id}`);
+}
+
+export async function forgetTexts(id: string): Promise<void> {
+  fake.log.push(`forget the texts of ${id}`);
 }
 
 export async function listRuns(): Promise<RunInfo[]> {

@@ -48,6 +48,17 @@ export class Adapters {
     if (this.#current === id) await this.use(null);
   }
 
+  /** Gives the texts that stayed beside an adapter learned with `keepTexts`; `invalid-option` where there are none. */
+  async texts(id: string): Promise<File[]> {
+    const documents = await this.#engine.run("adapterTexts", { id });
+    return documents.map(({ name, bytes }) => new File([bytes], name || "text.txt"));
+  }
+
+  /** Removes those texts and leaves the adapter. */
+  async forgetTexts(id: string): Promise<void> {
+    await this.#engine.run("forgetTexts", { id });
+  }
+
   /** Packs an adapter in PEFT's layout, with its name and measures beside, into a zip archive. */
   async export(id: string): Promise<Blob> {
     const { config, weights, info } = await this.#engine.run("exportAdapter", { id });

@@ -4,6 +4,7 @@ import type {
   Document,
   Learned,
   LearnOptions,
+  LearnPlan,
   LearnProgress,
   RunInfo,
   StorageUsage,
@@ -160,6 +161,7 @@ export interface Commands {
     progress: never;
     result: Score;
   };
+  plan: { params: { texts: Document[]; options: LearnOptions }; progress: never; result: LearnPlan };
   learn: {
     params: { texts: Document[]; options: LearnOptions };
     progress: LearnProgress;
@@ -181,6 +183,8 @@ export interface Commands {
   renameAdapter: { params: { id: string; name: string }; progress: never; result: null };
   deleteAdapter: { params: { id: string }; progress: never; result: null };
   exportAdapter: { params: { id: string }; progress: never; result: AdapterFiles & { info: AdapterInfo } };
+  adapterTexts: { params: { id: string }; progress: never; result: Document[] };
+  forgetTexts: { params: { id: string }; progress: never; result: null };
   listRuns: { params: null; progress: never; result: RunInfo[] };
   discardRun: { params: { id: string }; progress: never; result: null };
   storageUsage: { params: null; progress: never; result: StorageUsage };

@@ -16,9 +16,9 @@ import type {
   WriteOptions,
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
-import { LearningRun, Runs, type LearningOptions } from "./learning.js";
+import { documents, LearningRun, Runs, type LearningOptions } from "./learning.js";
 import { LocalEngine } from "./local-engine.js";
-import type { LearnOptions, StorageUsage, TextInput } from "./voice.js";
+import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 import { WorkerEngine, type Port } from "./worker-engine.js";
 
 /** Where the model runs: a Worker of our own (the default), this thread, your Worker, or one from a URL. */
@@ -162,8 +162,17 @@ export class Imprint {
    */
   learn(texts: TextInput | TextInput[], options: LearnOptions & LearningOptions = {}): LearningRun {
     const { onProgress, signal, ...given } = options;
-    const start = { texts: Array.isArray(texts) ? texts : [texts], options: given };
-    return new LearningRun(this.#engine, start, { onProgress, signal });
+    return new LearningRun(this.#engine, { texts, options: given }, { onProgress, signal });
+  }
+
+  /**
+   * Tells what learning from these texts would do: what is found in them, with which numbers, in how many steps.
+   *
+   * Rejects as `learn` would: with `text-too-short` and what is missing, `text-too-long`, `text-unreadable`,
+   * `invalid-option`, `out-of-memory`.
+   */
+  async plan(texts: TextInput | TextInput[], options: LearnOptions = {}): Promise<LearnPlan> {
+    return this.#engine.run("plan", { texts: await documents(texts), options });
   }
 
   /** Tells how much this browser keeps for Imprint. */

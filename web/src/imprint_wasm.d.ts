@@ -10,6 +10,8 @@ export const listAdapters: WasmModule["listAdapters"];
 export const renameAdapter: WasmModule["renameAdapter"];
 export const deleteAdapter: WasmModule["deleteAdapter"];
 export const exportAdapter: WasmModule["exportAdapter"];
+export const adapterTexts: WasmModule["adapterTexts"];
+export const forgetTexts: WasmModule["forgetTexts"];
 export const listRuns: WasmModule["listRuns"];
 export const discardRun: WasmModule["discardRun"];
 export const storageUsage: WasmModule["storageUsage"];

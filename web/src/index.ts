@@ -32,6 +32,7 @@ export type {
   Effort,
   Ending,
   LearnOptions,
+  LearnPlan,
   LearnProgress,
   Loss,
   Measurement,

@@ -21,7 +21,7 @@ export type LearningOptions = {
 export type LearningState = "learning" | "paused" | "done" | "failed";
 
 /** How a run begins: with texts, or from what is kept of it. */
-export type Start = { texts: TextInput[]; options: LearnOptions } | { run: string };
+export type Start = { texts: TextInput | TextInput[]; options: LearnOptions } | { run: string };
 
 /**
  * A run of learning.
@@ -98,7 +98,7 @@ export class LearningRun {
       pause: this.#pause.signal,
     };
     if ("run" in start) return this.#engine.run("resume", start, options);
-    const texts = await Promise.all(start.texts.map(document));
+    const texts = await documents(start.texts);
     return this.#engine.run("learn", { texts, options: start.options }, options);
   }
 
@@ -141,6 +141,11 @@ export class Runs {
   async discard(id: string): Promise<void> {
     await this.#engine.run("discardRun", { id });
   }
+}
+
+/** Texts as they go to the engine. */
+export function documents(texts: TextInput | TextInput[]): Promise<Document[]> {
+  return Promise.all((Array.isArray(texts) ? texts : [texts]).map(document));
 }
 
 async function document(input: TextInput): Promise<Document> {

@@ -15,6 +15,8 @@ const aside = new Set<CommandName>([
   "renameAdapter",
   "deleteAdapter",
   "exportAdapter",
+  "adapterTexts",
+  "forgetTexts",
   "listRuns",
   "discardRun",
   "storageUsage",
@@ -104,6 +106,7 @@ export class Runner {
       }
     },
     score: async ({ text, options }, { signal }) => this.#open().score(text, options, signal),
+    plan: async ({ texts, options }) => this.#open().plan(texts, options),
     learn: async ({ texts, options }, { onProgress, signal, pause }) =>
       this.#open().learn(texts, options, (progress) => onProgress?.(progress), signal, pause),
     resume: async ({ run }, { onProgress, signal, pause }) =>
@@ -131,6 +134,11 @@ export class Runner {
       return null;
     },
     exportAdapter: async ({ id }) => (await this.#load()).exportAdapter(id),
+    adapterTexts: async ({ id }) => (await this.#load()).adapterTexts(id),
+    forgetTexts: async ({ id }) => {
+      await (await this.#load()).forgetTexts(id);
+      return null;
+    },
     listRuns: async () => (await this.#load()).listRuns(),
     discardRun: async ({ id }) => {
       await (await this.#load()).discardRun(id);

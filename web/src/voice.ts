@@ -48,6 +48,8 @@ export type LearnOptions = {
   name?: string;
   effort?: Effort;
   recipe?: Recipe;
+  /** Whether the texts stay in this browser, beside the adapter, when the run has ended (false). */
+  keepTexts?: boolean;
 };
 
 /** A text as it goes to the engine; the name's ending tells what it is written in. */
@@ -70,6 +72,16 @@ export type TextCounts = {
   dropped: { reason: string; sentence: string; pieces: number; characters: number }[];
   /** Documents that could not be read, and why. */
   problems: { name: string; problem: string }[];
+};
+
+/** What learning from a text would do. */
+export type LearnPlan = {
+  counts: TextCounts;
+  /** The numbers it would learn with, all of them. */
+  recipe: Required<Recipe>;
+  steps: number;
+  /** Memory that it takes beside the model, about. */
+  memoryBytes: number;
 };
 
 /** How much of a written text stands word for word in the text learned from. */
@@ -148,6 +160,8 @@ export type AdapterInfo = {
   base: string;
   model: string;
   sizeBytes: number;
+  /** Bytes of the texts kept beside it: see `keepTexts`. */
+  textBytes: number;
   /** Null for one that was imported without. */
   recipe: Recipe | null;
   measures: Measures | null;
@@ -170,6 +184,8 @@ export type RunInfo = {
   textHash: string;
   /** Bytes of its checkpoint and of its texts, which are kept until it ends. */
   sizeBytes: number;
+  /** Whether its texts stay when it has ended. */
+  keepTexts: boolean;
 };
 
 /** How a command of learning ends: with an adapter, or with a run that can go on. */

@@ -19,6 +19,7 @@ import type {
   Document,
   Learned,
   LearnOptions,
+  LearnPlan,
   LearnProgress,
   RunInfo,
   StorageUsage,
@@ -35,6 +36,7 @@ export interface WasmEngine {
   /** Ends the text before its time and gives what was held back of it. */
   end(): string;
   score(text: string, options: { adapter?: string | null }, signal?: AbortSignal): Promise<Score>;
+  plan(texts: Document[], options: LearnOptions): Promise<LearnPlan>;
   /** Learns an adapter; `pause` makes it keep a checkpoint and end as paused, `signal` removes the run. */
   learn(
     texts: Document[],
@@ -80,6 +82,8 @@ export interface WasmModule {
   renameAdapter(id: string, name: string): Promise<void>;
   deleteAdapter(id: string): Promise<void>;
   exportAdapter(id: string): Promise<AdapterFiles & { info: AdapterInfo }>;
+  adapterTexts(id: string): Promise<Document[]>;
+  forgetTexts(id: string): Promise<void>;
   listRuns(): Promise<RunInfo[]>;
   discardRun(id: string): Promise<void>;
   storageUsage(): Promise<StorageUsage>;

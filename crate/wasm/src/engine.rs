@@ -17,7 +17,7 @@ use web_sys::{AbortSignal, Blob};
 use crate::{
     device::{self, Choice, DeviceInfo},
     fetch::{self, Fetched, Wanted},
-    learn::{self, Hooks, LearnOptions, Learned},
+    learn::{self, Hooks, LearnOptions, Learned, Planned},
     pace::Pace,
     selftest,
     source::{BlobSource, verify},
@@ -275,6 +275,14 @@ impl Engine {
             open.score(text, signal).await
         })
         .await
+    }
+
+    /// Tells what learning would do: see [`learn::plan`].
+    ///
+    /// # Errors
+    /// As [`learn::plan`].
+    pub async fn plan(&self, documents: &JsValue, options: &LearnOptions) -> Result<Planned> {
+        self.call(async |open| learn::plan(open, documents, options)).await
     }
 
     /// Learns an adapter: see [`learn::begin`].

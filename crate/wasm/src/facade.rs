@@ -79,6 +79,12 @@ impl Engine {
         self.0.score(&text, wanted, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
     }
 
+    /// Tells what learning from a list of `{ name, bytes }` would do.
+    pub async fn plan(&self, texts: JsValue, options: JsValue) -> Result<JsValue, JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        self.0.plan(&texts, &options).await.and_then(|planned| object(&planned)).map_err(to_js)
+    }
+
     /// Learns an adapter from a list of `{ name, bytes }`.
     pub async fn learn(
         &self,
@@ -188,6 +194,18 @@ pub async fn export_adapter(id: String) -> Result<JsValue, JsValue> {
     let exported = files.to_js();
     set_field(&exported, "info", &object(&info).map_err(to_js)?);
     Ok(exported)
+}
+
+/// The texts that are kept beside an adapter, a list of `{ name, bytes }`.
+#[wasm_bindgen(js_name = adapterTexts)]
+pub async fn adapter_texts(id: String) -> Result<JsValue, JsValue> {
+    adapters::texts(&id).await.map_err(to_js)
+}
+
+/// Removes the texts that are kept beside an adapter.
+#[wasm_bindgen(js_name = forgetTexts)]
+pub async fn forget_texts(id: String) -> Result<(), JsValue> {
+    adapters::forget_texts(&id).await.map_err(to_js)
 }
 
 /// The runs of learning that can go on.

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-pub use course::LearnOptions;
+pub use course::{LearnOptions, Planned};
 pub use tutor::{Hooks, Report};
 
 /// How a command of learning ends, as JavaScript sees it.
@@ -65,6 +65,14 @@ pub struct Measures {
     own_copied: Copied,
 }
 
+/// Tells what learning from documents would do, without beginning it.
+///
+/// # Errors
+/// `text-too-short`, `text-too-long`, `text-unreadable`, `invalid-option`, `out-of-memory`.
+pub fn plan(open: &Open, documents: &JsValue, options: &LearnOptions) -> Result<Planned> {
+    Ok(Course::new(open, documents, Plan::New(options))?.planned())
+}
+
 /// Learns an adapter from documents, a list of `{ name, bytes }`.
 ///
 /// # Errors
@@ -81,7 +89,8 @@ pub async fn begin(
     let _alone = runs::learn_alone().await?;
     let course = Course::new(open, documents, Plan::New(options))?;
     let name = named(&options.name, "Untitled");
-    let run = RunInfo::new(name, &info.fingerprint, &info.name, course.lessons.hash())?;
+    let mut run = RunInfo::new(name, &info.fingerprint, &info.name, course.lessons.hash())?;
+    run.keep_texts = options.keep_texts;
     go_on(open, info, &course, Start::New(documents), run, hooks).await
 }
 
@@ -148,7 +157,7 @@ async fn go_on(
     let best = if best_at.step == fullest_at.step { None } else { Some(exported(&best)?.safetensors) };
     let files = Files { config: full.config_json, weights: full.safetensors, best };
     made.size_bytes = files.size_bytes();
-    runs::finish(&run.id, &made, &files).await?;
+    runs::finish(&run, course.size_bytes as f64, &mut made, &files).await?;
     Ok(Learned::Done { adapter: made })
 }
 

@@ -52,7 +52,7 @@ pub async fn usage() -> Result<Usage> {
     let persisted = settle(persisted()).await.is_ok_and(|answer| answer.is_truthy());
     Ok(Usage {
         models_bytes: models::list().await.iter().map(|model| model.size_bytes).sum(),
-        adapters_bytes: adapters::list().await?.iter().map(|adapter| adapter.size_bytes).sum(),
+        adapters_bytes: adapters::list().await?.iter().map(|adapter| adapter.size_bytes + adapter.text_bytes).sum(),
         runs_bytes: runs::list().await?.iter().map(|run| run.size_bytes).sum(),
         used_bytes,
         quota_bytes,

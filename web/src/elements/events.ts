@@ -53,11 +53,20 @@ export class ImprintResumeEvent extends Event {
   }
 }
 
+/** The person wants to learn again from texts that were kept. */
+export class ImprintTextsEvent extends Event {
+  static readonly type = "imprint-texts";
+  constructor(readonly texts: File[]) {
+    super(ImprintTextsEvent.type, up);
+  }
+}
+
 declare global {
   interface HTMLElementEventMap {
     "imprint-learning": ImprintLearningEvent;
     "imprint-voice": ImprintVoiceEvent;
     "imprint-resume": ImprintResumeEvent;
+    "imprint-texts": ImprintTextsEvent;
     "imprint-progress": ImprintProgressEvent;
     "imprint-error": ImprintErrorEvent;
     "imprint-model": ImprintModelEvent;

@@ -6,6 +6,11 @@ export function megabytes(bytes: number): string {
   return `${oneDigit.format(bytes / 1e6)} MB`;
 }
 
+/** Bytes of something that may be small: `40 kB`, `9.8 MB`. */
+export function bytes(value: number): string {
+  return value < 1e5 ? `${whole.format(Math.ceil(value / 1e3))} kB` : megabytes(value);
+}
+
 /** A plain count: `8,192`. */
 export function count(value: number): string {
   return whole.format(value);

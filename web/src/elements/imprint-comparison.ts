@@ -53,7 +53,9 @@ export class ImprintComparisonElement extends HTMLElement {
     for (const name of ["base", "personal"]) part(this, name, HTMLElement).textContent = "";
     try {
       const { signal } = writing;
-      await this.#write("base", imprint, opening, { ...options, seed, adapter: null, signal });
+      // A strength is of the voice; the base knows none.
+      const { strength: _, ...plain } = options;
+      await this.#write("base", imprint, opening, { ...plain, seed, adapter: null, signal });
       await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
       this.#say("Both are written.");
     } catch (thrown) {

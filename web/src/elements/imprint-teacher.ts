@@ -3,9 +3,12 @@ import type { Imprint } from "../imprint.js";
 import type { LearningOptions, LearningRun } from "../learning.js";
 import type { AdapterInfo, Effort, LearnProgress, Loss, RunInfo, TextCounts } from "../voice.js";
 import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./events.js";
-import { count, rate, timeLeft } from "./format.js";
+import { count, megabytes, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
 import { part } from "./part.js";
+
+/** Quiet after the last change before the texts are read for their counts. */
+const pauseMs = 400;
 
 type State = "form" | "run" | "result";
 type Point = readonly [step: number, nll: number];
@@ -33,19 +36,24 @@ export class ImprintTeacherElement extends HTMLElement {
   #learned: Point[] = [];
   #heldOut: Point[] = [];
   #announced = "";
+  #waiting: ReturnType<typeof setTimeout> | undefined;
+  /** Counts changes, so that an answer about older texts is not shown. */
+  #changes = 0;
 
   connectedCallback(): void {
     part(this, "texts", HTMLTextAreaElement).addEventListener("input", () => this.#changed());
     const files = part(this, "files", HTMLInputElement);
     files.addEventListener("change", () => {
-      this.#add(files.files);
+      this.add(files.files);
       files.value = "";
     });
     this.addEventListener("dragover", (event) => event.preventDefault());
     this.addEventListener("drop", (event) => {
       event.preventDefault();
-      this.#add(event.dataTransfer?.files);
+      this.add(event.dataTransfer?.files);
     });
+    for (const choice of this.querySelectorAll("[name=imprint-effort]"))
+      choice.addEventListener("change", () => this.#changed());
     this.#button("learn", () => void this.learn());
     this.#button("pause", () => void this.#pause());
     this.#button("resume", () => this.#resume());
@@ -55,6 +63,7 @@ export class ImprintTeacherElement extends HTMLElement {
   }
 
   disconnectedCallback(): void {
+    clearTimeout(this.#waiting);
     this.#stop?.abort();
     this.#chart?.close();
     this.#chart = undefined;
@@ -80,9 +89,9 @@ export class ImprintTeacherElement extends HTMLElement {
     const imprint = this.#imprint;
     if (!imprint || this.#run) return;
     const name = part(this, "name", HTMLInputElement).value.trim() || "My voice";
-    const chosen = this.querySelector<HTMLInputElement>("[name=imprint-effort]:checked")?.value;
-    const effort = (chosen ?? "normal") as Effort;
-    await this.#follow((options) => imprint.learn(this.#texts(), { name, effort, ...options }));
+    const keepTexts = part(this, "keep-texts", HTMLInputElement).checked;
+    const chosen = { name, effort: this.#effort(), keepTexts };
+    await this.#follow((options) => imprint.learn(this.#texts(), { ...chosen, ...options }));
   }
 
   /** Goes on with a run that waits: the one paused here, or one that an earlier visit left. */
@@ -102,10 +111,10 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#show("run");
     this.#phase(phases.read, "");
     for (const name of ["counts", "preview-text"]) part(this, name, HTMLElement).textContent = "";
-    part(this, "dropped", HTMLElement).replaceChildren();
+    part(this, "run-dropped", HTMLElement).replaceChildren();
     part(this, "preview", HTMLElement).hidden = true;
     this.#chart ??= new LossChart(part(this, "chart", HTMLElement));
-    this.#chart.show(this.#learned, this.#heldOut);
+    this.#chart.show(this.#learned, this.#heldOut, 1);
     const onProgress = (progress: LearnProgress): void => this.#progress(progress);
     const run = start({ onProgress, signal: this.#stop.signal });
     this.#run = run;
@@ -162,12 +171,15 @@ export class ImprintTeacherElement extends HTMLElement {
     const { phase, step, steps, losses, measurements, counts, preview } = progress;
     put(this.#learned, losses);
     put(this.#heldOut, measurements);
-    if (losses.length > 0 || measurements.length > 0) this.#chart?.show(this.#learned, this.#heldOut);
+    if (losses.length > 0 || measurements.length > 0) this.#chart?.show(this.#learned, this.#heldOut, steps);
     const bar = part(this, "bar", HTMLProgressElement);
     if (steps > 0) bar.value = step / steps;
     else bar.removeAttribute("value");
     this.#phase(phases[phase], figures(progress));
-    if (counts) this.#counts(counts);
+    if (counts) {
+      part(this, "counts", HTMLElement).textContent = found(counts);
+      part(this, "run-dropped", HTMLElement).replaceChildren(...leftOut(counts).map(item));
+    }
     if (preview) {
       part(this, "preview", HTMLElement).hidden = false;
       part(this, "preview-text", HTMLElement).textContent = `${preview.prompt}${preview.text}`;
@@ -176,15 +188,9 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#announce(quarter > 0 ? `${phases[phase]}, ${quarter} percent` : phases[phase]);
   }
 
-  #counts({ learned, heldOut, dropped, problems }: TextCounts): void {
-    part(this, "counts", HTMLElement).textContent =
-      `${count(learned.words)} words in ${count(learned.passages)} passages to learn from, ` +
-      `${count(heldOut.words)} held out to measure on.`;
-    const lines = [
-      ...dropped.map(({ sentence }) => sentence),
-      ...problems.map(({ name, problem }) => (name ? `${name}: ${problem}` : problem)),
-    ];
-    part(this, "dropped", HTMLElement).replaceChildren(...lines.map(item));
+  #effort(): Effort {
+    const chosen = this.querySelector<HTMLInputElement>("[name=imprint-effort]:checked")?.value;
+    return (chosen ?? "normal") as Effort;
   }
 
   #texts(): (string | File)[] {
@@ -192,8 +198,10 @@ export class ImprintTeacherElement extends HTMLElement {
     return [...(pasted.trim() === "" ? [] : [pasted]), ...this.#files];
   }
 
-  #add(files: FileList | undefined | null): void {
+  /** Adds files to learn from. */
+  add(files: (Iterable<File> & { length: number }) | undefined | null): void {
     if (!files?.length) return;
+    if (!this.#run) this.#show("form");
     this.#files.push(...files);
     const list = part(this, "documents", HTMLElement);
     list.replaceChildren(...this.#files.map((file) => this.#document(file)));
@@ -218,17 +226,36 @@ export class ImprintTeacherElement extends HTMLElement {
     return row;
   }
 
+  /** Tells what is found in the texts, once nobody types. */
   #changed(): void {
-    const pasted = part(this, "texts", HTMLTextAreaElement).value;
-    const words = pasted.split(/\s+/).filter(Boolean).length;
-    const line = [
-      words > 0 ? `${count(words)} words pasted` : "",
-      this.#files.length > 0 ? `${count(this.#files.length)} files` : "",
-    ];
-    part(this, "amount", HTMLElement).textContent = this.#imprint
-      ? line.filter(Boolean).join(" and ")
-      : "Load the model first: it does the learning.";
+    this.#changes += 1;
+    clearTimeout(this.#waiting);
     this.#buttons();
+    if (!this.#imprint) return this.#amount("Load the model first: it does the learning.");
+    if (this.#texts().length === 0) return this.#amount("");
+    this.#waiting = setTimeout(() => void this.#plan(), pauseMs);
+  }
+
+  async #plan(): Promise<void> {
+    const asked = this.#changes;
+    let line: string;
+    let lines: string[] = [];
+    try {
+      const plan = await this.#imprint?.plan(this.#texts(), { effort: this.#effort() });
+      if (!plan) return;
+      line = `${found(plan.counts)} ${count(plan.steps)} steps, with ${megabytes(plan.memoryBytes)} of memory beside the model.`;
+      lines = leftOut(plan.counts);
+    } catch (thrown) {
+      // What stands here is not finished; Learn would tell it as an error.
+      const error = ImprintError.from(thrown);
+      line = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
+    }
+    if (asked === this.#changes) this.#amount(line, lines);
+  }
+
+  #amount(line: string, lines: readonly string[] = []): void {
+    part(this, "amount", HTMLElement).textContent = line;
+    part(this, "dropped", HTMLElement).replaceChildren(...lines.map(item));
   }
 
   #buttons(): void {
@@ -273,6 +300,20 @@ function put(curve: Point[], more: readonly Loss[]): void {
   const first = more[0];
   if (first) while ((curve.at(-1)?.[0] ?? -1) >= first.step) curve.pop();
   curve.push(...more.map(({ step, nll }): Point => [step, nll]));
+}
+
+function found({ learned, heldOut }: TextCounts): string {
+  return (
+    `${count(learned.words)} words in ${count(learned.passages)} passages to learn from ` +
+    `(${count(learned.tokens)} tokens), ${count(heldOut.words)} words held out to measure on.`
+  );
+}
+
+function leftOut({ dropped, problems }: TextCounts): string[] {
+  return [
+    ...dropped.map(({ sentence }) => sentence),
+    ...problems.map(({ name, problem }) => (name ? `${name}: ${problem}` : problem)),
+  ];
 }
 
 function item(sentence: string): HTMLElement {

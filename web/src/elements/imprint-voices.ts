@@ -2,19 +2,21 @@ import type { AdapterSource } from "../adapters.js";
 import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
-import type { AdapterInfo, RunInfo } from "../voice.js";
-import { ImprintErrorEvent, ImprintResumeEvent, ImprintVoiceEvent } from "./events.js";
-import { megabytes } from "./format.js";
+import type { AdapterInfo, RunInfo, StorageUsage } from "../voice.js";
+import { ImprintErrorEvent, ImprintResumeEvent, ImprintTextsEvent, ImprintVoiceEvent } from "./events.js";
+import { bytes, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { part } from "./part.js";
 
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 /**
- * The voices kept in this browser: use, rename, export, import, delete, and how strongly the one in use speaks.
+ * The voices kept in this browser: use, rename, export, import, delete, how strongly the one in use speaks, and what all
+ * of it takes.
  *
  * Set `imprint` to an open model. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
- * `imprint-resume` for a run that was interrupted, and `imprint-error`.
+ * `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept, and
+ * `imprint-error`.
  */
 export class ImprintVoicesElement extends HTMLElement {
   #imprint: Imprint | null = null;
@@ -29,6 +31,15 @@ export class ImprintVoicesElement extends HTMLElement {
       file.value = "";
       if (chosen.length > 0) void this.#try(() => this.#import(chosen));
     });
+    const forget = part(this, "forget", HTMLButtonElement);
+    twice(forget, "Really everything?", () =>
+      this.#try(async () => {
+        await this.#imprint?.forgetEverything();
+        this.#announce("Everything that was kept in this browser is gone.");
+        await this.refresh();
+        this.dispatchEvent(new ImprintVoiceEvent(null));
+      }),
+    );
     this.#strength();
   }
 
@@ -58,10 +69,12 @@ export class ImprintVoicesElement extends HTMLElement {
   async refresh(): Promise<void> {
     const imprint = this.#imprint;
     part(this, "file", HTMLInputElement).disabled = !imprint;
+    part(this, "kept", HTMLElement).hidden = !imprint;
     if (!imprint) return this.#list([], []);
     await this.#try(async () => {
       const [voices, runs] = await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
       this.#list(voices, runs);
+      part(this, "usage", HTMLElement).textContent = usage(await imprint.storageUsage());
     });
   }
 
@@ -97,7 +110,22 @@ export class ImprintVoicesElement extends HTMLElement {
     on(row, "use", `Use the voice ${voice.name}`, () => this.use(inUse ? undefined : voice));
     on(row, "rename", `Rename ${voice.name}`, () => this.#rename(row, voice));
     on(row, "export", `Export ${voice.name}`, () => this.#try(() => this.#export(voice)));
-    on(row, "delete", `Delete ${voice.name}`, () => this.#confirm(row, voice));
+    part(row, "delete", HTMLButtonElement).title = `Delete ${voice.name}`;
+    twice(part(row, "delete", HTMLButtonElement), "Really delete?", () => this.#delete(voice));
+    part(row, "texts", HTMLElement).hidden = voice.textBytes === 0;
+    part(row, "kept-texts", HTMLElement).textContent = `Its texts are kept: ${bytes(voice.textBytes)}.`;
+    on(row, "again", `Learn again from the texts of ${voice.name}`, () =>
+      this.#try(async () => {
+        const texts = await this.#imprint?.adapters.texts(voice.id);
+        if (texts) this.dispatchEvent(new ImprintTextsEvent(texts));
+      }),
+    );
+    on(row, "forget-texts", `Forget the texts of ${voice.name}`, () =>
+      this.#try(async () => {
+        await this.#imprint?.adapters.forgetTexts(voice.id);
+        await this.refresh();
+      }),
+    );
     return row;
   }
 
@@ -142,15 +170,8 @@ export class ImprintVoicesElement extends HTMLElement {
     });
   }
 
-  /** The second press deletes: nothing brings a voice back. */
-  #confirm(row: HTMLElement, voice: AdapterInfo): void {
-    const button = part(row, "delete", HTMLButtonElement);
-    if (button.dataset["sure"] === undefined) {
-      button.dataset["sure"] = "";
-      button.textContent = "Really delete?";
-      return;
-    }
-    void this.#try(async () => {
+  #delete(voice: AdapterInfo): Promise<void> {
+    return this.#try(async () => {
       await this.#imprint?.adapters.delete(voice.id);
       this.#announce(`The voice ${voice.name} is gone.`);
       await this.refresh();
@@ -213,6 +234,37 @@ function on(row: HTMLElement, name: string, label: string, press: () => unknown)
   const button = part(row, name, HTMLButtonElement);
   button.title = label;
   button.addEventListener("click", () => void press());
+}
+
+/** Asks back at the first press, in the button itself: nothing brings back what is gone. */
+function twice(button: HTMLButtonElement, question: string, press: () => unknown): void {
+  const label = button.textContent;
+  const calm = (): void => {
+    button.textContent = label;
+    delete button.dataset["sure"];
+  };
+  button.addEventListener("blur", calm);
+  button.addEventListener("click", () => {
+    if (button.dataset["sure"] === undefined) {
+      button.dataset["sure"] = "";
+      button.textContent = question;
+      return;
+    }
+    calm();
+    void press();
+  });
+}
+
+/** What is kept, as a sentence. */
+function usage({ modelsBytes, adaptersBytes, runsBytes, persisted }: StorageUsage): string {
+  const kinds = [
+    modelsBytes > 0 ? `models ${bytes(modelsBytes)}` : "",
+    adaptersBytes > 0 ? `voices ${bytes(adaptersBytes)}` : "",
+    runsBytes > 0 ? `unfinished runs ${bytes(runsBytes)}` : "",
+  ].filter(Boolean);
+  if (kinds.length === 0) return "Nothing is kept in this browser.";
+  const promise = persisted ? "" : " The browser may clear it when space runs short: export what matters.";
+  return `Kept in this browser: ${kinds.join(", ")}.${promise}`;
 }
 
 /** An exported archive, or the two files of a PEFT folder chosen together. */

@@ -14,6 +14,8 @@ export class LossChart {
   #plot: uPlot | undefined;
   #learned: Curve = [];
   #heldOut: Curve = [];
+  /** Steps planned: the chart's width from the beginning. */
+  #steps = 1;
 
   constructor(box: HTMLElement) {
     this.#box = box;
@@ -22,10 +24,11 @@ export class LossChart {
     this.#dark.addEventListener("change", this.#recolour);
   }
 
-  /** Shows these curves; what a person cannot see stands in `aria-label`. */
-  show(learned: Curve, heldOut: Curve): void {
+  /** Shows these curves of a run of so many steps; what a person cannot see stands in `aria-label`. */
+  show(learned: Curve, heldOut: Curve, steps: number): void {
     this.#learned = learned;
     this.#heldOut = heldOut;
+    this.#steps = Math.max(1, steps);
     this.#box.ariaLabel = describe(learned, heldOut);
     if (this.#plot) this.#plot.setData(this.#data());
     else this.#draw();
@@ -58,8 +61,11 @@ export class LossChart {
         width: this.#box.clientWidth,
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
-        scales: { x: { time: false } },
-        axes: [axis, { ...axis, size: 44 }],
+        scales: { x: { time: false, range: () => [0, this.#steps] } },
+        axes: [
+          { ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] },
+          { ...axis, size: 44 },
+        ],
         series: [
           { label: "Step" },
           {

@@ -42,9 +42,11 @@ function start(): void {
   teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
   voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = voice));
   voices.addEventListener("imprint-resume", ({ run }) => void teacher.resume(run));
+  voices.addEventListener("imprint-texts", ({ texts }) => teacher.add(texts));
   teacher.addEventListener("imprint-learning", ({ learning }) => {
     writer.busy = learning;
-    if (!learning) void voices.refresh();
+    if (learning) void keeper.ask();
+    else void voices.refresh();
   });
   keepDraft(writer);
   // The keys work on the whole page, not on the sheet alone.

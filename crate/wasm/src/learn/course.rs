@@ -4,7 +4,7 @@ use imprint_core::{
     Result,
     generate::Backend,
     learn,
-    learn::{Effort, Engine, Lessons, Recipe, Stream},
+    learn::{Effort, Engine, Lessons, Need, Recipe, Stream},
     text::{self, Document},
 };
 use js_sys::{Array, Uint8Array};
@@ -28,6 +28,8 @@ const WASM_BYTES: u64 = 3 << 30;
 pub struct LearnOptions {
     /// What the adapter will be called.
     pub name: String,
+    /// Whether the texts stay in this browser when the run has ended.
+    pub keep_texts: bool,
     effort: Effort,
     recipe: Map<String, Value>,
 }
@@ -45,6 +47,7 @@ pub struct Course {
     /// Bytes of the documents.
     pub size_bytes: usize,
     held_tokens: usize,
+    need: Need,
 }
 
 /// Where the numbers of a run come from.
@@ -77,18 +80,29 @@ impl Course {
         let held = Stream::new(tokenizer, texts.texts.iter().map(|text| text.holdout.as_slice()))?;
         let (tokens, held_tokens) = (learned.tokens(), held.tokens());
         let material = learn::Course::new(learned, held, false)?;
+        let (engine, free_bytes) = room(open);
         let recipe = match plan {
             Plan::New(options) => {
                 // What JavaScript left undefined is null here.
                 let set = options.recipe.clone().into_iter().filter(|(_, value)| !value.is_null()).collect();
                 let recipe = Recipe::derive(options.effort, tokens).with(&set)?;
-                let (engine, free_bytes) = room(open);
                 recipe.fit(open.model.config(), engine, free_bytes)?
             }
             Plan::Known(recipe) => recipe,
         };
+        let need = Need::of(&recipe, open.model.config(), engine);
         let lessons = material.lessons(tokenizer, recipe.window);
-        Ok(Self { texts, tokens, lessons, recipe, size_bytes, held_tokens })
+        Ok(Self { texts, tokens, lessons, recipe, size_bytes, held_tokens, need })
+    }
+
+    /// What a run would do, to show before it begins.
+    pub fn planned(self) -> Planned {
+        Planned {
+            counts: self.counts(),
+            steps: self.recipe.steps(self.lessons.windows.len()),
+            memory_bytes: self.need.total_bytes() as f64,
+            recipe: self.recipe,
+        }
     }
 
     /// What was found, to tell the person.
@@ -125,6 +139,16 @@ fn room(open: &Open) -> (Engine, u64) {
         Backend::Plain(_) => (Engine::Plain, WASM_BYTES.saturating_sub(wasm_bytes())),
         Backend::Fused(_) => (Engine::Fused, GPU_BYTES),
     }
+}
+
+/// What a run would do, as JavaScript sees it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Planned {
+    counts: Counts,
+    recipe: Recipe,
+    steps: u32,
+    memory_bytes: f64,
 }
 
 /// What was found in the documents, as JavaScript sees it.

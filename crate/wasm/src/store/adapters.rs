@@ -32,6 +32,9 @@ pub struct AdapterInfo {
     pub model: String,
     /// Bytes of its weights.
     pub size_bytes: f64,
+    /// Bytes of the texts kept beside it; 0 where nobody asked for that.
+    #[serde(default)]
+    pub text_bytes: f64,
     /// How it was learned; null for one that came without.
     pub recipe: Value,
     /// What was measured while learning; null for one that came without.
@@ -87,6 +90,7 @@ impl AdapterInfo {
             base: base.to_owned(),
             model: model.to_owned(),
             size_bytes: 0.0,
+            text_bytes: 0.0,
             recipe: Value::Null,
             measures: Value::Null,
         })
@@ -134,6 +138,31 @@ pub async fn get(id: &str) -> Result<(AdapterInfo, Files)> {
     Ok((database::read(info)?, Files::from_js(&files)))
 }
 
+/// The texts that an adapter was learned from, as JavaScript gave them.
+///
+/// # Errors
+/// `invalid-option` where none are kept; as [`database::open`].
+pub async fn texts(id: &str) -> Result<JsValue> {
+    let [texts] = database::open().await?.get([Table::Texts], id).await?;
+    texts.ok_or_else(|| {
+        let what = format!("no texts are kept beside the adapter `{id}`; they are where `keepTexts` was set");
+        Error::new(ErrorKind::InvalidOption, what)
+    })
+}
+
+/// Removes the texts that are kept beside an adapter, and leaves the adapter.
+///
+/// # Errors
+/// `invalid-option` where there is no such adapter; as [`database::Database::write`].
+pub async fn forget_texts(id: &str) -> Result<()> {
+    let database = database::open().await?;
+    let [Some(info)] = database.get([Table::Adapters], id).await? else { return Err(missing(id)) };
+    let mut info: AdapterInfo = database::read(info)?;
+    info.text_bytes = 0.0;
+    let told = Change::Put(Table::Adapters, id.to_owned(), object(&info)?);
+    database.write(&[told, Change::Delete(Table::Texts, id.to_owned())]).await
+}
+
 /// Gives an adapter another name.
 ///
 /// # Errors
@@ -155,8 +184,8 @@ pub async fn rename(id: &str, name: &str) -> Result<()> {
 /// # Errors
 /// As [`database::Database::write`].
 pub async fn delete(id: &str) -> Result<()> {
-    let changes = [Change::Delete(Table::Adapters, id.to_owned()), Change::Delete(Table::Files, id.to_owned())];
-    database::open().await?.write(&changes).await
+    let gone = [Table::Adapters, Table::Files, Table::Texts].map(|table| Change::Delete(table, id.to_owned()));
+    database::open().await?.write(&gone).await
 }
 
 /// A name without blanks around it, or `otherwise`.

@@ -33,7 +33,7 @@ pub enum Table {
     Runs,
     /// What each run goes on from.
     Checkpoints,
-    /// What each run learns from, kept as long as the run.
+    /// What each run learns from, kept as long as the run, and what an adapter was learned from whose owner asked for it.
     Texts,
 }
 

@@ -1,6 +1,7 @@
 //! Runs of learning that can go on: what is told of each, its texts and its latest checkpoint.
 //!
-//! The texts are kept because a run cannot go on without them; they go when the run ends, well or not, or is discarded.
+//! The texts are kept because a run cannot go on without them; they go when the run ends, well or not, or is discarded,
+//! but for those that the person asked to keep beside the adapter.
 
 use imprint_core::{
     Error, ErrorKind, Result,
@@ -50,6 +51,9 @@ pub struct RunInfo {
     pub text_hash: String,
     /// Bytes of checkpoint and texts.
     pub size_bytes: f64,
+    /// Whether the texts stay when it has ended.
+    #[serde(default)]
+    pub keep_texts: bool,
 }
 
 /// The loss of a step, in nats a token.
@@ -96,6 +100,7 @@ impl RunInfo {
             measurements: Vec::new(),
             text_hash,
             size_bytes: 0.0,
+            keep_texts: false,
         })
     }
 
@@ -147,13 +152,21 @@ pub async fn checkpoint(run: &RunInfo, checkpoint: &[u8]) -> Result<()> {
     database::open().await?.write(&checkpointed(run, checkpoint)?).await
 }
 
-/// Keeps the adapter that a run has made, and removes the run, in one transaction.
+/// Keeps the adapter that a run has made, and removes the run, in one transaction; where the person asked for it, its
+/// texts, of `text_bytes`, stay beside the adapter.
 ///
 /// # Errors
 /// As [`database::Database::write`]; the run is then still there.
-pub async fn finish(id: &str, adapter: &AdapterInfo, files: &Files) -> Result<()> {
-    let changes: Vec<Change> = adapter.changes(files)?.into_iter().chain(removed(id)).collect();
-    database::open().await?.write(&changes).await
+pub async fn finish(run: &RunInfo, text_bytes: f64, adapter: &mut AdapterInfo, files: &Files) -> Result<()> {
+    let database = database::open().await?;
+    let mut texts = None;
+    if run.keep_texts {
+        let [kept] = database.get([Table::Texts], &run.id).await?;
+        texts = kept.map(|kept| Change::Put(Table::Texts, adapter.id.clone(), kept));
+        adapter.text_bytes = if texts.is_some() { text_bytes } else { 0.0 };
+    }
+    let changes: Vec<Change> = adapter.changes(files)?.into_iter().chain(texts).chain(removed(&run.id)).collect();
+    database.write(&changes).await
 }
 
 /// Removes a run; one that is not there needs no removing.

@@ -1,0 +1,92 @@
+import { expect, Room, test } from "./fixture.js";
+import { pride } from "./learner.js";
+import { smallModel } from "./small-model.js";
+
+test("a person teaches a voice, hears it beside the base, carries it away and forgets it", async ({
+  page,
+}) => {
+  test.setTimeout(240_000);
+  const room = new Room(page);
+  await room.enter();
+  await room.choose("cpu");
+  const model = {
+    name: "small.gguf",
+    mimeType: "application/octet-stream",
+    buffer: Buffer.from(smallModel()),
+  };
+  await page.getByLabel("A GGUF file of yours").setInputFiles(model);
+  await room.ready();
+  const voices = page.locator("imprint-voices");
+  const teacher = page.locator("imprint-teacher");
+  const texts = page.getByLabel("Texts to learn from");
+
+  await test.step("what is pasted is counted, and too little is told", async () => {
+    await texts.fill("Too short.");
+    await expect(teacher.getByText(/learning needs at least 512; add some \d+ words/)).toBeVisible();
+    await texts.fill(pride.slice(0, 8000));
+    const counts = teacher.getByText(/[\d,]+ words in \d+ passages to learn from/);
+    await expect(counts).toBeVisible();
+    const steps = async (): Promise<number> =>
+      Number(/([\d,]+) steps/.exec((await counts.textContent()) ?? "")?.[1]?.replace(",", ""));
+    const normal = await steps();
+    await page.getByRole("radio", { name: /Light/ }).check();
+    await expect.poll(steps).toBeLessThan(normal);
+  });
+
+  await test.step("it learns, pauses and goes on, with a chart", async () => {
+    await page.getByLabel("Name of the voice").fill("Jane");
+    await page.getByRole("checkbox", { name: /Keep these texts/ }).check();
+    await page.getByRole("button", { name: "Learn", exact: true }).click();
+    await expect(teacher.getByText(/step [1-9]\d* of/)).toBeVisible({ timeout: 60_000 });
+    await page.getByRole("button", { name: "Pause" }).click();
+    await expect(teacher.getByText("Saved in this browser: go on now")).toBeVisible();
+    await page.screenshot({ path: "tests/e2e/output/voices-paused.png", fullPage: true });
+    await page.getByRole("button", { name: "Go on", exact: true }).click();
+    await expect(
+      page.getByRole("img", { name: /^Loss over \d+ steps\. On the text held out/ }),
+    ).toBeVisible();
+    const result = page.getByRole("region", { name: "What was learned" });
+    await expect(result.getByText(/It predicts your held-out text [\d.]+ % better/)).toBeVisible({
+      timeout: 120_000,
+    });
+  });
+
+  await test.step("it is used at once, and heard beside the base", async () => {
+    await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Stop using");
+    await expect(page.getByLabel(/^Strength/)).toHaveValue("1.5");
+    await page.getByRole("button", { name: "Compare" }).click();
+    await expect(page.getByText("Both are written.")).toBeVisible({ timeout: 60_000 });
+    const [base, personal] = await page.locator("imprint-comparison figure p").allTextContents();
+    expect(base?.length).toBeGreaterThan(40);
+    expect(personal?.length).toBeGreaterThan(40);
+    expect(personal).not.toBe(base);
+    await page.screenshot({ path: "tests/e2e/output/voices-learned.png", fullPage: true });
+  });
+
+  await test.step("its kept texts can be learned from again, or forgotten", async () => {
+    await expect(voices.getByText("Its texts are kept: 8 kB.")).toBeVisible();
+    await voices.getByRole("button", { name: "Learn again" }).click();
+    await expect(teacher.getByRole("button", { name: "Remove text.txt" })).toBeVisible();
+    await voices.getByRole("button", { name: "Forget them" }).click();
+    await expect(voices.getByText("Its texts are kept")).toBeHidden();
+  });
+
+  await test.step("it goes out as a file and comes in again", async () => {
+    const saving = page.waitForEvent("download");
+    await voices.getByRole("button", { name: "Export" }).click();
+    const file = await (await saving).path();
+    await voices.getByRole("button", { name: "Delete" }).click();
+    await voices.getByRole("button", { name: "Really delete?" }).click();
+    await expect(voices.getByText("The model writes like everybody and nobody.")).toBeVisible();
+    await voices.getByLabel("Import a voice").setInputFiles(file);
+    await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Use");
+  });
+
+  await test.step("forgetting everything asks back, and leaves nothing", async () => {
+    await expect(voices.getByText(/Kept in this browser: .*voices/)).toBeVisible();
+    await voices.getByRole("button", { name: "Forget everything" }).click();
+    await voices.getByRole("button", { name: "Really everything?" }).click();
+    await expect(voices.getByText("Nothing is kept in this browser.")).toBeVisible();
+    await expect(voices.getByTitle("Use the voice Jane")).toBeHidden();
+  });
+});
