@@ -14,7 +14,6 @@ mod passages;
 mod repeats;
 #[cfg(test)]
 mod tests;
-mod windows;
 mod wrap;
 
 use std::borrow::Cow;
@@ -23,8 +22,6 @@ use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::error::{Error, ErrorKind, Result};
-
-pub use windows::{DEFAULT_WINDOW, windows};
 
 /// The most that is read at once, over all documents.
 pub const MAX_BYTES: usize = 2_000_000;

@@ -316,36 +316,3 @@ fn training_holds_no_passage_that_gives_the_hold_out_away() {
     let short = format!("{} {}\n\n{text}", story(81, 1), quote[..8].join(" "));
     assert_eq!(pieces(&prepare(&[document("a.txt", &short)]).unwrap(), Reason::GivesAway), 0);
 }
-
-#[test]
-fn windows_hold_every_id_once_in_order() {
-    let mut random = fastrand::Rng::with_seed(90);
-    for _ in 0..2000 {
-        let length = random.usize(4..300);
-        let mut id = 0;
-        let passages: Vec<Vec<u32>> = (0..random.usize(0..12))
-            .map(|_| {
-                let most = if random.bool() { 40 } else { 600 };
-                let ids: Vec<u32> = (id..).take(random.usize(0..most)).collect();
-                id += ids.len() as u32;
-                ids
-            })
-            .collect();
-        let windows = windows(&passages, length);
-        if id == 1 {
-            assert!(windows.is_empty());
-            continue;
-        }
-        assert_eq!(windows.concat(), passages.concat());
-        let least = windows.iter().map(Vec::len).min().unwrap_or(0);
-        assert!(windows.iter().all(|window| window.len() <= length));
-        assert!(windows.len() < 2 || least >= (length / 2).min(16), "{least} of {length}");
-    }
-}
-
-#[test]
-fn windows_end_on_passage_borders() {
-    let passages = [vec![1; 100], vec![2; 100], vec![3; 100], vec![4; 10], vec![5; 300]];
-    let ends: Vec<(u32, usize)> = windows(&passages, 256).iter().map(|window| (window[0], window.len())).collect();
-    assert_eq!(ends, [(1, 200), (3, 256), (5, 154)]);
-}
