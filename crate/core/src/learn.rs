@@ -75,11 +75,11 @@ pub trait Learner {
     /// If there is no window, one has fewer than 2 ids or more than the learner was made for: our bug.
     async fn step(&mut self, windows: &[&[u32]], update: &Update) -> Result<()>;
 
-    /// Losses of the steps made since the last call, in order. Unless `all` is set the latest may be left out until the
-    /// next call, so that a device need not be waited for.
+    /// Losses of the steps made since the last call, in order, as they are: one that is no number is [`Trainer`]'s to
+    /// refuse. Unless `all` is set the latest may be left out until the next call, so that a device need not be waited for.
     ///
     /// # Errors
-    /// `device-lost`; `internal` when a loss is not a number.
+    /// `device-lost`.
     async fn losses(&mut self, all: bool) -> Result<Vec<Loss>>;
 
     /// Negative log-likelihood of each id after the first under the adapter as it stands, in nats.

@@ -52,10 +52,12 @@ impl<'m> FusedLearner<'m> {
             ));
         }
         let scratch = Scratch::new(model, &layout, max_window)?;
-        model.gpu.check()?;
-        let passes = Planner::new(model, &layout, &scratch).passes().await?;
         let staging = [model.gpu.staging(8), model.gpu.staging(8)];
+        let passes = Passes::default();
+        // From here on it frees what it took, whatever fails.
         let mut learner = Self { model, layout, scratch, passes, steps: 0, staging, pending: None, losses: Vec::new() };
+        model.gpu.check()?;
+        learner.passes = Planner::new(model, &learner.layout, &learner.scratch).passes().await?;
         let zeros = vec![0.0; learner.layout.host_len];
         let parameters = adapter.parameters();
         learner.set_state(&State { parameters, first: zeros.clone(), second: zeros, steps: 0 });
@@ -158,13 +160,17 @@ impl<'m> FusedLearner<'m> {
     /// Waits for the loss of the step that was queued to `slot`.
     async fn fetch(&mut self, slot: usize) -> Result<()> {
         let words: Vec<f32> = self.gpu().read(&self.staging[slot]).await?;
-        let (nll, grad_norm) = (words[0], words[1]);
-        if !nll.is_finite() || !grad_norm.is_finite() {
-            let message = format!("a step of learning gave a loss of {nll}; learn again at a lower rate");
-            return Err(Error::new(ErrorKind::Internal, message));
-        }
-        self.losses.push(Loss { nll, grad_norm });
+        self.losses.push(Loss { nll: words[0], grad_norm: words[1] });
         Ok(())
+    }
+}
+
+impl Drop for FusedLearner<'_> {
+    /// Frees what it took now: in a browser it would otherwise wait for a garbage collection, while a run makes a new
+    /// learner after each preview.
+    fn drop(&mut self) {
+        self.scratch.held.iter().for_each(|buffer| self.model.gpu.release(buffer));
+        self.staging.iter().for_each(wgpu::Buffer::destroy);
     }
 }
 

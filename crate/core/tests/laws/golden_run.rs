@@ -133,3 +133,12 @@ pub fn follows_golden_run(adapter: &Adapter, d_head: usize, learner: &mut impl O
         assert!((found - expected).abs() < NLL, "text {i}: {found} in the end, golden {expected}");
     }
 }
+
+/// Holds that a learner far outside of all bounds tells so and does not hide it: [`imprint_core::learn::Trainer`] then
+/// names the rate.
+pub fn tells_of_a_loss_that_is_no_number(learner: &mut impl Learner, window: &[u32]) {
+    block_on(learner.step(&[window], &UPDATE)).unwrap();
+    let losses = block_on(learner.losses(true)).unwrap();
+    assert_eq!(losses.len(), 1);
+    assert!(!losses[0].nll.is_finite() || !losses[0].grad_norm.is_finite(), "{losses:?}");
+}

@@ -159,14 +159,20 @@ fn a_slow_start_is_no_reason_to_end() {
 
 #[test]
 fn a_loss_that_is_no_number_names_the_rate() {
-    let mut trainer = trainer(&[4.0, f32::NAN]);
-    let error = loop {
-        match block_on(trainer.step()) {
-            Ok(_) => assert!(trainer.journal().step < 4, "nothing noticed"),
-            Err(error) => break error,
-        }
+    let told = |mut trainer: Trainer<Scripted>| {
+        let error = loop {
+            match block_on(trainer.step()) {
+                Ok(_) => assert!(trainer.journal().step < 6, "nothing noticed"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.kind() == ErrorKind::InvalidOption && error.to_string().contains("lower rate"), "{error}");
     };
-    assert!(error.kind() == ErrorKind::InvalidOption && error.to_string().contains("lower rate"), "{error}");
+    // In the hold-out, and in a step.
+    told(trainer(&[4.0, f32::NAN]));
+    let mut broken = trainer(&[4.0]);
+    broken.learner().state.second = vec![f32::NAN; 3];
+    told(broken);
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub struct HeadRows {
 }
 
 /// All dispatches of a learner.
+#[derive(Default)]
 pub struct Passes {
     /// Block by block, the embedding before the first.
     pub forward: Vec<Vec<Step>>,

@@ -1,5 +1,7 @@
 //! Activations, gradients and moments in GPU memory.
 
+use std::cell::RefCell;
+
 use super::layout::Layout;
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -69,6 +71,8 @@ pub struct Scratch {
     pub gradients: wgpu::Buffer,
     pub first: wgpu::Buffer,
     pub second: wgpu::Buffer,
+    /// All of these once more, to be freed.
+    pub held: Vec<wgpu::Buffer>,
 }
 
 impl Scratch {
@@ -92,43 +96,52 @@ impl Scratch {
             let (cos, sin) = c.rope_table(0..tokens);
             cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
         };
-        let stream = |label| gpu.buffer(label, tokens * c.d_model);
+        let held = RefCell::new(Vec::new());
+        let hold = |buffer: wgpu::Buffer| {
+            held.borrow_mut().push(buffer.clone());
+            buffer
+        };
+        let buffer = |label, words| hold(gpu.buffer(label, words));
+        let stream = |label| buffer(label, tokens * c.d_model);
         let kept = (0..c.n_layers).map(|_| Kept {
             input: stream("block input"),
-            attended: gpu.buffer("attended", tokens * c.d_query()),
+            attended: buffer("attended", tokens * c.d_query()),
             middle: stream("block middle"),
         });
-        let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: gpu.buffer("rows", 4) });
+        let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: buffer("rows", 4) });
         let words = state::IDS as usize + tokens;
-        Ok(Self {
+        let mut scratch = Self {
             tokens,
-            state: gpu.buffer("state", words),
+            state: buffer("state", words),
             rows: rows.collect(),
             kept: kept.collect(),
             output: stream("output"),
             normed: stream("normed"),
-            y: gpu.buffer("y", tokens * widest),
-            q: gpu.buffer("q", tokens * c.d_query()),
-            kv: gpu.buffer("kv", tokens * 2 * c.d_kv()),
-            gated: gpu.buffer("gated", tokens * c.d_ff),
+            y: buffer("y", tokens * widest),
+            q: buffer("q", tokens * c.d_query()),
+            kv: buffer("kv", tokens * 2 * c.d_kv()),
+            gated: buffer("gated", tokens * c.d_ff),
             grad: stream("grad"),
-            dx: gpu.buffer("dx", tokens * c.d_ff.max(c.d_model).max(c.d_query())),
-            t: gpu.buffer("t", tokens * layout.most_quads() * 4),
-            dt: gpu.buffer("dt", tokens * layout.most_quads() * 4),
-            score: gpu.buffer("score", scores),
-            slope: gpu.buffer("slope", scores),
-            logits: gpu.buffer("logits", BLOCK * c.vocab),
-            shares: gpu.buffer("shares", SPLITS * BLOCK * c.d_model),
-            targets: gpu.buffer("targets", tokens),
-            nll: gpu.buffer("nll", tokens),
-            rope: gpu.upload("rope", &rope),
-            control: gpu.buffer("control", control::WORDS as usize),
-            tally: gpu.buffer("tally", 4),
-            sums: gpu.buffer("sums", SHARES as usize),
-            parameters: gpu.buffer("parameters", layout.len),
-            gradients: gpu.buffer("gradients", layout.len),
-            first: gpu.buffer("first moments", layout.len),
-            second: gpu.buffer("second moments", layout.len),
-        })
+            dx: buffer("dx", tokens * c.d_ff.max(c.d_model).max(c.d_query())),
+            t: buffer("t", tokens * layout.most_quads() * 4),
+            dt: buffer("dt", tokens * layout.most_quads() * 4),
+            score: buffer("score", scores),
+            slope: buffer("slope", scores),
+            logits: buffer("logits", BLOCK * c.vocab),
+            shares: buffer("shares", SPLITS * BLOCK * c.d_model),
+            targets: buffer("targets", tokens),
+            nll: buffer("nll", tokens),
+            rope: hold(gpu.upload("rope", &rope)),
+            control: buffer("control", control::WORDS as usize),
+            tally: buffer("tally", 4),
+            sums: buffer("sums", SHARES as usize),
+            parameters: buffer("parameters", layout.len),
+            gradients: buffer("gradients", layout.len),
+            first: buffer("first moments", layout.len),
+            second: buffer("second moments", layout.len),
+            held: Vec::new(),
+        };
+        scratch.held = held.into_inner();
+        Ok(scratch)
     }
 }
