@@ -19,28 +19,44 @@ pub enum Engine {
 const LEAST_WINDOW: usize = 32;
 /// Positions whose logits stand in memory at a time.
 const LOSS_BLOCK: usize = 64;
+/// Parts of the vocabulary whose gradients stand in memory side by side on the fused path.
+const SPLITS: usize = 8;
 
 /// What learning takes beside the model's own weights, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// The adapter, its gradient, its two moments, the two kept states and a copy of all on the way to a checkpoint.
+    /// The adapter, its gradient and its two moments.
     pub adapter_bytes: u64,
-    /// The input of every block, from which the backward pass computes the rest again.
+    /// The two kept states and a copy of all on the way to a checkpoint: in the host's memory, whatever computes.
+    pub kept_bytes: u64,
+    /// What is kept of every block from the forward to the backward pass, which computes the rest again.
     pub inputs_bytes: u64,
     /// The values of one block and their gradients, and on the plain path the weights of that block unpacked.
     pub block_bytes: u64,
     /// Logits of a part of the window, and their gradient.
     pub loss_bytes: u64,
+    engine: Engine,
 }
 
 impl Need {
-    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout:
+    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout; `numbers` are `rank · Σ (d_in + d_out)`
+    /// over the pairs.
     ///
-    /// - adapter: `10 · 4 · rank · Σ (d_in + d_out)` over its pairs
+    /// - adapter: `4 · 4 · numbers`, on the fused path with the rank filled up to quads
+    /// - kept: `6 · 4 · numbers`
+    ///
+    /// On the plain path, where the block is over before the loss begins and their larger one counts:
+    ///
     /// - inputs: `4 · n_layers · window · d_model`
-    /// - block: `2 · 4 · window · (6·d_model + 2·d_query + 2·d_kv + 4·d_ff + 3·n_heads·window)`, and on the plain path
-    ///   four bytes for each weight of it
-    /// - loss: `2 · 4 · min(window, 64) · vocab`, and on the plain path the head unpacked
+    /// - block: `2 · 4 · window · (6·d_model + 2·d_query + 2·d_kv + 4·d_ff + 3·n_heads·window)` and four bytes for each
+    ///   weight
+    /// - loss: `2 · 4 · min(window, 64) · vocab` and the head unpacked
+    ///
+    /// On the fused path, where everything is there from the start, for `tokens`, the window filled up to 64s:
+    ///
+    /// - inputs: `4 · n_layers · tokens · (2·d_model + d_query)`
+    /// - block: `4 · tokens · (4·d_model + 2·d_query + 4·d_kv + 5·d_ff + 6·rank + 2·n_heads·tokens)`
+    /// - loss: `4 · 64 · (vocab + 8·d_model)`
     pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine) -> Self {
         let widths: usize = recipe
             .kinds
@@ -50,27 +66,55 @@ impl Need {
                 d_in + d_out
             })
             .sum();
-        let parameters = config.n_layers * recipe.rank * widths;
-        let window = recipe.window;
-        let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-        let values = 6 * d_model + 2 * d_query + 2 * d_kv + 4 * d_ff + 3 * config.n_heads * window;
-        let (weights, head) = match engine {
-            Engine::Plain => (2 * d_model * (d_query + d_kv) + 3 * d_model * d_ff, config.vocab * d_model),
-            Engine::Fused => (0, 0),
+        let numbers = |rank: usize| config.n_layers * rank * widths;
+        let (adapter, [inputs, block, loss]) = match engine {
+            Engine::Plain => (4 * numbers(recipe.rank), plain(recipe, config)),
+            Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config)),
         };
         let bytes = |numbers: usize| 4 * numbers as u64;
         Self {
-            adapter_bytes: bytes(10 * parameters),
-            inputs_bytes: bytes(config.n_layers * window * d_model),
-            block_bytes: bytes(2 * window * values + weights),
-            loss_bytes: bytes(2 * window.min(LOSS_BLOCK) * config.vocab + head),
+            adapter_bytes: bytes(adapter),
+            kept_bytes: bytes(6 * numbers(recipe.rank)),
+            inputs_bytes: bytes(inputs),
+            block_bytes: bytes(block),
+            loss_bytes: bytes(loss),
+            engine,
         }
     }
 
-    /// All of it.
-    pub fn total_bytes(&self) -> u64 {
-        self.adapter_bytes + self.inputs_bytes + self.block_bytes.max(self.loss_bytes)
+    /// What it takes on the device that computes.
+    pub fn device_bytes(&self) -> u64 {
+        let work = match self.engine {
+            Engine::Plain => self.block_bytes.max(self.loss_bytes),
+            Engine::Fused => self.block_bytes + self.loss_bytes,
+        };
+        self.adapter_bytes + self.inputs_bytes + work
     }
+
+    /// All of it, the host's part too.
+    pub fn total_bytes(&self) -> u64 {
+        self.device_bytes() + self.kept_bytes
+    }
+}
+
+/// Numbers for the inputs of all blocks, for one block, and for the loss.
+fn plain(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
+    let (window, d_model, d_ff) = (recipe.window, config.d_model, config.d_ff);
+    let (d_query, d_kv) = (config.d_query(), config.d_kv());
+    let values = 6 * d_model + 2 * d_query + 2 * d_kv + 4 * d_ff + 3 * config.n_heads * window;
+    let weights = 2 * d_model * (d_query + d_kv) + 3 * d_model * d_ff;
+    let loss = 2 * window.min(LOSS_BLOCK) * config.vocab + config.vocab * d_model;
+    [config.n_layers * window * d_model, 2 * window * values + weights, loss]
+}
+
+/// As [`plain`]; a law holds it to the buffers that the learner makes.
+fn fused(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
+    let tokens = recipe.window.next_multiple_of(LOSS_BLOCK);
+    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
+    let rank = recipe.rank.next_multiple_of(4);
+    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + 2 * config.n_heads * tokens;
+    let loss = LOSS_BLOCK * (config.vocab + SPLITS * d_model);
+    [config.n_layers * tokens * (2 * d_model + d_query), tokens * values, loss]
 }
 
 impl Recipe {

@@ -8,7 +8,7 @@ use imprint_core::{
         gpu::{Gpu, GpuOptions},
         project::Cut,
     },
-    learn::{FusedLearner, Learner, PlainLearner, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, Recipe, Update},
     quant::BlockType,
     testing::SmallModel,
     weights::Keep,
@@ -16,7 +16,7 @@ use imprint_core::{
 use pollster::block_on;
 
 use crate::{
-    golden_run::{Open, UPDATE, follows_golden_run},
+    golden_run::{Open, UPDATE, follows_golden_run, tells_of_a_loss_that_is_no_number},
     kernels::{VOCAB, ids, load_fused, small_model},
     material::*,
 };
@@ -134,4 +134,40 @@ fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
     assert_eq!(losses.len(), 3);
     assert!(losses[2].nll < losses[0].nll, "three steps on one text bring its loss down: {losses:?}");
     assert_eq!((losses, end), on(&mut other));
+}
+
+/// Numbers whose products leave `f32`.
+fn boundless(model: &FusedModel) -> Adapter {
+    let mut adapter = Adapter::fresh(None, &model.config, &Shape::default(), 1).unwrap();
+    adapter.set_parameters(&vec![1e30; adapter.n_parameters()]);
+    adapter
+}
+
+#[test]
+fn both_learners_tell_of_a_loss_that_is_no_number() {
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3);
+    let (model, plain) = (load_fused(&file, GpuOptions::default(), software), load_plain(&file, Keep::Dense));
+    let adapter = boundless(&model);
+    let window = ids(20, 1);
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
+    tells_of_a_loss_that_is_no_number(&mut learner, &window);
+    tells_of_a_loss_that_is_no_number(&mut PlainLearner::new(&plain, &adapter).unwrap(), &window);
+}
+
+#[test]
+fn learning_takes_no_more_gpu_memory_than_is_told_and_gives_it_back() {
+    let model = real_model();
+    let recipe = Recipe::derive(Effort::Normal, 10_000);
+    let adapter = Adapter::fresh(None, &model.config, &recipe.shape(), 0).unwrap();
+    let before = model.gpu.allocated_bytes();
+    for window in [64, 256] {
+        let recipe = Recipe { window, ..recipe.clone() };
+        let need = Need::of(&recipe, &model.config, Engine::Fused).device_bytes();
+        let learner = block_on(FusedLearner::new(&model, &adapter, window)).unwrap();
+        let taken = model.gpu.allocated_bytes() - before;
+        assert!(taken <= need, "windows of {window} take {taken} bytes, {need} are told");
+        assert!(need as f64 <= 1.25 * taken as f64, "windows of {window} take {taken} bytes only, {need} are told");
+        drop(learner);
+        assert_eq!(model.gpu.allocated_bytes(), before, "what a learner took is free when it is gone");
+    }
 }

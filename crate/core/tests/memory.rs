@@ -1,0 +1,77 @@
+//! What learning on the processor takes, counted byte by byte: alone in its program, so that nothing else is counted.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    fs,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use burn::tensor::Device;
+use imprint_core::{
+    adapter::Adapter,
+    gguf::Gguf,
+    learn::{Effort, Engine, Event, Lessons, Need, PlainLearner, Recipe, Trainer},
+    testing::model_path,
+    weights::{Keep, load_model},
+};
+use pollster::block_on;
+
+/// The system's allocator with a count of what is out, and of the most that ever was.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn took(bytes: usize) {
+    MOST.fetch_max(HELD.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        took(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        took(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn learning_takes_no_more_memory_than_is_told() {
+    let file = fs::read(model_path()).unwrap();
+    let gguf = block_on(Gguf::read(&file)).unwrap();
+    let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(()))).unwrap();
+    let derived = Recipe::derive(Effort::Normal, 10_000);
+    for window in [64, 256] {
+        // Measured, learned from, and measured again.
+        let recipe = Recipe { window, passes: 1.0, interval: 1.0, ..derived.clone() };
+        let need = Need::of(&recipe, &model.config, Engine::Plain).total_bytes() as usize;
+        let ids: Vec<u32> = (0..window as u32).map(|i| 1_000 + i * 7).collect();
+        let lessons = Lessons { windows: vec![ids.clone()], holdout: vec![ids], characters: 4 * window };
+        let before = HELD.load(Relaxed);
+        MOST.store(before, Relaxed);
+        {
+            let adapter = Adapter::fresh(None, &model.config, &recipe.shape(), 0).unwrap();
+            let learner = PlainLearner::new(&model, &adapter).unwrap();
+            let mut trainer = Trainer::new(learner, lessons, recipe).unwrap();
+            while !matches!(block_on(trainer.step()).unwrap(), Event::Ended(_)) {}
+            let checkpoint = block_on(trainer.checkpoint("", "")).unwrap();
+            assert!(checkpoint.to_bytes().unwrap().len() > 1000);
+        }
+        let taken = MOST.load(Relaxed) - before;
+        println!("windows of {window}: {taken} bytes taken, {need} told");
+        assert!(taken <= need, "windows of {window} take {taken} bytes, {need} are told");
+        assert!(need <= 2 * taken, "windows of {window} take {taken} bytes only, {need} are told");
+    }
+}
