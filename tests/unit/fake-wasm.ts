@@ -163,6 +163,10 @@ class FakeEngine implements WasmEngine {
     return { device: "cpu", tokens: 0, cuts: [] };
   }
 
+  async learningTest(): ReturnType<WasmEngine["learningTest"]> {
+    return { device: "cpu", losses: [], stepMs: [], gpuBytes: 0, wasmBytes: 0 };
+  }
+
   stats(): ReturnType<WasmEngine["stats"]> {
     return { dispatchesPerToken: 1, gpuBytes: fake.openEngines, gpuWeightBytes: 2, wasmBytes: 3 };
   }

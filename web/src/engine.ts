@@ -128,6 +128,28 @@ export type SelfTest = {
   }[];
 };
 
+/** Steps of learning to try: rank 8 and alpha 16 on all projections, AdamW without decay, clip or schedule. */
+export type LearningTrial = {
+  /** Windows of token ids, read in turn, one a step. */
+  sequences: number[][];
+  /** The adapter's first numbers: A before B, pair after pair, by block and projection (a fresh adapter's). */
+  parameters?: Float32Array<ArrayBuffer>;
+  steps: number;
+  rate: number;
+};
+
+/** What steps of learning found. */
+export type LearningTest = {
+  device: "webgpu" | "cpu";
+  /** Mean loss of each step in nats, before its update. */
+  losses: number[];
+  /** What each step took until its loss was read. */
+  stepMs: number[];
+  /** What learning took on the GPU beside the model, and all memory of the module. */
+  gpuBytes: number;
+  wasmBytes: number;
+};
+
 /** A model kept in this browser. */
 export type StoredModel = { url: string; sizeBytes: number; sha256: string };
 
@@ -176,6 +198,7 @@ export interface Commands {
   };
   stats: { params: null; progress: never; result: Stats };
   selfTest: { params: { allCuts: boolean }; progress: never; result: SelfTest };
+  learningTest: { params: LearningTrial; progress: number; result: LearningTest };
   inspect: { params: { model: string | Blob }; progress: never; result: Inspection };
   storedModels: { params: null; progress: never; result: StoredModel[] };
   forgetModel: { params: { url: string }; progress: never; result: null };

@@ -6,6 +6,8 @@ import type {
   Engine,
   Finish,
   Inspection,
+  LearningTest,
+  LearningTrial,
   ModelInfo,
   Progress,
   Score,
@@ -152,6 +154,17 @@ export class Imprint {
     ...options
   }: { allCuts?: boolean; signal?: AbortSignal } = {}): Promise<SelfTest> {
     return this.#engine.run("selfTest", { allCuts }, options);
+  }
+
+  /**
+   * Learns a few steps from given numbers, with what `learn` uses, and keeps nothing: to hold a device to another
+   * implementation's losses, and for measuring. `onStep` hears the number of each step that is over.
+   */
+  learningTest(
+    trial: LearningTrial,
+    { onStep, signal }: { onStep?: (step: number) => void; signal?: AbortSignal } = {},
+  ): Promise<LearningTest> {
+    return this.#engine.run("learningTest", trial, { onProgress: onStep, signal });
   }
 
   /**

@@ -17,6 +17,8 @@ export type {
   DeviceInfo,
   Finish,
   Inspection,
+  LearningTest,
+  LearningTrial,
   ModelInfo,
   Progress,
   Score,

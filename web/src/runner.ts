@@ -118,6 +118,8 @@ export class Runner {
     importAdapter: async ({ files, told }) => this.#open().importAdapter(files.config, files.weights, told),
     stats: async () => this.#open().stats(),
     selfTest: async ({ allCuts }) => this.#open().selfTest(undefined, allCuts),
+    learningTest: async ({ parameters, ...trial }, { onProgress, signal }) =>
+      this.#open().learningTest(trial, parameters, (step) => onProgress?.(step), signal),
     inspect: async ({ model }, { signal }) => (await this.#load()).inspect(model, signal),
     storedModels: async () => (await this.#load()).storedModels(),
     forgetModel: async ({ url }) => {

@@ -1,6 +1,8 @@
 import type {
   DeviceInfo,
   Inspection,
+  LearningTest,
+  LearningTrial,
   ModelInfo,
   OpenOptions,
   Progress,
@@ -61,6 +63,13 @@ export interface WasmEngine {
   ): Promise<AdapterInfo>;
   /** Compares the GPU's numbers with the processor's, with `allCuts` in every cut of the kernels. */
   selfTest(prompt: string | undefined, allCuts: boolean): Promise<SelfTest>;
+  /** Learns a few steps and keeps nothing; `onStep` hears the number of each that is over. */
+  learningTest(
+    trial: Omit<LearningTrial, "parameters">,
+    parameters: Float32Array<ArrayBuffer> | undefined,
+    onStep: (step: number) => void,
+    signal?: AbortSignal,
+  ): Promise<LearningTest>;
   stats(): Stats;
   close(): void;
 }

@@ -343,6 +343,25 @@ impl Engine {
         .await
     }
 
+    /// Learns a few steps and keeps nothing: see [`selftest::learning`].
+    ///
+    /// # Errors
+    /// As [`selftest::learning::run`].
+    pub async fn learning_test(
+        &self,
+        options: &selftest::learning::Options,
+        parameters: Option<Vec<f32>>,
+        on_step: &dyn Fn(usize),
+        signal: Option<&AbortSignal>,
+    ) -> Result<selftest::learning::Report> {
+        self.call(async |open| {
+            open.session = None;
+            open.bare();
+            selftest::learning::run(open, options, parameters, on_step, signal).await
+        })
+        .await
+    }
+
     /// The counters.
     ///
     /// # Errors

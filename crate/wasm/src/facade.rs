@@ -132,6 +132,21 @@ impl Engine {
         self.0.self_test(prompt, all_cuts).await.and_then(|report| object(&report)).map_err(to_js)
     }
 
+    /// Learns a few steps from given numbers and keeps nothing.
+    #[wasm_bindgen(js_name = learningTest)]
+    pub async fn learning_test(
+        &self,
+        options: JsValue,
+        parameters: Option<Vec<f32>>,
+        on_step: Option<Function>,
+        signal: Option<AbortSignal>,
+    ) -> Result<JsValue, JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        let tell = |step: usize| tell(on_step.as_ref(), &step);
+        let report = self.0.learning_test(&options, parameters, &tell, signal.as_ref()).await;
+        report.and_then(|report| object(&report)).map_err(to_js)
+    }
+
     /// Counters for measuring.
     pub fn stats(&self) -> Result<JsValue, JsValue> {
         self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)

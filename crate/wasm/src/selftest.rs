@@ -1,5 +1,7 @@
 //! The law that the fused path computes what the plain path computes, checked on the spot.
 
+pub mod learning;
+
 use burn::tensor::Device;
 use imprint_core::{
     Error, ErrorKind, Result,
