@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
 /** Linux counts in hundredths of a second for programs, whatever its own clock does (`USER_HZ`). */
 const ticksPerS = 100;
@@ -31,6 +31,17 @@ export function cpuS(ids: number[]): number | null {
 export function peakBytes(ids: number[]): number | null {
   const peaks = ids.map((id) => Number(/VmHWM:\s*(\d+) kB/.exec(read(id, "status"))?.[1] ?? 0) * 1024);
   return peaks.length === 0 ? null : Math.max(...peaks);
+}
+
+/** Makes these processes' peaks begin anew; where the system refuses, what was held before counts too. */
+export function forgetPeak(ids: number[]): void {
+  for (const id of ids) {
+    try {
+      writeFileSync(`/proc/${id}/clear_refs`, "5");
+    } catch {
+      continue;
+    }
+  }
 }
 
 /** A file about a process; empty when the process has ended. */

@@ -1,6 +1,8 @@
 //! `imprint bench`: speed and memory of a model on a device.
 
-use std::{fmt, fs, time::Instant};
+mod learning;
+
+use std::{fmt, fs, path::PathBuf, time::Instant};
 
 use imprint_core::{
     Error, ErrorKind, Result,
@@ -29,6 +31,15 @@ pub struct Args {
     /// How often to measure; the medians are told.
     #[arg(long, value_name = "N", default_value_t = 3)]
     runs: usize,
+    /// Measure learning in place of writing: steps of an adapter of rank 8, and what it costs to write with it.
+    #[arg(long)]
+    learn: bool,
+    /// Lengths of the windows to learn from, shorter ones first, so that each peak of memory is its own.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "64,128,256", requires = "learn")]
+    windows: Vec<usize>,
+    /// Leave the adapter that the steps made in this folder, in PEFT's layout.
+    #[arg(long, value_name = "DIR", requires = "learn")]
+    adapter_out: Option<PathBuf>,
 }
 
 /// Medians over the runs.
@@ -90,17 +101,21 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         let message = "there is nothing to measure: ask for at least 1 prompt token, 2 tokens and 1 run";
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
+    if args.learn {
+        return learning::run(args, terminal);
+    }
     let start = Instant::now();
     let opened = model::open(&args.model, terminal)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let prompt = prompt(&opened.model, args.prompt_tokens)?;
-    warm_up(&opened.model, &prompt)?;
+    let options = WriteOptions::default();
+    warm_up(&opened.model, &prompt, &options)?;
     let mut progress = terminal.progress("measuring");
     let mut times = Vec::with_capacity(args.runs);
     for i in 0..args.runs {
         let mut done = 0;
         let each = args.prompt_tokens + args.tokens;
-        times.push(measure(&opened.model, &prompt, args.tokens, &mut |step| {
+        times.push(measure(&opened.model, &prompt, args.tokens, &options, &mut |step| {
             done += step;
             progress.advance((i * each + done) as u64, (args.runs * each) as u64)
         })?);
@@ -132,23 +147,25 @@ fn prompt(model: &LanguageModel, n: usize) -> Result<Vec<u32>> {
 }
 
 /// Reads and writes a little, so that nothing that happens only once falls into the first run.
-fn warm_up(model: &LanguageModel, prompt: &[u32]) -> Result<()> {
+fn warm_up(model: &LanguageModel, prompt: &[u32], options: &WriteOptions) -> Result<()> {
     let some = &prompt[..prompt.len().min(64)];
     // A model that ends here at once ends in the runs too, and is told there.
-    match measure(model, some, 4, &mut |_| Ok(())) {
+    match measure(model, some, 4, options, &mut |_| Ok(())) {
         Err(error) if error.kind() == ErrorKind::ModelUnsupported => Ok(()),
         result => result.map(|_| ()),
     }
 }
 
+/// Reads and writes greedily, with `options` for the rest.
 fn measure(
     model: &LanguageModel,
     prompt: &[u32],
     max_tokens: usize,
+    options: &WriteOptions,
     on_step: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Times> {
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-    let options = WriteOptions { sampling, max_tokens, ..WriteOptions::default() };
+    let options = WriteOptions { sampling, max_tokens, ..options.clone() };
     let mut session = model.begin_ids(prompt.to_vec(), options)?;
     let start = Instant::now();
     let mut first = None;

@@ -73,6 +73,10 @@ enum Command {
     /// JSON, medians over the runs: load_ms, prefill_tokens_per_s, decode_tokens_per_s, dispatches_per_token (0 on the
     /// CPU), peak_bytes (most resident memory, null where the system is not Linux), weight_bytes, cpu_s_per_token (also
     /// null there), prompt_tokens, tokens, runs, device.
+    ///
+    /// With --learn: windows (each with tokens, step_s, tokens_per_s, cpu_s_per_step, prefill_s, step_over_prefill,
+    /// peak_bytes, gpu_bytes), writing (base_tokens_per_s, adapter_tokens_per_s, contrast_tokens_per_s,
+    /// adapter_over_base, contrast_over_one_row), runs, device.
     Bench(bench::Args),
 }
 

@@ -327,6 +327,37 @@ fn bench_measures_both_devices() {
     }
 }
 
+#[test]
+fn bench_measures_learning_on_both_devices() {
+    for (device, lengths) in [("cpu", &[8, 16][..]), ("gpu", &[16])] {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-adapter-{device}"));
+        let list = lengths.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let args = ["--learn", "--windows", &list, "--tokens", "3", "--prompt-tokens", "16", "--runs", "1", "--json"];
+        let args = [&args[..], &["--device", device, "--adapter-out", out.to_str().unwrap()]].concat();
+        let report = json(on_model("bench", &args));
+        let windows = report["windows"].as_array().unwrap();
+        assert_eq!(windows.iter().map(|window| window["tokens"].as_u64().unwrap()).collect::<Vec<_>>(), lengths);
+        for window in windows {
+            for name in ["step_s", "tokens_per_s", "prefill_s", "step_over_prefill"] {
+                let value = window[name].as_f64().unwrap();
+                assert!(value.is_finite() && value > 0.0, "{name} on {device}: {value}");
+            }
+            let learned = (window["tokens"].as_f64().unwrap() - 1.0) / window["step_s"].as_f64().unwrap();
+            assert!((window["tokens_per_s"].as_f64().unwrap() / learned - 1.0).abs() < 1e-6, "{window}");
+            assert_eq!(window["gpu_bytes"].is_null(), device == "cpu", "{window}");
+            if cfg!(target_os = "linux") {
+                assert!(window["cpu_s_per_step"].as_f64().unwrap() > 0.0 && window["peak_bytes"].as_u64().unwrap() > 0);
+            }
+        }
+        for name in ["adapter_over_base", "contrast_over_one_row"] {
+            assert!(report["writing"][name].as_f64().unwrap() > 0.0, "{report}");
+        }
+        let prompt =
+            ["--device", device, "--adapter", out.to_str().unwrap(), "--prompt", "The sea", "--max-tokens", "2"];
+        json(on_model("write", &[&prompt[..], &["--json"]].concat()));
+    }
+}
+
 /// Holds a failure to its code, its exit status, its sentence on standard error and its JSON object.
 fn fails(args: &[&str], code: &str, status: i32, words: &str) {
     let output = imprint().args(args).arg("--json").output().unwrap();
@@ -380,6 +411,7 @@ fn options_that_cannot_be_used_are_refused_before_the_model_is_read() {
     fails(&["write", "--model", "nowhere.gguf"], "invalid-option", 2, "--prompt");
     fails(&["sing"], "invalid-option", 2, "sing");
     fails(&["bench", "--model", "nowhere.gguf", "--runs", "0"], "invalid-option", 2, "at least 1");
+    fails(&["bench", "--model", "nowhere.gguf", "--windows", "64"], "invalid-option", 2, "--learn");
 }
 
 #[test]

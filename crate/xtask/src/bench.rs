@@ -1,14 +1,15 @@
-//! Measures load, speed and memory, natively and in Chromium, beside wllama, and writes `BENCHMARKS.md`.
+//! Measures writing and learning, natively and in Chromium, and writes `BENCHMARKS.md`.
 
+mod learning;
 mod page;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::process::{note, run, step};
 use crate::serve::{Server, Site};
@@ -36,9 +37,24 @@ pub struct Measure {
     /// How the command line is compiled: `dev`, as the tests have it, or `release`, which takes long the first time.
     #[arg(long, value_enum, default_value_t = Profile::Dev)]
     native: Profile,
+    /// Measures this part only and leaves the other as it stands in the result; may be given twice.
+    #[arg(long, value_enum)]
+    part: Vec<Part>,
+    /// Lengths of the windows to learn from [default: 64,128,256, quick 16].
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..))]
+    windows: Vec<u32>,
     /// Where to write the result.
     #[arg(long, value_name = "PATH", default_value = "BENCHMARKS.md")]
     output: PathBuf,
+}
+
+/// A part of the result, in the order in which they stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Load, prefill, decode, beside wllama.
+    Writing,
+    /// Steps of learning, and what an adapter costs while writing.
+    Learning,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,12 +76,29 @@ impl Measure {
         self.runs.unwrap_or(if self.quick { 1 } else { 5 })
     }
 
-    /// The command that measures the same again.
-    fn command(&self, dev: bool) -> String {
+    fn windows(&self) -> Vec<u32> {
+        match self.windows.as_slice() {
+            [] if self.quick => vec![16],
+            [] => vec![64, 128, 256],
+            windows => windows.to_vec(),
+        }
+    }
+
+    fn measures(&self, part: Part) -> bool {
+        self.part.is_empty() || self.part.contains(&part)
+    }
+
+    /// The command that measures `part` again.
+    fn command(&self, part: Part, dev: bool) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         let native = if self.native == Profile::Release { " --native release" } else { "" };
         let dev = if dev { " --dev" } else { "" };
-        format!("cargo xtask bench{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
+        let windows: Vec<_> = self.windows().iter().map(u32::to_string).collect();
+        let part = match part {
+            Part::Writing => "writing".to_owned(),
+            Part::Learning => format!("learning --windows {}", windows.join(",")),
+        };
+        format!("cargo xtask bench --part {part}{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
     }
 }
 
@@ -167,8 +200,8 @@ struct Size {
     brotli: u64,
 }
 
-/// Everything that the result tells.
-struct Report<'a> {
+/// Where and with what a part was measured.
+struct Setting<'a> {
     measure: &'a Measure,
     /// Whether the wasm module was built quickly.
     dev: bool,
@@ -176,6 +209,11 @@ struct Report<'a> {
     commit: String,
     model: String,
     model_bytes: u64,
+}
+
+/// Everything that the part of writing tells.
+struct Report<'a> {
+    setting: &'a Setting<'a>,
     chromium: String,
     isolated: bool,
     wllama: String,
@@ -192,6 +230,15 @@ struct Machine {
     load: Option<String>,
 }
 
+/// What measuring needs.
+struct Bench<'a> {
+    project: &'a Project,
+    measure: &'a Measure,
+    program: PathBuf,
+    model: PathBuf,
+    chromium: PathBuf,
+}
+
 /// Builds, measures and writes the result.
 ///
 /// # Errors
@@ -203,29 +250,31 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
     let model = model::ensure(project)?;
     site::build(project, &tools)?;
     let program = build_native(project, measure.native)?;
-    // Before our own work is in it.
-    let machine = Machine::look();
-    step("Bench: native");
-    let mut columns = native(&program, &model, measure)?;
-    step("Bench: Chromium");
-    let browser = browser(project, &model, &extra.chromium, measure)?;
-    columns.extend(browser.engines.into_iter().map(Column::from));
-    let report = Report {
-        measure,
-        dev: project.options.dev,
-        machine,
-        commit,
-        model: model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        model_bytes: fs::metadata(&model)?.len(),
-        chromium: browser.chromium,
-        isolated: browser.isolated,
-        wllama: wllama_version(project)?,
-        columns,
-        wasm: browser.wasm,
-    };
     let path = project.root.join(&measure.output);
-    fs::write(&path, page::write(&report)).with_context(|| format!("cannot write {}", path.display()))?;
-    note(format_args!("wrote {}", path.display()));
+    let bench = Bench { project, measure, program, model, chromium: extra.chromium };
+    for part in [Part::Writing, Part::Learning] {
+        if !measure.measures(part) {
+            continue;
+        }
+        let setting = Setting {
+            measure,
+            dev: project.options.dev,
+            // Before this part's own work is in it.
+            machine: Machine::look(),
+            commit: commit.clone(),
+            model: bench.model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            model_bytes: fs::metadata(&bench.model)?.len(),
+        };
+        let text = match part {
+            Part::Writing => bench.writing(&setting)?,
+            Part::Learning => learning::measure(&bench, &setting)?,
+        };
+        // After each part, so that one that fails costs no other.
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, page::replace(&before, part, &text))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        note(format_args!("wrote {}", path.display()));
+    }
     Ok(())
 }
 
@@ -237,22 +286,6 @@ fn build_native(project: &Project, profile: Profile) -> Result<PathBuf> {
     command.env("CARGO_TARGET_DIR", &project.target).dir(&project.root).go()?;
     let dir = if profile == Profile::Release { "release" } else { "debug" };
     Ok(project.target.join(dir).join("imprint").with_extension(std::env::consts::EXE_EXTENSION))
-}
-
-/// Measures the command line on both devices in turn, a process a run, so that each run loads and peaks anew.
-fn native(program: &Path, model: &Path, measure: &Measure) -> Result<Vec<Column>> {
-    let devices = [("native, GPU path", "gpu"), ("native, CPU path", "cpu")];
-    let mut columns = devices.map(|(title, _)| Column { title: title.to_owned(), ..Column::default() });
-    for i in 1..=measure.runs() {
-        for (column, (_, device)) in columns.iter_mut().zip(devices) {
-            note(format_args!("{device} run {i}"));
-            let command = run(program).args(["bench", "--json", "--runs", "1", "--device", device, "--model"]);
-            let command = command.arg(model).args(["--prompt-tokens", &measure.prompt().to_string()]);
-            let said = command.args(["--tokens", &measure.tokens().to_string()]).read()?;
-            column.add(serde_json::from_str(&said).context("`imprint bench --json` prints another report")?);
-        }
-    }
-    Ok(columns.into())
 }
 
 impl Column {
@@ -306,29 +339,78 @@ impl From<InPage> for Column {
     }
 }
 
-/// Serves the package and wllama from this machine and lets the browser half measure them.
-fn browser(project: &Project, model: &Path, chromium: &Path, measure: &Measure) -> Result<Browser> {
-    let peer = project.root.join("node_modules/@wllama/wllama/esm");
-    let site = Site::new(&project.root.join("pkg/dist"))
-        .text("/bench.html", "<!doctype html><meta charset=\"utf-8\"><title>Bench</title>".to_owned())
-        .file("/wllama/index.js", &peer.join("index.js"))
-        .file("/wllama/wllama.wasm", &peer.join("wasm/wllama.wasm"))
-        .file(MODEL, model);
-    let server = Server::start(site, 0)?;
-    let out = project.web_target().join("bench.json");
-    if out.exists() {
-        fs::remove_file(&out)?;
+impl Bench<'_> {
+    /// Measures writing, beside wllama.
+    fn writing(&self, setting: &Setting<'_>) -> Result<String> {
+        step("Bench: writing, native");
+        let mut columns = self.native()?;
+        step("Bench: writing, Chromium");
+        let peer = self.project.root.join("node_modules/@wllama/wllama/esm");
+        let site = self.site();
+        let site = site.file("/wllama/index.js", &peer.join("index.js"));
+        let site = site.file("/wllama/wllama.wasm", &peer.join("wasm/wllama.wasm"));
+        let browser: Browser = self.browser(site, &[("--part", "writing".to_owned())])?;
+        columns.extend(browser.engines.into_iter().map(Column::from));
+        let report = Report {
+            setting,
+            chromium: browser.chromium,
+            isolated: browser.isolated,
+            wllama: wllama_version(self.project)?,
+            columns,
+            wasm: browser.wasm,
+        };
+        Ok(page::write(&report))
     }
-    let counts = [("--prompt", measure.prompt()), ("--tokens", measure.tokens()), ("--runs", measure.runs())];
-    run("node")
-        .args(["tests/bench/run.mjs", "--site", &server.url(), "--model", MODEL, "--text", TEXT, "--out"])
-        .arg(&out)
-        .args(counts.iter().flat_map(|(name, count)| [(*name).to_owned(), count.to_string()]))
-        .env("CHROMIUM", chromium)
-        .dir(&project.root)
-        .go()?;
-    server.stop();
-    serde_json::from_str(&fs::read_to_string(&out)?).context("the browser half wrote another report")
+
+    /// Measures the command line on both devices in turn, a process a run, so that each run loads and peaks anew.
+    fn native(&self) -> Result<Vec<Column>> {
+        let devices = [("native, GPU path", "gpu"), ("native, CPU path", "cpu")];
+        let mut columns = devices.map(|(title, _)| Column { title: title.to_owned(), ..Column::default() });
+        for i in 1..=self.measure.runs() {
+            for (column, (_, device)) in columns.iter_mut().zip(devices) {
+                note(format_args!("{device} run {i}"));
+                column.add(self.command_line(device, 1, &[])?);
+            }
+        }
+        Ok(columns.into())
+    }
+
+    /// What the command line measures in one process.
+    fn command_line<T: DeserializeOwned>(&self, device: &str, runs: u32, more: &[String]) -> Result<T> {
+        let command = run(&self.program).args(["bench", "--json", "--device", device, "--model"]).arg(&self.model);
+        let counts =
+            [("--runs", runs), ("--prompt-tokens", self.measure.prompt()), ("--tokens", self.measure.tokens())];
+        let command = command.args(counts.iter().flat_map(|(name, count)| [(*name).to_owned(), count.to_string()]));
+        let said = command.args(more).read()?;
+        serde_json::from_str(&said).context("`imprint bench --json` prints another report")
+    }
+
+    /// The package and the model, served from this machine.
+    fn site(&self) -> Site {
+        let page = "<!doctype html><meta charset=\"utf-8\"><title>Bench</title>".to_owned();
+        Site::new(&self.project.root.join("pkg/dist")).text("/bench.html", page).file(MODEL, &self.model)
+    }
+
+    /// Lets the browser half measure what is served.
+    fn browser<T: DeserializeOwned>(&self, site: Site, more: &[(&str, String)]) -> Result<T> {
+        let server = Server::start(site, 0)?;
+        let out = self.project.web_target().join("bench.json");
+        if out.exists() {
+            fs::remove_file(&out)?;
+        }
+        let measure = self.measure;
+        let counts = [("--prompt", measure.prompt()), ("--tokens", measure.tokens()), ("--runs", measure.runs())];
+        run("node")
+            .args(["tests/bench/run.mjs", "--site", &server.url(), "--model", MODEL, "--text", TEXT, "--out"])
+            .arg(&out)
+            .args(counts.iter().flat_map(|(name, count)| [(*name).to_owned(), count.to_string()]))
+            .args(more.iter().flat_map(|(name, value)| [(*name).to_owned(), value.clone()]))
+            .env("CHROMIUM", &self.chromium)
+            .dir(&self.project.root)
+            .go()?;
+        server.stop();
+        serde_json::from_str(&fs::read_to_string(&out)?).context("the browser half wrote another report")
+    }
 }
 
 impl Machine {

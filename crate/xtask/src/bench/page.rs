@@ -1,6 +1,9 @@
 //! Lays the measurements out as `BENCHMARKS.md`.
 
-use super::{Column, Report, Sample, Size, median};
+use super::{Column, Part, Profile, Report, Sample, Setting, Size, median};
+
+/// What stands above all parts.
+const TITLE: &str = "# Benchmarks\n\nEach part was written by one run of its command; nothing here is edited by hand.";
 
 /// One row of the table: its name and what it says of a column.
 type Row = (&'static str, fn(&Column) -> Option<String>);
@@ -22,39 +25,75 @@ const ROWS: [Row; 12] = [
     }),
 ];
 
-/// Writes the whole page.
-pub fn write(report: &Report) -> String {
-    let parts = [head(report), table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
+/// Puts `text` in the place of its part and leaves the other part of the page `before` as it is.
+pub fn replace(before: &str, part: Part, text: &str) -> String {
+    let parts = [Part::Writing, Part::Learning];
+    let fresh = format!("{}\n\n{}\n", heading(part), text.trim_end());
+    let texts = parts.iter().filter_map(|&one| if one == part { Some(fresh.clone()) } else { found(before, one) });
+    format!("{TITLE}\n\n{}", texts.collect::<Vec<_>>().join("\n"))
+}
+
+fn heading(part: Part) -> &'static str {
+    match part {
+        Part::Writing => "## Writing",
+        Part::Learning => "## Learning",
+    }
+}
+
+/// The part as it stands on a page, with its heading.
+fn found(page: &str, part: Part) -> Option<String> {
+    let mut lines = page.lines().skip_while(|line| *line != heading(part));
+    let first = lines.next()?;
+    let lines = lines.take_while(|line| !line.starts_with("## ") && !line.starts_with("# "));
+    let text: Vec<_> = std::iter::once(first).chain(lines).collect();
+    Some(format!("{}\n", text.join("\n").trim_end()))
+}
+
+/// Writes the part of writing.
+pub fn write(report: &Report<'_>) -> String {
+    let peer = format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama);
+    let head = head(report.setting, Part::Writing, &report.chromium, &[peer]);
+    let parts = [head, table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n{}\n", parts.join("\n\n"), method(report))
 }
 
-fn head(report: &Report) -> String {
-    let Report { measure, machine, .. } = report;
+/// Says what a part was measured with, and on what.
+pub fn head(setting: &Setting<'_>, part: Part, chromium: &str, more: &[String]) -> String {
+    let Setting { measure, machine, .. } = setting;
     let load = machine.load.as_deref().unwrap_or("not told by the system");
     let memory = machine.memory_bytes.map(|bytes| format!(", {:.0} GB of memory", bytes as f64 / 1e9));
     let mut lines = vec![
-        "# Benchmarks".to_owned(),
-        String::new(),
-        "Written by one run of a command; nothing here is edited by hand.".to_owned(),
-        String::new(),
-        format!("- Command: `{}`", measure.command(report.dev)),
-        format!("- Commit: {}", report.commit),
+        format!("- Command: `{}`", measure.command(part, setting.dev)),
+        format!("- Commit: {}", setting.commit),
         format!(
             "- Machine: {}, {} cores{}; load average before the first measurement: {load}",
             machine.cpu,
             machine.cores,
             memory.unwrap_or_default()
         ),
-        format!("- Model: {}, {} MB", report.model, megabytes(report.model_bytes)),
-        format!("- Browser: Chromium {}, headless, WebGPU on its software adapter", report.chromium),
-        format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama),
+        format!("- Model: {}, {} MB", setting.model, megabytes(setting.model_bytes)),
+        format!("- Browser: Chromium {chromium}, headless, WebGPU on its software adapter"),
     ];
+    lines.extend_from_slice(more);
     if measure.quick {
         lines.push(String::new());
         lines.push("**This was a quick run: it proves that the bench runs, and its figures mean nothing.**".to_owned());
     }
     lines.join("\n")
+}
+
+/// Says how the programs were compiled.
+pub fn compiled(setting: &Setting<'_>) -> String {
+    let profile = match setting.measure.native {
+        Profile::Dev => {
+            "the dev profile, which the tests use: our core at optimisation level 3, dependencies at 2, overflow checks on"
+        }
+        Profile::Release => "the release profile",
+    };
+    let module =
+        if setting.dev { "quickly, larger and slower than the one that is published" } else { "as it is published" };
+    format!("- The command line was compiled in {profile}; the wasm module {module}.")
 }
 
 /// Lays out the engines that could be measured, a column each.
@@ -78,7 +117,7 @@ fn failures(columns: &[Column]) -> String {
     lines.join("\n")
 }
 
-fn sizes(report: &Report) -> String {
+fn sizes(report: &Report<'_>) -> String {
     let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
     let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
     let named = [("Imprint", "imprint"), ("wllama", "wllama")];
@@ -87,7 +126,7 @@ fn sizes(report: &Report) -> String {
 }
 
 /// Says how each path compares with its peer, round by round: a round's engines share the machine's state.
-fn ratios(report: &Report) -> String {
+fn ratios(report: &Report<'_>) -> String {
     let mut lines = Vec::new();
     for (ours, theirs) in [("Chromium, CPU path", "wllama, 1 thread"), ("Chromium, GPU path", "wllama, WebGPU")] {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
@@ -114,25 +153,18 @@ fn ratios(report: &Report) -> String {
     let heavy = report.columns.iter().filter(|column| !column.title.starts_with("wllama"));
     for column in heavy {
         let Some(bytes) = column.gpu_weight_bytes else { continue };
-        let ratio = bytes as f64 / report.model_bytes as f64;
+        let ratio = bytes as f64 / report.setting.model_bytes as f64;
         lines.push(format!("- {}: GPU weights are {ratio:.3} × the file", column.title));
     }
-    if lines.is_empty() { String::new() } else { format!("## Ratios\n\n{}", lines.join("\n")) }
+    if lines.is_empty() { String::new() } else { format!("### Ratios\n\n{}", lines.join("\n")) }
 }
 
-fn method(report: &Report) -> String {
-    let Report { measure, isolated, .. } = report;
+fn method(report: &Report<'_>) -> String {
+    let Report { setting, isolated, .. } = report;
     let headers = if *isolated { "isolated (so threads were possible)" } else { "not cross-origin isolated" };
-    let profile = match measure.native {
-        super::Profile::Dev => {
-            "the dev profile, which the tests use: our core at optimisation level 3, dependencies at 2, overflow checks on"
-        }
-        super::Profile::Release => "the release profile",
-    };
-    let module =
-        if report.dev { "quickly, larger and slower than the one that is published" } else { "as it is published" };
+    let compiled = compiled(setting);
     format!(
-        "## How it was measured\n\n\
+        "### How it was measured\n\n\
          - Medians of {}. Each run opens the model, reads and writes a little to warm \
          up, then reads a prompt and writes greedily. The engines take turns, run by run.\n\
          - Prefill: tokens of the prompt by the time until the first token. Decode: tokens after the first by the time since \
@@ -143,11 +175,11 @@ fn method(report: &Report) -> String {
          and of the page's process on CPU paths, from `/proc`.\n\
          - Peak memory: `VmHWM` of the native process or of the page's, and of the GPU process. A software adapter keeps the \
          GPU's memory there.\n\
-         - The command line was compiled in {profile}; the wasm module {module}.\n\
+         {compiled}\n\
          - Chromium gets an empty profile on disk for each engine; the page is {headers}. wllama is opened for one \
          thread, without its prompt cache and for as long a context as Imprint (2,048 tokens), everything else as it comes.\n\
          - A software adapter tells whether kernels are right, not how fast a real GPU runs them.",
-        match measure.runs() {
+        match setting.measure.runs() {
             1 => "a single run".to_owned(),
             runs => format!("{runs} runs, smallest and largest in brackets"),
         }
@@ -166,7 +198,7 @@ fn spread(column: &Column, value: fn(&Sample) -> Option<f64>) -> Option<String> 
 }
 
 /// Three digits that count, or the whole number.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 99.95 => 0,
         v if v >= 9.995 => 1,
@@ -176,7 +208,7 @@ fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-fn megabytes(bytes: u64) -> String {
+pub fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 
@@ -196,6 +228,18 @@ mod tests {
             cpu_s_per_token: None,
         };
         Column { title: "here".to_owned(), samples: rates.iter().map(sample).collect(), ..Column::default() }
+    }
+
+    #[test]
+    fn a_part_is_replaced_and_the_other_stays() {
+        let one = replace("", Part::Learning, "- fast\n\n### How\n\n- so\n");
+        assert_eq!(one, format!("{TITLE}\n\n## Learning\n\n- fast\n\n### How\n\n- so\n"));
+        let both = replace(&one, Part::Writing, "- slow\n\n### How\n\n- thus");
+        let expected = "## Writing\n\n- slow\n\n### How\n\n- thus\n\n## Learning\n\n- fast\n\n### How\n\n- so\n";
+        assert_eq!(both, format!("{TITLE}\n\n{expected}"));
+        let again = replace(&both, Part::Learning, "- faster");
+        assert_eq!(again, both.replace("- fast\n\n### How\n\n- so", "- faster"));
+        assert_eq!(replace(&again, Part::Learning, "- fast\n\n### How\n\n- so"), both);
     }
 
     #[test]
