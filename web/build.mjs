@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { basename, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
@@ -44,9 +44,14 @@ const shared = {
 };
 
 const packed = new Map();
+/** The npm packages that went into a bundle, whose licences go along. */
+const bundled = new Set();
+const bundledList = join(root, "node_modules/.cache/imprint/bundled.json");
 
 await buildSite();
 await buildPackage();
+await mkdir(dirname(bundledList), { recursive: true });
+await writeFile(bundledList, JSON.stringify([...bundled].sort()));
 
 /** The page with hashed names, so that a server may let browsers keep everything but index.html and sw.js. */
 async function buildSite() {
@@ -72,8 +77,7 @@ async function buildSite() {
 async function buildServiceWorker(html) {
   const names = (await readdir(join(site, "assets"))).filter((name) => !name.endsWith(".map")).sort();
   const files = names.map((name) => `assets/${name}`);
-  await build({
-    ...shared,
+  await bundling({
     format: "iife",
     entryPoints: ["web/sw/sw.ts"],
     outfile: join(site, "sw.js"),
@@ -89,8 +93,7 @@ async function buildPackage() {
   await fresh(pkg);
   // Two builds, so that the worker stands alone and can be named by its address.
   for (const entry of ["index", "worker"]) {
-    await build({
-      ...shared,
+    await bundling({
       entryPoints: [`web/src/${entry}.ts`],
       outdir: pkg,
       minify: false,
@@ -111,10 +114,19 @@ async function buildPackage() {
   await report("package", pkg);
 }
 
+/** Bundles and notes which npm packages went in; returns what went where. */
+async function bundling(more) {
+  const { metafile } = await build({ ...shared, ...more });
+  for (const path of Object.keys(metafile.inputs)) {
+    const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1];
+    if (name) bundled.add(name);
+  }
+  return metafile;
+}
+
 /** Bundles one entry into the site's assets under a hashed name; returns the name. */
 async function bundle(entry, urls) {
-  const { metafile } = await build({
-    ...shared,
+  const metafile = await bundling({
     entryPoints: [entry],
     outdir: join(site, "assets"),
     entryNames: "[name]-[hash]",

@@ -3,6 +3,7 @@
 //! `run` and `test` need nothing but Rust, Node and a network: what is missing is installed or built first, and kept.
 
 mod bench;
+mod licences;
 mod model;
 mod process;
 mod serve;

@@ -11,7 +11,7 @@ use crate::process::{find, note, run, step};
 use crate::serve::{Server, Site, brotli_bytes};
 use crate::setup::{Tools, prepare_build};
 use crate::wasm_toolchain::TARGET;
-use crate::{Project, model};
+use crate::{Project, licences, model};
 
 /// No feature is switched on here: wasm-opt reads in the module which ones rustc used, and browsers refuse others.
 const WASM_OPT: [&str; 3] = ["-O3", "--strip-debug", "--strip-producers"];
@@ -76,7 +76,7 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     let stamps = project.root.join("node_modules/.cache/imprint");
     let stamp = stamps.join("web-stamp");
     let key = web_key(project, module)?;
-    let built = site.join("index.html").is_file() && package.is_dir();
+    let built = site.join(licences::FILE).is_file() && package.join(licences::FILE).is_file();
     if built && fs::read_to_string(&stamp).is_ok_and(|kept| kept == key) {
         note("ready: nothing changed");
         return Ok(());
@@ -84,6 +84,7 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     let command = run("node").arg("web/build.mjs").arg("--wasm").arg(module).args(["--site", "dist"]);
     let command = command.args(["--package", "pkg/dist"]).args(project.options.dev.then_some("--dev"));
     command.dir(&project.root).go()?;
+    licences::write(project, &[site, &package])?;
     fs::create_dir_all(stamps)?;
     Ok(fs::write(stamp, key)?)
 }
@@ -94,7 +95,8 @@ fn web_key(project: &Project, module: &Path) -> Result<String> {
     for dir in [&project.root.join("web"), module] {
         list(dir, &mut files)?;
     }
-    files.extend(["index.html", "package-lock.json", "tsconfig.json"].map(|name| project.root.join(name)));
+    files
+        .extend(["index.html", "package-lock.json", "tsconfig.json", "Cargo.lock"].map(|name| project.root.join(name)));
     files.sort();
     let mut digest = Sha256::new();
     for file in files {
@@ -207,7 +209,7 @@ pub fn package(project: &Project) -> Result<()> {
     let packed = report.get(0).or_else(|| report.as_object()?.values().next()).context("npm reports no package")?;
     let files = packed["files"].as_array().context("npm reports no files")?;
     let has = |ending: &str| files.iter().any(|file| file["path"].as_str().is_some_and(|path| path.ends_with(ending)));
-    for needed in ["imprint_wasm_bg.wasm", "index.js", "index.d.ts", "README.md"] {
+    for needed in ["imprint_wasm_bg.wasm", "index.js", "index.d.ts", "README.md", licences::FILE] {
         if !has(needed) {
             bail!("the package lacks {needed}; look at `files` in pkg/package.json");
         }
