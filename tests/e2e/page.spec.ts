@@ -170,6 +170,14 @@ test("a GPU that goes away is told in a sentence, and the model can be loaded ag
   expect((await room.write()).length).toBeGreaterThan(0);
 });
 
+test("the site carries the licences of what it is made of", async ({ request, baseURL }) => {
+  const answer = await request.get(new URL("THIRD-PARTY.txt", baseURL).href);
+  const text = await answer.text();
+  expect(answer.ok(), text.slice(0, 200)).toBe(true);
+  for (const name of ["uplot", "fflate", "burn", "wgpu"])
+    expect(text).toMatch(new RegExp(`^- ${name} `, "m"));
+});
+
 test("the keyboard alone is enough, and the page has no unnamed control", async ({ page }) => {
   const room = new Room(page);
   await room.enter();
