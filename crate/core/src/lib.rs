@@ -18,9 +18,9 @@ pub mod sample;
 pub mod kernels;
 #[cfg(feature = "gpu")]
 pub mod fused;
+pub mod voice;
 pub mod generate;
 pub mod learn;
-pub mod voice;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

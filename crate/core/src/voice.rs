@@ -5,10 +5,15 @@
 
 mod copying;
 mod names;
+mod prints;
 mod rhythm;
 #[cfg(test)]
 mod tests;
+mod training;
 
-pub use copying::{Copied, Copying, RUN, Training};
+pub(crate) use copying::finished;
+pub use copying::{Copied, Copying, RUN, Runs};
 pub use names::{Name, Names};
+pub use prints::Prints;
 pub use rhythm::{Distribution, Rhythm, rhythm};
+pub use training::Training;

@@ -1,63 +1,26 @@
 //! Runs of words that stand in the training text.
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
+use std::{fmt::Debug, ops::Range, sync::Arc};
 
 use serde::Serialize;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::Training;
 use crate::text::{fold, folded_words};
 
 /// Words in a run whose share is reported: longer than idioms, shorter than anyone remembers by accident.
 pub const RUN: usize = 8;
 
-/// Places in the training text are sorted by so many words. A longer run counts as copied while each stretch of so many
-/// words in it is.
-const DEPTH: usize = 64;
+/// What is known of a training text, in which runs of words are looked up.
+pub trait Runs {
+    /// The shortest run that it can tell.
+    const LEAST: usize;
+    /// What it remembers of a text while that is read.
+    type End: Debug + Clone + Default;
 
-/// Stands between texts; no word has this number.
-const BORDER: u32 = u32::MAX;
-
-/// The training text, made ready to be searched for runs of words: its words as numbers, and a suffix array of them.
-#[derive(Debug)]
-pub struct Training {
-    numbers: HashMap<String, u32>,
-    words: Vec<u32>,
-    /// Places in `words`, sorted by the words from there on.
-    places: Vec<u32>,
-}
-
-impl Training {
-    /// Indexes `texts`, one a document: runs do not go from one to the next.
-    pub fn new<S: AsRef<str>>(texts: &[S]) -> Self {
-        let mut numbers: HashMap<String, u32> = HashMap::new();
-        let mut words = Vec::new();
-        for text in texts {
-            for (_, _, word) in folded_words(text.as_ref()) {
-                let next = numbers.len() as u32;
-                words.push(*numbers.entry(word).or_insert(next));
-            }
-            words.push(BORDER);
-        }
-        let from = |place: &u32| &words[*place as usize..words.len().min(*place as usize + DEPTH)];
-        let mut places: Vec<u32> = (0..words.len() as u32).collect();
-        places.sort_unstable_by(|a, b| from(a).cmp(from(b)));
-        Self { numbers, words, places }
-    }
-
-    fn contains(&self, run: &[u32]) -> bool {
-        let from = |place: u32| &self.words[place as usize..self.words.len().min(place as usize + run.len())];
-        let at = self.places.partition_point(|place| from(*place) < run);
-        self.places.get(at).is_some_and(|place| from(*place) == run)
-    }
-
-    /// What of `text` is copied; runs of at least `least` words are marked.
-    pub fn copied(self: &Arc<Self>, text: &str, least: usize) -> Copied {
-        let mut copying = Copying::new(Arc::clone(self), least);
-        copying.push(text);
-        copying.finish()
-    }
+    /// Reads the next word of a text, folded, and gives how many of the last words stand in the training text in a row;
+    /// 0 for less than [`Runs::LEAST`].
+    fn read(&self, end: &mut Self::End, word: &str) -> usize;
 }
 
 /// What of a text stands in the training text.
@@ -82,39 +45,14 @@ impl Copied {
     }
 }
 
-/// The longest end of what was read that stands in the training text.
-#[derive(Debug, Clone, Default)]
-struct End {
-    /// Its words, the last [`DEPTH`] of them.
-    words: Vec<u32>,
-    /// How many words it has.
-    run: usize,
-}
-
-impl End {
-    fn read(&mut self, training: &Training, word: &str) {
-        let Some(number) = training.numbers.get(word) else {
-            *self = Self::default();
-            return;
-        };
-        self.run += 1;
-        self.words.push(*number);
-        if self.words.len() > DEPTH {
-            self.words.remove(0);
-        }
-        while !training.contains(&self.words) {
-            self.words.remove(0);
-            self.run = self.words.len();
-        }
-    }
-}
-
 /// Follows a text while it is written, piece by piece.
-#[derive(Debug, Clone)]
-pub struct Copying {
-    training: Arc<Training>,
+#[derive(Debug)]
+pub struct Copying<R: Runs = Training> {
+    training: Arc<R>,
     least: usize,
-    end: End,
+    end: R::End,
+    /// Words of the copied run that the finished words end in.
+    run: usize,
     /// Where the last `least` words begin.
     starts: Vec<usize>,
     /// The unfinished word and what may still belong to it.
@@ -124,12 +62,12 @@ pub struct Copying {
     copied: Copied,
 }
 
-impl Copying {
-    /// Begins a text in which runs of at least `least` words are marked; at least 1.
-    pub fn new(training: Arc<Training>, least: usize) -> Self {
-        let least = least.max(1);
-        let copied = Copied::default();
-        Self { training, least, end: End::default(), starts: Vec::new(), tail: String::new(), at: 0, copied }
+impl<R: Runs> Copying<R> {
+    /// Begins a text in which runs of at least `least` words are marked; at least [`Runs::LEAST`].
+    pub fn new(training: Arc<R>, least: usize) -> Self {
+        let (least, copied) = (least.max(R::LEAST), Copied::default());
+        let end = R::End::default();
+        Self { training, least, end, run: 0, starts: Vec::new(), tail: String::new(), at: 0, copied }
     }
 
     /// Reads the next piece, which may end inside a word, and gives the place of the copied run that the text now ends in,
@@ -138,18 +76,19 @@ impl Copying {
         self.tail.push_str(piece);
         self.absorb(false);
         let mut ahead = self.end.clone();
+        let mut run = self.run;
         let mut pending = None;
         for (at, word, folded) in folded_words(&self.tail) {
-            ahead.read(&self.training, &folded);
+            run = self.training.read(&mut ahead, &folded);
             pending = Some((self.at + at, self.at + at + word.len()));
         }
         let Some((start, end)) = pending else {
-            let inside = self.end.run >= self.least;
+            let inside = self.run >= self.least;
             return inside.then(|| self.copied.ranges.last().cloned()).flatten();
         };
-        if ahead.run < self.least {
+        if run < self.least {
             None
-        } else if self.end.run >= self.least {
+        } else if self.run >= self.least {
             self.copied.ranges.last().map(|range| range.start..end)
         } else {
             let back = self.starts.len() + 1 - self.least.min(self.starts.len() + 1);
@@ -162,10 +101,7 @@ impl Copying {
     pub fn would_copy(&self, piece: &str, most: usize) -> bool {
         let mut ahead = self.end.clone();
         let text = format!("{}{piece}", self.tail);
-        folded_words(&text).any(|(_, _, word)| {
-            ahead.read(&self.training, &word);
-            ahead.run > most
-        })
+        folded_words(&text).any(|(_, _, word)| self.training.read(&mut ahead, &word) > most)
     }
 
     /// What of the finished words is copied.
@@ -179,28 +115,20 @@ impl Copying {
         self.copied
     }
 
-    /// Reads the words of the tail that nothing can be added to any more: another word or a space follows them.
+    /// Reads the words of the tail that are finished, or all of them.
     fn absorb(&mut self, all: bool) {
         let tail = std::mem::take(&mut self.tail);
-        let space = tail.rfind(char::is_whitespace);
-        let mut words = tail.unicode_word_indices().peekable();
-        let mut rest = space.map_or(0, |space| space + tail[space..].chars().next().map_or(0, char::len_utf8));
-        while let Some((at, word)) = words.next() {
-            let followed = words.peek().is_some() || space.is_some_and(|space| space > at);
-            if !followed && !all {
-                rest = at;
-                break;
-            }
+        let (words, rest) = finished(&tail, all);
+        for (at, word) in words {
             self.word(self.at + at, word);
-            rest = rest.max(at + word.len());
         }
         self.at += rest;
         self.tail.push_str(&tail[rest..]);
     }
 
     fn word(&mut self, at: usize, word: &str) {
-        let before = self.end.run;
-        self.end.read(&self.training, &fold(word));
+        let before = self.run;
+        self.run = self.training.read(&mut self.end, &fold(word));
         if self.starts.len() == self.least {
             self.starts.remove(0);
         }
@@ -208,14 +136,33 @@ impl Copying {
         let copied = &mut self.copied;
         copied.words += 1;
         copied.runs += usize::from(copied.words >= RUN);
-        copied.copied_runs += usize::from(self.end.run >= RUN);
-        copied.longest = copied.longest.max(self.end.run);
+        copied.copied_runs += usize::from(self.run >= RUN);
+        copied.longest = copied.longest.max(self.run);
         let end = at + word.len();
         match copied.ranges.last_mut() {
             // A run grows by a word at a time, so a new one begins with the oldest start.
-            _ if self.end.run < self.least => {}
+            _ if self.run < self.least => {}
             Some(range) if before >= self.least => range.end = end,
             _ => copied.ranges.push(self.starts[0]..end),
         }
     }
+}
+
+/// The words of `text` that nothing can be added to any more, since another word or a space follows them, or `all`; and where
+/// what follows them begins.
+pub(crate) fn finished(text: &str, all: bool) -> (Vec<(usize, &str)>, usize) {
+    let space = text.rfind(char::is_whitespace);
+    let mut rest = space.map_or(0, |space| space + text[space..].chars().next().map_or(0, char::len_utf8));
+    let mut found = Vec::new();
+    let mut words = text.unicode_word_indices().peekable();
+    while let Some((at, word)) = words.next() {
+        let followed = words.peek().is_some() || space.is_some_and(|space| space > at);
+        if !followed && !all {
+            rest = at;
+            break;
+        }
+        found.push((at, word));
+        rest = rest.max(at + word.len());
+    }
+    (found, rest)
 }

@@ -134,7 +134,7 @@ fn classify(sentence: &str) -> Vec<(&str, Case)> {
 }
 
 /// `word` without what follows its apostrophe, but "O'Brien" whole.
-fn stem(word: &str) -> &str {
+pub(super) fn stem(word: &str) -> &str {
     match word.rfind(['\'', '’']) {
         Some(at) if !word[at..].chars().nth(1).is_some_and(char::is_uppercase) => &word[..at],
         _ => word,

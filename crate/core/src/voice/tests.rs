@@ -166,6 +166,65 @@ fn rhythm_counts_sentences_and_words() {
 }
 
 #[test]
+fn prints_mark_what_the_text_itself_marks() {
+    let mut random = fastrand::Rng::with_seed(17);
+    for round in 0..200 {
+        let texts = [babble(&mut random, 70), TIDE.to_owned(), babble(&mut random, 12)];
+        let training = Arc::new(Training::new(&texts));
+        let prints = Arc::new(Prints::new(&texts, Vec::new()));
+        let words: Vec<&str> = texts[0].split(' ').collect();
+        let (from, to) = (random.usize(..30), random.usize(35..70));
+        let text = format!("{} {} {}", babble(&mut random, 9), words[from..to].join(" "), &TIDE[random.usize(..90)..]);
+        let (whole, told) = (training.copied(&text, RUN), prints.copied(&text));
+        assert_eq!(whole.ranges, told.ranges, "round {round}: {text}");
+        assert_eq!((whole.words, whole.runs, whole.copied_runs), (told.words, told.runs, told.copied_runs));
+        assert!(!whole.ranges.is_empty() && told.longest >= whole.longest, "round {round}");
+        let (mut slow, mut quick) = (Copying::new(training, RUN), Copying::new(prints, RUN));
+        for piece in text.split_inclusive(['e', ' ']) {
+            assert_eq!(slow.would_copy(piece, RUN - 1), quick.would_copy(piece, RUN - 1), "round {round}: {piece:?}");
+            assert_eq!(slow.push(piece), quick.push(piece), "round {round}: {piece:?}");
+        }
+    }
+}
+
+#[test]
+fn prints_come_back_from_their_bytes_and_damage_is_told() {
+    let prints = Prints::new(&[TIDE], vec!["Marta".into(), "O'Brien".into()]);
+    let bytes = prints.to_bytes();
+    assert_eq!(Prints::from_bytes(&bytes).unwrap(), prints);
+    assert!(!bytes.windows(4).any(|window| window == b"boat"), "no text stands in them but names");
+    assert_eq!(Prints::from_bytes(&Prints::default().to_bytes()).unwrap(), Prints::default());
+    let mut random = fastrand::Rng::with_seed(4);
+    for round in 0..2_000 {
+        let mut damaged = bytes.clone();
+        match random.u32(..3) {
+            0 => damaged.truncate(random.usize(..bytes.len())),
+            1 => damaged.extend((0..random.usize(1..9)).map(|_| random.u8(..))),
+            _ => damaged[random.usize(..bytes.len())] ^= 1 << random.u32(..8),
+        }
+        let told = Prints::from_bytes(&damaged).map_err(|e| e.code());
+        assert_eq!(told, Err("adapter-corrupt"), "round {round}");
+        // Someone who makes the digest fit may give any numbers: they are refused or read, and nothing panics.
+        let body = damaged.len().saturating_sub(32);
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&damaged[..body]);
+        damaged.truncate(body);
+        damaged.extend_from_slice(&digest);
+        if let Ok(read) = Prints::from_bytes(&damaged) {
+            Arc::new(read).copied(TIDE);
+        }
+    }
+}
+
+#[test]
+fn names_are_told_however_they_end() {
+    let prints = Prints::new(&[TIDE], vec!["Marta".into(), "O'Brien".into()]);
+    assert!(["Marta", "Marta's", "MARTA", "O’Brien", "O'Brien's"].iter().all(|word| prints.is_name(word)));
+    assert!(!["marta", "Martas", "The", ""].iter().any(|word| prints.is_name(word)));
+    let counted = prints.count_names("O'Brien met Marta. Marta’s brother met marta.");
+    assert_eq!(counted, [Name { word: "Marta".into(), count: 2 }, Name { word: "O'Brien".into(), count: 1 }]);
+}
+
+#[test]
 fn nothing_read_panics() {
     let mut random = fastrand::Rng::with_seed(21);
     let training = training();
