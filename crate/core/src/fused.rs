@@ -286,6 +286,33 @@ impl FusedModel {
         self.drawn(drawn, n).await
     }
 
+    /// The scores after the token `id`, read at `position`: those of the mix, or for a contrast the base's and the
+    /// personal ones.
+    ///
+    /// # Errors
+    /// `device-lost`.
+    pub async fn scores(&self, position: usize, id: u32) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        self.read(position, &[id]).await?;
+        let two = matches!(self.mix.get(), Mix::Contrast(_));
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        // The head alone: what follows it merges, penalises and draws.
+        self.record(&mut encoder, &self.choose(&self.bindings.borrow())[..1], 1);
+        self.gpu.queue.submit([encoder.finish()]);
+        let size_bytes = self.config.vocab as u64 * if two { 8 } else { 4 };
+        let mut scores: Vec<f32> = self.gpu.read_first(&self.scratch.logits, size_bytes).await?;
+        let personal = two.then(|| scores.split_off(self.config.vocab));
+        Ok((scores, personal))
+    }
+
+    /// Goes on from the token `id`, drawn elsewhere as the last of `drawn`, which is to be read at `position`; `seen` are in
+    /// the text.
+    pub fn go_on(&self, position: usize, id: u32, drawn: usize, seen: &Seen) {
+        self.write_state(position, &[id]);
+        let drawn = drawn as u32;
+        self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::DRAWN) * 4, bytemuck::bytes_of(&drawn));
+        self.gpu.queue.write_buffer(&self.scratch.seen, 0, bytemuck::cast_slice(seen.words()));
+    }
+
     /// Negative log-likelihood of each of `targets`, the tokens that follow `ids` read at `position`.
     ///
     /// # Panics

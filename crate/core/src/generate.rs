@@ -2,13 +2,20 @@
 //!
 //! Whoever owns the loop owns pause, cancel and progress; a step returns within one chunk of prompt or one batch of tokens.
 
+mod guard;
+mod score;
+mod session;
 mod stops;
 mod strength;
 
 use burn::tensor::{Tensor, TensorData};
 
+pub use guard::{Guard, Run};
+pub use session::Session;
 pub use strength::{DEFAULT_STRENGTH, Mode};
 
+use guard::Watch;
+use session::{Guarded, Voice};
 use stops::Stops;
 
 #[cfg(feature = "gpu")]
@@ -17,8 +24,8 @@ use crate::{
     adapter::Adapter,
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
-    model::{Cache, LowRank, Model, log_likelihoods},
-    sample::{Mix, Sampling, Seen, contrast},
+    model::{Cache, LowRank, Model},
+    sample::{EXCLUDED, Mix, Sampling, Seen, contrast},
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
 
@@ -41,6 +48,8 @@ pub struct WriteOptions {
     pub mode: Option<Mode>,
     /// Whether the prompt is a message to answer, laid out by the model's chat template, rather than text to continue.
     pub chat: bool,
+    /// What the text is compared with, word by word: text then comes in whole words.
+    pub guard: Option<Guard>,
 }
 
 impl Default for WriteOptions {
@@ -52,6 +61,7 @@ impl Default for WriteOptions {
             strength: None,
             mode: None,
             chat: false,
+            guard: None,
         }
     }
 }
@@ -84,9 +94,11 @@ impl Finish {
 /// What one step brought.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
-    /// New text; empty while the prompt is read or half a character is held back.
+    /// New text; empty while the prompt is read or half a character is held back, under guard half a word.
     pub text: String,
-    /// Ids drawn in this step, the ending one left out.
+    /// Which of it stands in copied runs, in order; none without a guard.
+    pub runs: Vec<Run>,
+    /// Ids drawn in this step, the ending one left out; under guard those whose words are finished.
     pub ids: Vec<u32>,
     /// Tokens written so far.
     pub tokens: usize,
@@ -96,6 +108,23 @@ pub struct Step {
     pub prefilled: usize,
     /// Set on the last step.
     pub finish: Option<Finish>,
+}
+
+impl Step {
+    /// The text in pieces that stand inside a copied run or not, and for those that do where it begins, in bytes of all
+    /// that was written.
+    pub fn pieces(&self) -> Vec<(&str, Option<usize>)> {
+        let mut pieces = Vec::with_capacity(2 * self.runs.len() + 1);
+        let mut end = 0;
+        for Run { range, begins } in &self.runs {
+            pieces.push((&self.text[end..range.start], None));
+            pieces.push((&self.text[range.clone()], Some(*begins)));
+            end = range.end;
+        }
+        pieces.push((&self.text[end..], None));
+        pieces.retain(|(text, _)| !text.is_empty());
+        pieces
+    }
 }
 
 /// Where the forward runs.
@@ -118,48 +147,6 @@ pub struct LanguageModel {
     adapter: Option<Adapter>,
     /// Changes of adapter so far: a text ends with the adapter it began with.
     changes: usize,
-}
-
-/// One text being written. On the GPU a model holds one cache: a new session ends the one before.
-pub struct Session {
-    options: WriteOptions,
-    prompt: Vec<u32>,
-    prefilled: usize,
-    /// Tokens drawn.
-    drawn: usize,
-    /// The token drawn last, which the cache does not hold yet.
-    last: u32,
-    cache: Cache,
-    voice: Voice,
-    /// [`LanguageModel::changes`] when the text began.
-    changes: usize,
-    seen: Seen,
-    stream: DecodeStream,
-    stops: Stops,
-    finished: bool,
-    /// Tokens to draw a step on the GPU: more hide the wait for the readback, fewer show text sooner.
-    pub batch: usize,
-}
-
-/// What the plain path writes from; on the GPU the model holds it.
-struct Voice {
-    mix: Mix,
-    /// The adapter, scaled for this text.
-    adapter: Option<LowRank>,
-    /// What a contrast has read without the adapter.
-    base: Cache,
-}
-
-impl Session {
-    /// Finishes the text: what was held back, and whether a stop string was in it.
-    fn flush(&mut self) -> (String, bool) {
-        self.finished = true;
-        let (mut text, stopped) = self.stops.push(&self.stream.finish());
-        if !stopped {
-            text.push_str(&self.stops.finish());
-        }
-        (text, stopped)
-    }
 }
 
 impl LanguageModel {
@@ -253,6 +240,7 @@ impl LanguageModel {
         if options.max_tokens == 0 {
             return Err(Error::new(ErrorKind::InvalidOption, "max tokens is 0, it must be at least 1"));
         }
+        options.guard.as_ref().and_then(|guard| guard.most_copied_words).map_or(Ok(()), Guard::check)?;
         if options.stop.iter().any(String::is_empty) {
             return Err(Error::new(ErrorKind::InvalidOption, "a stop string is empty, which would stop everything"));
         }
@@ -303,6 +291,12 @@ impl LanguageModel {
             model.start(&options.sampling, &seen, mix);
         }
         let stops = Stops::new(options.stop.clone());
+        let guarded = options.guard.clone().map(|guard| {
+            // A message to answer is no beginning of the text.
+            let ids: &[u32] = if options.chat { &[] } else { &prompt };
+            let said: Vec<u32> = ids.iter().copied().filter(|&id| !self.tokenizer.is_control(id)).collect();
+            Guarded::new(Watch::new(guard, &self.tokenizer.decode(&said)))
+        });
         Ok(Session {
             options,
             prompt,
@@ -316,6 +310,7 @@ impl LanguageModel {
             stream: DecodeStream::new(),
             stops,
             finished: false,
+            guarded,
             batch: 1,
         })
     }
@@ -353,6 +348,8 @@ impl LanguageModel {
             let id = self.read_and_draw(session).await?;
             session.prefilled = session.prompt.len();
             vec![id]
+        } else if session.is_back() {
+            vec![self.redraw(session).await?]
         } else {
             self.draw(session).await?
         };
@@ -398,155 +395,114 @@ impl LanguageModel {
         }
     }
 
+    /// Draws the next token of a text that has gone back, without those that are banned there.
+    ///
+    /// The last token is read once more and its scores come to the host: words are refused seldom.
+    async fn redraw(&self, session: &mut Session) -> Result<u32> {
+        let position = session.prompt.len() + session.drawn - 1;
+        let (mut scores, mut personal) = match &self.backend {
+            Backend::Plain(model) => {
+                session.cache.truncate(position);
+                if matches!(session.voice.mix, Mix::Contrast(_)) {
+                    session.voice.base.truncate(position);
+                }
+                let last = session.last;
+                plain_scores(model, session, &[last]).await?
+            }
+            #[cfg(feature = "gpu")]
+            Backend::Fused(model) => model.scores(position, session.last).await?,
+        };
+        if let Some(guarded) = &mut session.guarded {
+            guarded.back = false;
+            for id in guarded.watch.banned(session.drawn) {
+                // Of both, so that a banned token makes no other implausible.
+                [Some(&mut scores), personal.as_mut()].into_iter().flatten().for_each(|of| of[id as usize] = EXCLUDED);
+            }
+        }
+        let id = draw(session, scores, personal)?;
+        #[cfg(feature = "gpu")]
+        if let Backend::Fused(model) = &self.backend {
+            session.seen.insert(id);
+            model.go_on(position + 1, id, session.drawn + 1, &session.seen);
+        }
+        Ok(id)
+    }
+
     /// Ends a text before its time and gives what was held back: the last character, and what might have become a stop
     /// string. Empty for a text that is finished.
     pub fn end(&self, session: &mut Session) -> String {
-        if session.finished { String::new() } else { session.flush().0 }
+        if session.finished { String::new() } else { session.cut() }
     }
 
-    /// Turns drawn ids into text, up to the first reason to stop.
+    /// Turns drawn ids into text, up to the first reason to stop or to go back.
     fn take(&self, session: &mut Session, drawn: &[u32]) -> Step {
         let mut step = Step::default();
         for &id in drawn {
-            session.drawn += 1;
-            session.last = id;
-            session.seen.insert(id);
-            if self.tokenizer.eos_ids().contains(&id) {
-                step.finish = Some(Finish::End);
-                break;
-            }
-            step.ids.push(id);
-            step.tokens = session.drawn;
-            if !self.tokenizer.is_control(id) {
-                let text = session.stream.push(self.tokenizer.piece_bytes(id));
-                let (text, stopped) = session.stops.push(&text);
-                step.text.push_str(&text);
-                if stopped {
-                    step.finish = Some(Finish::Stop);
-                    break;
-                }
-            }
-            if session.drawn >= session.options.max_tokens {
-                step.finish = Some(Finish::Length);
-                break;
-            }
-            if session.prompt.len() + session.drawn > self.capacity {
-                step.finish = Some(Finish::Context);
+            step.finish = self.take_one(session, id, &mut step);
+            if step.finish.is_some() || session.is_back() {
                 break;
             }
         }
         match step.finish {
             None => {}
             Some(Finish::Stop) => session.finished = true,
-            Some(_) => {
-                let (text, stopped) = session.flush();
-                step.text.push_str(&text);
-                if stopped {
-                    step.finish = Some(Finish::Stop);
-                }
-            }
+            Some(_) => session.finish(&mut step),
         }
         step.tokens = session.drawn - usize::from(step.finish == Some(Finish::End));
+        if let Some(Guarded { watch, .. }) = &mut session.guarded {
+            step.tokens = watch.done();
+            step.runs = watch.runs(step.text.len());
+        }
         step.prompt_tokens = session.prompt.len();
         step.prefilled = session.prefilled;
         step
     }
 
-    /// Negative log-likelihood of each id after the first, in nats, under the adapter as it was learned where one is
-    /// attached.
-    ///
-    /// # Errors
-    /// As [`LanguageModel::score_at`].
-    pub async fn score(&self, ids: &[u32], on_window: &mut impl AsyncFnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
-        self.score_at(ids, None, on_window).await
-    }
-
-    /// Negative log-likelihood of each id after the first, in nats, the adapter's paths multiplied by `strength` (0 to
-    /// 2; `None` is 1 where an adapter is attached).
-    ///
-    /// Texts longer than the context are read in windows of it that overlap by half, so that every token but those of
-    /// the first window is scored with at least half a context before it. `on_window` is told the tokens scored so far,
-    /// may wait for its events, and may stop the work with an error.
-    ///
-    /// # Errors
-    /// `text-too-short` under two ids, `invalid-option` for an id outside the vocabulary or a strength out of its range
-    /// or without an adapter, `device-lost`, and what `on_window` returns.
-    pub async fn score_at(
-        &self,
-        ids: &[u32],
-        strength: Option<f32>,
-        on_window: &mut impl AsyncFnMut(usize) -> Result<()>,
-    ) -> Result<Vec<f32>> {
-        self.check_ids(ids)?;
-        let mix = self.mix(strength.or(self.adapter.as_ref().map(|_| 1.0)), Mode::Scale)?;
-        let adapter = self.voice(mix).adapter;
-        #[cfg(feature = "gpu")]
-        if let Backend::Fused(model) = &self.backend {
-            model.set_mix(mix);
+    /// Takes one id into the text; a reason to stop after it.
+    fn take_one(&self, session: &mut Session, id: u32, step: &mut Step) -> Option<Finish> {
+        session.drawn += 1;
+        session.last = id;
+        session.seen.insert(id);
+        if self.tokenizer.eos_ids().contains(&id) {
+            return Some(Finish::End);
         }
-        if ids.len() < 2 {
-            let message = format!("text has {} tokens, scoring needs at least 2", ids.len());
-            return Err(Error::new(ErrorKind::TextTooShort, message));
-        }
-        let mut nll = Vec::with_capacity(ids.len() - 1);
-        let mut start = 0;
-        loop {
-            let end = (start + self.capacity).min(ids.len() - 1);
-            let mut cache = Cache::default();
-            let mut at = start;
-            while at < end {
-                let n = (end - at).min(CHUNK);
-                let scored = self
-                    .score_chunk(&mut cache, adapter.as_ref(), at - start, &ids[at..at + n], &ids[at + 1..at + n + 1])
-                    .await?;
-                let new = (at + n).saturating_sub(nll.len()).min(n);
-                nll.extend_from_slice(&scored[n - new..]);
-                at += n;
-                on_window(nll.len()).await?;
-            }
-            if end == ids.len() - 1 {
-                return Ok(nll);
-            }
-            start += self.capacity / 2;
-        }
-    }
-
-    async fn score_chunk(
-        &self,
-        cache: &mut Cache,
-        adapter: Option<&LowRank>,
-        at: usize,
-        ids: &[u32],
-        targets: &[u32],
-    ) -> Result<Vec<f32>> {
-        match &self.backend {
-            Backend::Plain(model) => {
-                let hidden = model.forward(ids, 1, Some(cache), adapter);
-                let log_p = log_likelihoods(model.logits(hidden));
-                let targets: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
-                let targets = Tensor::from_data(TensorData::new(targets, [1, ids.len(), 1]), &model.device);
-                let nll = log_p.gather(2, targets).neg();
-                read_f32(nll.into_data_async().await)
-            }
-            #[cfg(feature = "gpu")]
-            Backend::Fused(model) => {
-                let _ = (cache, adapter);
-                model.score(at, ids, targets).await
-            }
+        let bytes = (!self.tokenizer.is_control(id)).then(|| self.tokenizer.piece_bytes(id));
+        if session.push(id, bytes, step) {
+            Some(Finish::Stop)
+        } else if session.is_back() {
+            None
+        } else if session.drawn >= session.options.max_tokens {
+            Some(Finish::Length)
+        } else if session.prompt.len() + session.drawn > self.capacity {
+            Some(Finish::Context)
+        } else {
+            None
         }
     }
 }
 
 /// Reads `ids` and draws the token after them on the plain path.
 async fn plain_step(model: &Model, session: &mut Session, ids: &[u32]) -> Result<u32> {
-    let (hidden, base) = plain_read(model, session, ids);
-    let mut logits = last_logits(model, hidden).await?;
-    if let (Mix::Contrast(strength), Some(base)) = (session.voice.mix, base) {
-        let personal = logits;
-        logits = last_logits(model, base).await?;
-        contrast(&mut logits, &personal, strength);
+    let (scores, personal) = plain_scores(model, session, ids).await?;
+    draw(session, scores, personal)
+}
+
+/// Draws a token from the scores of the mix, or for a contrast the base's and the personal ones.
+fn draw(session: &Session, mut scores: Vec<f32>, personal: Option<Vec<f32>>) -> Result<u32> {
+    if let (Mix::Contrast(strength), Some(personal)) = (session.voice.mix, personal) {
+        contrast(&mut scores, &personal, strength);
     }
-    session.options.sampling.draw(&mut logits, &session.seen, session.drawn as u32)
+    session.options.sampling.draw(&mut scores, &session.seen, session.drawn as u32)
+}
+
+/// Reads `ids` on the plain path: the scores after them, for a contrast the base's and the personal ones.
+async fn plain_scores(model: &Model, session: &mut Session, ids: &[u32]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+    let (hidden, base) = plain_read(model, session, ids);
+    let scores = last_logits(model, hidden).await?;
+    match base {
+        Some(base) => Ok((last_logits(model, base).await?, Some(scores))),
+        None => Ok((scores, None)),
+    }
 }
 
 /// Reads `ids` into the text's cache, for a contrast into both; the hidden states, and those of the base.

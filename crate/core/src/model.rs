@@ -185,6 +185,21 @@ impl Cache {
         self.len == 0
     }
 
+    /// Forgets all but the first `len` tokens.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(len <= self.len, "{len} of {} tokens cannot stay", self.len);
+        if len == 0 {
+            *self = Self::default();
+        }
+        for (k, v) in &mut self.layers {
+            (*k, *v) = (k.clone().narrow(2, 0, len), v.clone().narrow(2, 0, len));
+        }
+        self.len = len;
+    }
+
     /// Puts new keys and values behind those of `layer` and gives all of them.
     fn extend(&mut self, layer: usize, mut k: Tensor<4>, mut v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         match self.layers.get_mut(layer) {

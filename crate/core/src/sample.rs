@@ -179,6 +179,11 @@ impl Seen {
         Self { words: vec![0; vocab.div_ceil(32)] }
     }
 
+    /// An empty set over as many ids.
+    pub fn emptied(&self) -> Self {
+        Self { words: vec![0; self.words.len()] }
+    }
+
     /// Adds `id`.
     pub fn insert(&mut self, id: u32) {
         self.words[id as usize / 32] |= 1 << (id % 32);

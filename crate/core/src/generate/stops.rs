@@ -12,7 +12,7 @@ impl Stops {
     }
 
     /// What may be shown now, and whether a stop string came.
-    pub fn push(&mut self, text: &str) -> (String, bool) {
+    fn push(&mut self, text: &str) -> (String, bool) {
         self.held.push_str(text);
         if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
             self.held.truncate(at);
@@ -22,6 +22,13 @@ impl Stops {
         let shown = self.held.len() - keep;
         let rest = self.held.split_off(shown);
         (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// Adds what may be shown now to `shown`; whether a stop string came.
+    pub fn show(&mut self, text: &str, shown: &mut String) -> bool {
+        let (text, stopped) = self.push(text);
+        shown.push_str(&text);
+        stopped
     }
 
     pub fn finish(&mut self) -> String {

@@ -250,9 +250,21 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::read`].
     pub async fn read_all<T: bytemuck::AnyBitPattern>(&self, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
-        let staging = self.staging(buffer.size());
+        self.read_first(buffer, buffer.size()).await
+    }
+
+    /// Copies the first `size_bytes` of `buffer` to the host.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn read_first<T: bytemuck::AnyBitPattern>(
+        &self,
+        buffer: &wgpu::Buffer,
+        size_bytes: u64,
+    ) -> Result<Vec<T>> {
+        let staging = self.staging(size_bytes);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size_bytes);
         self.queue.submit([encoder.finish()]);
         let words = self.read(&staging).await?;
         staging.destroy();

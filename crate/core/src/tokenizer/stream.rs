@@ -45,6 +45,19 @@ impl DecodeStream {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// The characters that are held back.
+    pub fn held(&self) -> &str {
+        &self.held
+    }
+
+    /// Leaves out the first `bytes` of the characters held back, which are shown already.
+    ///
+    /// # Panics
+    /// If they are more, or end inside a character.
+    pub fn skip(&mut self, bytes: usize) {
+        self.held.drain(..bytes);
+    }
+
     /// Ends the text: gives what was held back.
     pub fn finish(&mut self) -> String {
         let mut text = std::mem::take(&mut self.held);

@@ -69,7 +69,8 @@ impl Prints {
 
     /// How often each of the names stands in `text`; those that do not are left out.
     pub fn count_names(&self, text: &str) -> Vec<super::Name> {
-        let words: Vec<String> = text.unicode_words().filter(|word| self.is_name(word)).map(|w| fold(stem(w))).collect();
+        let words: Vec<String> =
+            text.unicode_words().filter(|word| self.is_name(word)).map(|w| fold(stem(w))).collect();
         let count = |name: &String| words.iter().filter(|word| **word == fold(name)).count();
         let found = self.names.iter().map(|name| super::Name { word: name.clone(), count: count(name) });
         found.filter(|name| name.count > 0).collect()

@@ -3,6 +3,7 @@
 mod adapter;
 mod golden;
 mod golden_run;
+mod guard;
 mod kernels;
 mod learning;
 mod learning_gpu;
