@@ -56,6 +56,37 @@ for (const device of ["cpu", "webgpu"] as const) {
       return made;
     });
 
+    await test.step("it does not parrot where it is told not to", async () => {
+      expect(made.prints).toBe(true);
+      expect(made.measures?.copied?.longest).toBeGreaterThan(0);
+      const marks = await page.evaluate(async (id) => {
+        const marks: { text: string; copied: boolean; from: number | undefined }[][] = [];
+        for (const maxCopiedWords of [undefined, 7]) {
+          const options = { adapter: id, strength: 1, maxTokens: 24, temperature: 0 };
+          const more = maxCopiedWords === undefined ? {} : { maxCopiedWords, withoutNames: true };
+          const pieces = [];
+          // A run of the text itself, which the prompt's last words begin.
+          const prompt = "It is a truth universally acknowledged, that a single man in possession of a good";
+          for await (const piece of opened.write(prompt, { ...options, ...more }))
+            pieces.push({ text: piece.text, copied: piece.copied, from: piece.copiedFrom });
+          marks.push(pieces);
+        }
+        return marks;
+      }, made.id);
+      for (const pieces of marks)
+        for (const { copied, from } of pieces) expect(copied).toBe(from !== undefined);
+      expect(marks[1]?.some(({ copied }) => copied)).toBe(false);
+      const refused = await page.evaluate(async (id) => {
+        try {
+          for await (const piece of opened.write("a", { adapter: id, maxCopiedWords: 3 })) void piece;
+        } catch (thrown) {
+          return (thrown as { code: string }).code;
+        }
+        return "nothing";
+      }, made.id);
+      expect(refused).toBe("invalid-option");
+    });
+
     const own = await test.step("it writes with the adapter, and without as before", async () => {
       await page.evaluate((id) => opened.adapters.use(id, { strength: 1 }), made.id);
       const own = await write(page);
@@ -82,7 +113,12 @@ for (const device of ["cpu", "webgpu"] as const) {
         return { left, again, size: blob.size };
       }, made.id);
       expect(told.left).toEqual([]);
-      expect(told.again).toMatchObject({ name: "Miss Austen", measures: made.measures, recipe: made.recipe });
+      expect(told.again).toMatchObject({
+        name: "Miss Austen",
+        prints: true,
+        measures: made.measures,
+        recipe: made.recipe,
+      });
       expect(told.again.id).not.toBe(made.id);
       expect(await write(page), "the same seed writes the same text").toBe(own);
     });

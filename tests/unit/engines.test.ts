@@ -66,6 +66,20 @@ for (const place of ["worker", "local"] as const) {
       assert.equal(finish, "length");
     });
 
+    it("pieces say what of them is copied, and only the last has the end", async () => {
+      const imprint = await open();
+      const pieces = [];
+      for await (const piece of imprint.write("parrot", { maxTokens: 2 })) pieces.push(piece);
+      const told = pieces.map(({ text, copied, copiedFrom, finish }) => [text, copied, copiedFrom, finish]);
+      assert.deepEqual(told, [
+        ["", false, undefined, undefined],
+        ["0", false, undefined, undefined],
+        [" ", true, 0, undefined],
+        ["1", false, undefined, undefined],
+        [" ", true, 0, "length"],
+      ]);
+    });
+
     it("commands run one at a time in the order of their calls", async () => {
       fake.pauseMs = 2;
       const imprint = await open();

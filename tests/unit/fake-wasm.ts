@@ -101,7 +101,9 @@ class FakeEngine implements WasmEngine {
       fake.nexts += 1;
       this.#tokens += 1;
       const text = this.#tokens === 0 ? "" : `${this.#tokens - 1} `;
-      const step = { text, tokens: this.#tokens, promptTokens: 1, prefilled: 1 };
+      const step: Step = { text, tokens: this.#tokens, promptTokens: 1, prefilled: 1 };
+      if (this.#prompt === "parrot" && text !== "")
+        step.pieces = [{ text: text.slice(0, 1) }, { text: text.slice(1), copiedFrom: 0 }];
       if (this.#tokens < this.#maxTokens) return step;
       fake.log.push(`end ${this.#prompt}`);
       return { ...step, finish: "length" };
@@ -152,9 +154,16 @@ class FakeEngine implements WasmEngine {
     config: string,
     weights: Uint8Array<ArrayBuffer>,
     told: Partial<AdapterInfo>,
+    prints?: Uint8Array<ArrayBuffer>,
   ): Promise<AdapterInfo> {
     const id = `imported ${config} ${weights.join(",")}`;
-    const info = { ...fakeAdapter(id), name: told.name ?? "Untitled", measures: told.measures ?? null };
+    if (prints) fake.log.push(`prints ${prints.join(",")}`);
+    const info = {
+      ...fakeAdapter(id),
+      prints: prints !== undefined,
+      name: told.name ?? "Untitled",
+      measures: told.measures ?? null,
+    };
     fake.adapters.set(id, info);
     return info;
   }
@@ -242,8 +251,8 @@ function fakeRun(name: string): RunInfo {
 
 function fakeAdapter(id: string, name = "Untitled"): AdapterInfo {
   const times = { createdMs: 0, updatedMs: 0 };
-  const sizes = { sizeBytes: 3, textBytes: 0 };
-  return { id, name, ...times, ...sizes, base: "f", model: "fake", recipe: null, measures: null };
+  const told = { prints: true, textBytes: 0, recipe: null, measures: null };
+  return { id, name, ...times, base: "f", model: "fake", sizeBytes: 3, ...told };
 }
 
 export async function listAdapters(): Promise<AdapterInfo[]> {
@@ -263,7 +272,8 @@ export async function deleteAdapter(id: string): Promise<void> {
 export async function exportAdapter(id: string): Promise<AdapterFiles & { info: AdapterInfo }> {
   const info = fake.adapters.get(id);
   if (!info) throw coded("invalid-option", `no ${id}`);
-  return { config: "{}", weights: new Uint8Array([1, 2, 3]), info };
+  const prints = info.prints ? { prints: new Uint8Array([4, 5]) } : {};
+  return { config: "{}", weights: new Uint8Array([1, 2, 3]), ...prints, info };
 }
 
 export async function adapterTexts(id: string): Promise<Document[]> {

@@ -155,11 +155,12 @@ for (const place of ["worker", "local"] as const) {
       const { id } = await imprint.learn("a", { name: "Mine" }).done;
       const archive = await imprint.adapters.export(id);
       const again = await imprint.adapters.import(archive);
-      assert.deepEqual([again.id, again.name], ["imported {} 1,2,3", "Mine"]);
+      assert.deepEqual([again.id, again.name, again.prints], ["imported {} 1,2,3", "Mine", true]);
+      assert.equal(fake.log.at(-1), "prints 4,5");
       const config = new Blob(["{}"]);
       const weights = new Blob([new Uint8Array([7])]);
       const apart = await imprint.adapters.import({ config, weights }, { name: "Other" });
-      assert.deepEqual([apart.id, apart.name], ["imported {} 7", "Other"]);
+      assert.deepEqual([apart.id, apart.name, apart.prints], ["imported {} 7", "Other", false]);
     });
 
     it("a folder packed by another program is read, and what is no adapter is refused", async () => {

@@ -7,11 +7,13 @@ const configName = "adapter_config.json";
 const weightsName = "adapter_model.safetensors";
 /** What PEFT has no place for: name, recipe, measures. Other programs pass it by. */
 const toldName = "imprint.json";
+/** Fingerprints of the text it was learned from, by which copies are told. */
+const printsName = "imprint_prints.bin";
 /** An archive that unpacks to more than this is refused unread. */
 const mostBytes = 500_000_000;
 
 /** What `adapters.import` takes: an archive as `export` makes it, or PEFT's two files apart. */
-export type AdapterSource = Blob | { config: Blob; weights: Blob };
+export type AdapterSource = Blob | { config: Blob; weights: Blob; prints?: Blob };
 
 /** The adapters that this browser keeps. */
 export class Adapters {
@@ -59,13 +61,14 @@ export class Adapters {
     await this.#engine.run("forgetTexts", { id });
   }
 
-  /** Packs an adapter in PEFT's layout, with its name and measures beside, into a zip archive. */
+  /** Packs an adapter in PEFT's layout, with its name, measures and prints beside, into a zip archive. */
   async export(id: string): Promise<Blob> {
-    const { config, weights, info } = await this.#engine.run("exportAdapter", { id });
+    const { config, weights, prints, info } = await this.#engine.run("exportAdapter", { id });
     const files = {
       [configName]: strToU8(config),
       [weightsName]: weights,
       [toldName]: strToU8(JSON.stringify(info, null, 2)),
+      ...(prints ? { [printsName]: prints } : {}),
     };
     // Weights do not shrink.
     return new Blob([zipSync(files, { level: 0 })], { type: "application/zip" });
@@ -86,7 +89,7 @@ export class Adapters {
 type Taken = { files: AdapterFiles; told: Partial<AdapterInfo> };
 
 async function unpack(archive: Blob): Promise<Taken> {
-  const wanted = [configName, weightsName, toldName];
+  const wanted = [configName, weightsName, toldName, printsName];
   const base = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   let unpackedBytes = 0;
   let found: Record<string, Uint8Array>;
@@ -111,15 +114,23 @@ async function unpack(archive: Blob): Promise<Taken> {
     throw new ImprintError("adapter-corrupt", message);
   }
   const told = entries.get(toldName);
+  const prints = entries.get(printsName);
   return {
-    files: { config: strFromU8(config), weights: new Uint8Array(weights) },
+    files: {
+      config: strFromU8(config),
+      weights: new Uint8Array(weights),
+      ...(prints ? { prints: new Uint8Array(prints) } : {}),
+    },
     told: told ? parse(strFromU8(told)) : {},
   };
 }
 
-async function apart({ config, weights }: { config: Blob; weights: Blob }): Promise<Taken> {
-  const bytes = new Uint8Array(await weights.arrayBuffer());
-  return { files: { config: await config.text(), weights: bytes }, told: {} };
+async function apart({ config, weights, prints }: Exclude<AdapterSource, Blob>): Promise<Taken> {
+  const bytes = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> =>
+    new Uint8Array(await blob.arrayBuffer());
+  const files: AdapterFiles = { config: await config.text(), weights: await bytes(weights) };
+  if (prints) files.prints = await bytes(prints);
+  return { files, told: {} };
 }
 
 /** What is told beside the weights; an adapter is as good without. */

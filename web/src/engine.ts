@@ -71,6 +71,13 @@ export type WriteOptions = Voice & {
   stop?: string[];
   /** Whether the prompt is a message to answer, not a text to continue (false). */
   chat?: boolean;
+  /**
+   * Most words in a row that may stand in the text the adapter was learned from, the prompt's last words included: 7 or more
+   * (no limit). Rejects with `invalid-option` for an adapter without `prints`; without an adapter there is nothing to copy.
+   */
+  maxCopiedWords?: number;
+  /** Keeps names out that stand in that text and that the base would hardly write (false). */
+  withoutNames?: boolean;
 };
 
 /** Why writing ended: the model's own end, a stop string, `maxTokens`, or a full context. */
@@ -79,6 +86,11 @@ export type Finish = "end" | "stop" | "length" | "context";
 /** One step of writing: a stretch of the prompt read (with empty text) or the next piece of text. */
 export type Step = {
   text: string;
+  /**
+   * The text by what of it is copied, where the adapter has `prints`; `copiedFrom` is where the run begins, in all that was
+   * written.
+   */
+  pieces?: { text: string; copiedFrom?: number }[];
   /** Tokens written so far. */
   tokens: number;
   promptTokens: number;

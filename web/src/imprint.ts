@@ -48,13 +48,30 @@ export class Piece {
   readonly prefilled: number;
   /** Why writing ended; on the last piece only. */
   readonly finish: Finish | undefined;
+  /** Whether the text stands inside a run of 8 words or more of the text that the adapter was learned from. */
+  readonly copied: boolean;
+  /**
+   * Where that run begins, as an index into all that was written: a run is known for one at its eighth word, so its first
+   * seven came in pieces before. 0 where it begins in the prompt.
+   */
+  readonly copiedFrom: number | undefined;
 
-  constructor(step: Step) {
-    this.text = step.text;
+  constructor(step: Step, { text, copiedFrom }: { text: string; copiedFrom?: number } = step) {
+    this.text = text;
     this.tokens = step.tokens;
     this.promptTokens = step.promptTokens;
     this.prefilled = step.prefilled;
     this.finish = step.finish;
+    this.copied = copiedFrom !== undefined;
+    this.copiedFrom = copiedFrom;
+  }
+
+  /** The pieces of a step; what it tells of the whole text stands on each, its end on the last. */
+  static of(step: Step): Piece[] {
+    const { finish, ...before } = step;
+    const last = step.pieces?.at(-1);
+    if (!step.pieces || !last) return [new Piece(step, { text: step.text })];
+    return [...step.pieces.slice(0, -1).map((piece) => new Piece(before, piece)), new Piece(step, last)];
   }
 
   toString(): string {
@@ -131,7 +148,7 @@ export class Imprint {
       .then(() => steps.end())
       .catch((error: unknown) => steps.fail(error));
     try {
-      for await (const step of steps) yield new Piece(step);
+      for await (const step of steps) yield* Piece.of(step);
     } finally {
       signal?.removeEventListener("abort", onAbort);
     }

@@ -30,6 +30,7 @@ export type {
 export type {
   AdapterInfo,
   Copied,
+  CountedName,
   Counts,
   Effort,
   Ending,

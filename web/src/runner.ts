@@ -97,7 +97,7 @@ export class Runner {
         if (signal?.aborted) {
           // The last character is held back until the next begins, which now it will not.
           const text = engine.end();
-          if (last && text !== "") onProgress?.({ ...last, text });
+          if (last && text !== "") onProgress?.({ ...last, text, pieces: [] });
           throw ImprintError.cancelled(signal);
         }
         last = await engine.next();
@@ -115,7 +115,8 @@ export class Runner {
       await this.#open().use(adapter, options);
       return null;
     },
-    importAdapter: async ({ files, told }) => this.#open().importAdapter(files.config, files.weights, told),
+    importAdapter: async ({ files, told }) =>
+      this.#open().importAdapter(files.config, files.weights, told, files.prints),
     stats: async () => this.#open().stats(),
     selfTest: async ({ allCuts }) => this.#open().selfTest(undefined, allCuts),
     learningTest: async ({ parameters, ...trial }, { onProgress, signal }) =>

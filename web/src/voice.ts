@@ -92,8 +92,11 @@ export type Copied = {
   longest: number;
 };
 
+/** A name of the text learned from that the base would hardly write, and how often it was written. */
+export type CountedName = { word: string; count: number };
+
 /** A short continuation by the adapter as it stands. */
-export type Preview = { prompt: string; text: string; copied: Copied };
+export type Preview = { prompt: string; text: string; copied: Copied; names: CountedName[] };
 
 /** The loss of a step: mean negative log-likelihood of a token, in nats. */
 export type Loss = { step: number; nll: number };
@@ -144,9 +147,11 @@ export type Measures = {
   before: Measurement;
   best: Measurement;
   fullest: Measurement;
-  /** Copying in what the adapter writes, and beside it in the author's own held-out text. */
+  /** Copying in the last preview, and beside it in the author's own held-out text. */
   copied?: Copied;
   ownCopied?: Copied;
+  /** Names in the last preview. */
+  names?: CountedName[];
 };
 
 /** An adapter kept in this browser. */
@@ -162,6 +167,8 @@ export type AdapterInfo = {
   sizeBytes: number;
   /** Bytes of the texts kept beside it: see `keepTexts`. */
   textBytes: number;
+  /** Whether prints of its text are kept with it, by which copies and names are told; they hold no text but names. */
+  prints: boolean;
   /** Null for one that was imported without. */
   recipe: Recipe | null;
   measures: Measures | null;
@@ -201,8 +208,12 @@ export type Voice = {
   state?: "fullest" | "best";
 };
 
-/** An adapter's files in PEFT's layout. */
-export type AdapterFiles = { config: string; weights: Uint8Array<ArrayBuffer> };
+/** An adapter's files in PEFT's layout, and the prints of its text where there are some. */
+export type AdapterFiles = {
+  config: string;
+  weights: Uint8Array<ArrayBuffer>;
+  prints?: Uint8Array<ArrayBuffer>;
+};
 
 /** What is kept in this browser, in bytes. */
 export type StorageUsage = {

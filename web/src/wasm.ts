@@ -60,6 +60,7 @@ export interface WasmEngine {
     config: string,
     weights: Uint8Array<ArrayBuffer>,
     told: Partial<AdapterInfo>,
+    prints?: Uint8Array<ArrayBuffer>,
   ): Promise<AdapterInfo>;
   /** Compares the GPU's numbers with the processor's, with `allCuts` in every cut of the kernels. */
   selfTest(prompt: string | undefined, allCuts: boolean): Promise<SelfTest>;

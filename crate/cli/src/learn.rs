@@ -14,12 +14,13 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::Adapter,
     config::ModelConfig,
-    generate::Backend,
+    generate::{Backend, LanguageModel},
     learn::{
-        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Learner, Lessons, Measurement, Outcome,
+        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Outcome,
         PlainLearner, Recipe, Trainer,
     },
     peft,
+    preview::{Preview, Previews, Share},
     text::{self, Document},
 };
 use pollster::block_on;
@@ -34,6 +35,8 @@ use folder::Folder;
 
 /// Time between two checkpoints.
 const KEEP: Duration = Duration::from_secs(15);
+/// Previews are written no more often, so that they take a small part of the time.
+const SHOW: Duration = Duration::from_secs(20);
 
 /// What to learn from, and how.
 #[derive(clap::Args)]
@@ -156,6 +159,7 @@ enum Line<'a> {
         left_s: f64,
     },
     Measured(Measurement),
+    Preview(&'a Preview),
     Done(&'a Done),
 }
 
@@ -170,6 +174,9 @@ struct Done {
     kept_step: u32,
     best_step: u32,
     best_bits_per_char: f32,
+    /// What the last preview copies of the text, and beside it the author's own held-out text.
+    copied: Share,
+    own_copied: Share,
     /// Tokens learned a second, measurements and checkpoints left out; since it was resumed.
     tokens_per_s: f64,
     adapter: String,
@@ -187,6 +194,9 @@ impl fmt::Display for Done {
         };
         writeln!(f, "{} predicts the held-out text {better:.1} % better than the model alone", self.adapter)?;
         writeln!(f, "bits per character   {before:.4} before, {after:.4} after")?;
+        let percent = |copied: Share| format!("{:.1} % of eight words in a row", copied.share * 100.0);
+        let (copied, own) = (percent(self.copied), percent(self.own_copied));
+        writeln!(f, "copied               {copied}; the author's held-out text: {own}")?;
         write!(f, "steps                {}, ended {why}; kept from step {}", self.steps, self.kept_step)
     }
 }
@@ -197,8 +207,31 @@ struct Run<'a> {
     terminal: &'a Terminal,
     folder: Folder,
     base: String,
-    config: &'a ModelConfig,
+    config: ModelConfig,
     device: DeviceInfo,
+    lessons: Lessons,
+    recipe: Recipe,
+    adapter: Adapter,
+    previews: Previews,
+    /// What the latest preview copies, and when it was written.
+    copied: Share,
+    shown: Option<Instant>,
+    pace: Pace,
+}
+
+/// Where a learner got to.
+enum Taught {
+    /// A preview is due: the model must be free of the learner for it.
+    Due(Checkpoint),
+    Over(Box<Over>),
+}
+
+/// What a run leaves.
+struct Over {
+    outcome: Outcome,
+    journal: Journal,
+    /// The numbers of the state to keep.
+    kept: Option<Vec<f32>>,
 }
 
 /// Learns.
@@ -214,18 +247,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let texts = read(&args.text)?;
     let holdout = if args.holdout.is_empty() { None } else { Some(read(&args.holdout)?) };
     let base = model::fingerprint(&args.model.model, terminal)?;
-    let Opened { model, device, .. } = model::open(&args.model, terminal)?;
+    let Opened { mut model, device, .. } = model::open(&args.model, terminal)?;
     let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
-    let (config, engine) = match &model.backend {
-        Backend::Plain(model) => (&model.config, Engine::Plain),
-        Backend::Fused(model) => (&model.config, Engine::Fused),
-    };
+    let engine = if matches!(model.backend, Backend::Plain(_)) { Engine::Plain } else { Engine::Fused };
+    let config = model.config().clone();
     let recipe = match &checkpoint {
         Some(checkpoint) => checkpoint.about.recipe.clone(),
-        None => fit(args, args.recipe.recipe(course.learned.tokens())?, config, engine)?,
+        None => fit(args, args.recipe.recipe(course.learned.tokens())?, &config, engine)?,
     };
     let lessons = course.lessons(&model.tokenizer, recipe.window);
-    let adapter = Adapter::fresh(Some(base.clone()), config, &recipe.shape(), recipe.seed.into())?;
+    let adapter = Adapter::fresh(Some(base.clone()), &config, &recipe.shape(), recipe.seed.into())?;
     if checkpoint.is_none() {
         folder.begin()?;
     }
@@ -239,14 +270,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
             device: &device,
         })?;
     }
-    let run = Run { args, terminal, folder, base, config, device };
-    match &model.backend {
-        Backend::Plain(model) => run.learn(PlainLearner::new(model, &adapter)?, lessons, recipe, checkpoint, adapter),
-        Backend::Fused(model) => {
-            let learner = block_on(FusedLearner::new(model, &adapter, recipe.window))?;
-            run.learn(learner, lessons, recipe, checkpoint, adapter)
-        }
-    }
+    let previews = Previews::new(&texts, holdout.as_ref());
+    let (copied, shown, pace) = (Share::default(), None, Pace::new());
+    let run =
+        Run { args, terminal, folder, base, config, device, lessons, recipe, adapter, previews, copied, shown, pace };
+    run.learn(&mut model, checkpoint)
 }
 
 fn read(paths: &[PathBuf]) -> Result<text::Material> {
@@ -276,43 +304,93 @@ fn free_bytes() -> Option<u64> {
 }
 
 impl Run<'_> {
-    fn learn<L: Learner>(
-        self,
-        learner: L,
-        lessons: Lessons,
-        recipe: Recipe,
-        checkpoint: Option<Checkpoint>,
-        adapter: Adapter,
-    ) -> Result<()> {
-        let mut trainer = match checkpoint {
+    /// Learns, with a preview now and then.
+    fn learn(mut self, model: &mut LanguageModel, mut checkpoint: Option<Checkpoint>) -> Result<()> {
+        loop {
+            let from = (checkpoint.take(), self.shown.map(|_| self.copied.share));
+            let taught = match &model.backend {
+                Backend::Plain(plain) => self.teach(PlainLearner::new(plain, &self.adapter)?, from)?,
+                Backend::Fused(fused) => {
+                    let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window))?;
+                    self.teach(learner, from)?
+                }
+            };
+            match taught {
+                Taught::Due(due) => {
+                    self.adapter.set_parameters(due.parameters());
+                    self.preview(model)?;
+                    checkpoint = Some(due);
+                }
+                Taught::Over(over) => {
+                    if let Some(kept) = &over.kept {
+                        self.adapter.set_parameters(kept);
+                        self.preview(model)?;
+                    }
+                    return self.finish(model, *over);
+                }
+            }
+        }
+    }
+
+    /// Learns from a checkpoint on, and what share of a preview of that state is copied, until it is over or a preview due.
+    fn teach<L: Learner>(&mut self, learner: L, from: (Option<Checkpoint>, Option<f32>)) -> Result<Taught> {
+        let lessons = self.lessons.clone();
+        let mut trainer = match from.0 {
             Some(checkpoint) => block_on(Trainer::resume(learner, lessons, &self.base, checkpoint))?,
-            None => Trainer::new(learner, lessons, recipe)?,
+            None => Trainer::new(learner, lessons, self.recipe.clone())?,
         };
-        let mut pace = Pace::new();
+        from.1.into_iter().for_each(|share| trainer.copied(share));
         let mut progress = self.terminal.progress("learning");
         let mut kept = Instant::now();
-        let outcome = loop {
+        loop {
             if interrupted() {
                 return Err(self.pause(&mut trainer));
             }
             let start = Instant::now();
             match block_on(trainer.step())? {
-                Event::Ended(outcome) => break outcome,
+                Event::Ended(outcome) => {
+                    let kept = trainer.kept(self.choice()).map(<[f32]>::to_vec);
+                    return Ok(Taught::Over(Box::new(Over { outcome, kept, journal: trainer.journal().clone() })));
+                }
                 Event::Stepped { tokens } => {
-                    pace.add(tokens, start.elapsed());
-                    self.stepped(&trainer, &pace)?;
+                    self.pace.add(tokens, start.elapsed());
+                    self.stepped(&trainer)?;
                     progress.show(trainer.journal().step.into(), trainer.steps().into());
                 }
-                Event::Measured(measurement) => self.measured(measurement)?,
+                Event::Measured(measurement) => {
+                    self.measured(measurement)?;
+                    if measurement.step > 0 && self.shown.is_none_or(|shown| shown.elapsed() > SHOW) {
+                        let checkpoint = block_on(trainer.checkpoint(&self.base, ""))?;
+                        self.folder.keep(&checkpoint)?;
+                        return Ok(Taught::Due(checkpoint));
+                    }
+                }
                 Event::Read { .. } => {}
             }
             if kept.elapsed() > KEEP {
                 self.folder.keep(&block_on(trainer.checkpoint(&self.base, ""))?)?;
                 kept = Instant::now();
             }
+        }
+    }
+
+    /// Writes a preview with the adapter as it stands.
+    fn preview(&mut self, model: &mut LanguageModel) -> Result<()> {
+        let mut on_step = async || {
+            let paused = || Error::new(ErrorKind::Cancelled, "learning is paused; go on with --resume");
+            if interrupted() { Err(paused()) } else { Ok(()) }
         };
-        drop(progress);
-        self.finish(&trainer, outcome, &pace, adapter)
+        let preview = block_on(self.previews.write(model, &self.adapter, &mut on_step))?;
+        self.copied = preview.copied;
+        self.shown = Some(Instant::now());
+        if self.terminal.json { self.terminal.line(&Line::Preview(&preview)) } else { Ok(()) }
+    }
+
+    fn choice(&self) -> learn::Choice {
+        match self.args.keep {
+            Keep::Best => learn::Choice::Best,
+            Keep::Fullest => learn::Choice::Fullest,
+        }
     }
 
     /// Keeps the run to go on later.
@@ -328,14 +406,14 @@ impl Run<'_> {
         }
     }
 
-    fn stepped<L: Learner>(&self, trainer: &Trainer<L>, pace: &Pace) -> Result<()> {
+    fn stepped<L: Learner>(&self, trainer: &Trainer<L>) -> Result<()> {
         if !self.terminal.json {
             return Ok(());
         }
         let (step, steps) = (trainer.journal().step, trainer.steps());
         let loss = trainer.journal().losses.last().copied();
-        let left_s = pace.seconds_per_step() * f64::from(steps - step);
-        self.terminal.line(&Line::Step { step, steps, loss, tokens_per_s: pace.tokens_per_s(), left_s })
+        let left_s = self.pace.seconds_per_step() * f64::from(steps - step);
+        self.terminal.line(&Line::Step { step, steps, loss, tokens_per_s: self.pace.tokens_per_s(), left_s })
     }
 
     fn measured(&self, measurement: Measurement) -> Result<()> {
@@ -347,47 +425,37 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn finish<L: Learner>(
-        self,
-        trainer: &Trainer<L>,
-        outcome: Outcome,
-        pace: &Pace,
-        mut adapter: Adapter,
-    ) -> Result<()> {
-        let (choice, (ending, before, best, fullest)) = match (self.args.keep, outcome) {
-            (_, Outcome::Nothing { why, .. }) => {
+    fn finish(mut self, model: &LanguageModel, over: Over) -> Result<()> {
+        let Over { outcome, journal, .. } = over;
+        let (ending, before, best, fullest) = match outcome {
+            Outcome::Nothing { why, .. } => {
                 self.folder.discard();
                 return Err(Error::new(ErrorKind::NothingLearned, why));
             }
-            (keep, Outcome::Learned { ending, before, best, fullest }) => {
-                let choice = match keep {
-                    Keep::Best => learn::Choice::Best,
-                    Keep::Fullest => learn::Choice::Fullest,
-                };
-                (choice, (ending, before, best, fullest))
-            }
+            Outcome::Learned { ending, before, best, fullest } => (ending, before, best, fullest),
         };
-        let after = if choice == learn::Choice::Best { best } else { fullest };
-        if let Some(parameters) = trainer.kept(choice) {
-            adapter.set_parameters(parameters);
-        }
+        let after = if self.choice() == learn::Choice::Best { best } else { fullest };
+        // They were made for the last preview.
+        let prints = block_on(self.previews.prints(model, &mut async || Ok(())))?;
+        let notes = BTreeMap::from([
+            ("recipe".to_owned(), json!(self.recipe).to_string()),
+            ("measurements".to_owned(), json!(journal.measurements).to_string()),
+        ]);
+        self.folder.finish(&peft::export(&self.adapter, &self.config, &notes)?, &prints)?;
         let done = Done {
-            steps: trainer.journal().step,
+            steps: journal.step,
             ending,
             holdout_bits_per_char_before: before.bits_per_char,
             holdout_bits_per_char_after: after.bits_per_char,
             kept_step: after.step,
             best_step: best.step,
             best_bits_per_char: best.bits_per_char,
-            tokens_per_s: pace.tokens_per_s(),
+            copied: self.copied,
+            own_copied: self.previews.own,
+            tokens_per_s: self.pace.tokens_per_s(),
             adapter: self.args.out.display().to_string(),
             device: self.device,
         };
-        let notes = BTreeMap::from([
-            ("recipe".to_owned(), json!(trainer.recipe()).to_string()),
-            ("measurements".to_owned(), json!(trainer.journal().measurements).to_string()),
-        ]);
-        self.folder.finish(&peft::export(&adapter, self.config, &notes)?)?;
         if self.terminal.json { self.terminal.line(&Line::Done(&done)) } else { self.terminal.report(&done) }
     }
 }

@@ -45,16 +45,17 @@ enum Command {
     /// it, and --resume goes on; a checkpoint stands in a folder beside --out until the adapter is there.
     ///
     /// JSON, one object a line: begun (recipe, steps, learned_tokens, heldout_tokens, dropped, device), step (step,
-    /// steps, loss, tokens_per_s, left_s), measured (step, nll, bits_per_char), and last done (steps, ending,
-    /// holdout_bits_per_char_before, holdout_bits_per_char_after, kept_step, best_step, best_bits_per_char,
-    /// tokens_per_s, adapter, device).
+    /// steps, loss, tokens_per_s, left_s), measured (step, nll, bits_per_char, copied), preview (prompt, text, copied, names),
+    /// and last done (steps, ending, holdout_bits_per_char_before, holdout_bits_per_char_after, kept_step, best_step,
+    /// best_bits_per_char, copied, own_copied, tokens_per_s, adapter, device).
     Learn(learn::Args),
     /// Continue a prompt, or answer it.
     ///
     /// The text streams to standard output. The interrupt key stops it and keeps what there is.
     ///
     /// JSON: text, ids, tokens_per_s (tokens after the first, by the time since it), finish (end, stop, length, context
-    /// or cancelled), prompt_tokens, device.
+    /// or cancelled), prompt_tokens, copied (share of eight-word runs and longest run that stand in the text the adapter was
+    /// learned from; null without one), device.
     Write(write::Args),
     /// Measure how well a model predicts a text.
     ///

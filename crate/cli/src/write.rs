@@ -1,11 +1,13 @@
 //! `imprint write`: continues a prompt, word by word.
 
-use std::{fmt, path::PathBuf, time::Instant};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use imprint_core::{
-    Result,
-    generate::{LanguageModel, Mode, Session, WriteOptions},
+    Error, ErrorKind, Result,
+    generate::{Guard, LanguageModel, Mode, Session, WriteOptions},
+    preview::Share,
     sample::Sampling,
+    voice::Prints,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -31,6 +33,12 @@ pub struct Args {
     /// How the strength is applied [default: contrast on the GPU, scale on the CPU].
     #[arg(long, value_name = "MODE", requires = "adapter", value_parser = ["contrast", "scale"])]
     mode: Option<String>,
+    /// Repeat at most so many words in a row of the text the adapter was learned from, 7 or more.
+    #[arg(long, value_name = "N", requires = "adapter")]
+    max_copied_words: Option<usize>,
+    /// Keep names out that stand in that text and that the model alone would hardly write.
+    #[arg(long, requires = "adapter")]
+    without_names: bool,
     #[command(flatten)]
     prompt: Prompt,
     /// Most tokens to write.
@@ -82,6 +90,8 @@ struct Report {
     tokens_per_s: Option<f64>,
     finish: &'static str,
     prompt_tokens: usize,
+    /// What of the text stands in the one the adapter was learned from; `null` where that is not known.
+    copied: Option<Share>,
     device: DeviceInfo,
 }
 
@@ -89,7 +99,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let speed = self.tokens_per_s.map(|speed| format!("{speed:.1} tokens/s, ")).unwrap_or_default();
         let device = &self.device.description;
-        write!(f, "[{} tokens after {}, {speed}{}, {device}]", self.ids.len(), self.prompt_tokens, self.finish)
+        let copied = self.copied.filter(|copied| copied.longest > 0);
+        let copied = copied.map(|copied| format!("copied {} words in a row, ", copied.longest)).unwrap_or_default();
+        write!(f, "[{} tokens after {}, {speed}{}, {copied}{device}]", self.ids.len(), self.prompt_tokens, self.finish)
     }
 }
 
@@ -98,19 +110,22 @@ impl fmt::Display for Report {
 /// # Errors
 /// What opening the model and the adapter gives, `invalid-option`, `context-full` for a prompt that leaves no room, `device-lost`.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
-    let options = options(args);
+    let mut options = options(args);
     // A wrong option is told before the model is loaded.
     options.sampling.check()?;
     options.strength.map_or(Ok(()), |strength| options.mode.unwrap_or(Mode::Contrast).check(strength))?;
+    args.max_copied_words.map_or(Ok(()), Guard::check)?;
     let prompt = match (&args.prompt.prompt, &args.prompt.prompt_file) {
         (Some(prompt), _) => prompt.clone(),
         (None, path) => path.as_deref().map(read_text).transpose()?.unwrap_or_default(),
     };
     let mut opened = model::open(&args.model, terminal)?;
-    args.adapter.attach(&mut opened.model, &args.model, terminal)?;
+    let prints = args.adapter.attach(&mut opened.model, &args.model, terminal)?;
+    options.guard = guard(args, prints.as_ref())?;
     let mut session = opened.model.begin(&prompt, options)?;
     let written = write(&opened.model, &mut session, terminal)?;
     let report = Report {
+        copied: prints.map(|prints| prints.copied(&written.text).into()),
         text: written.text,
         tokens_per_s: written.decoding.map(|(tokens, seconds)| tokens as f64 / seconds),
         ids: written.ids,
@@ -126,6 +141,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     }
     terminal.note(&report.to_string());
     Ok(())
+}
+
+/// What the text may not say, where something is forbidden.
+fn guard(args: &Args, prints: Option<&Arc<Prints>>) -> Result<Option<Guard>> {
+    let &Args { max_copied_words: most_copied_words, without_names, .. } = args;
+    if most_copied_words.is_none() && !without_names {
+        return Ok(None);
+    }
+    let Some(prints) = prints else {
+        let message = "this adapter came without imprint_prints.bin, so copies and names cannot be told; leave \
+            --max-copied-words and --without-names out, or learn it again";
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    };
+    Ok(Some(Guard { prints: Arc::clone(prints), most_copied_words, without_names }))
 }
 
 fn options(args: &Args) -> WriteOptions {
@@ -144,6 +173,7 @@ fn options(args: &Args) -> WriteOptions {
         chat: args.chat,
         strength: args.strength,
         mode: args.mode.as_deref().and_then(Mode::from_name),
+        guard: None,
     }
 }
 

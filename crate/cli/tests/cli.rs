@@ -465,6 +465,7 @@ fn a_run_that_was_paused_leaves_the_same_adapter_as_one_that_was_not() {
     let done = last(&whole.output().unwrap(), "done");
     let bits = |name: &str| done[name].as_f64().unwrap();
     assert!(bits("holdout_bits_per_char_after") < bits("holdout_bits_per_char_before"), "{done}");
+    assert!(done["own_copied"]["share"].is_number() && done["copied"]["longest"].is_number(), "{done}");
     let config = fs::read_to_string(whole_out.join("adapter_config.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&config).unwrap()["r"], 2);
 
@@ -489,10 +490,25 @@ fn a_run_that_was_paused_leaves_the_same_adapter_as_one_that_was_not() {
     let output = imprint().args(again).arg(model_path()).args(["--resume", "--json"]).output().unwrap();
     assert_eq!(last(&output, "done")["holdout_bits_per_char_after"], done["holdout_bits_per_char_after"]);
     assert!(!out.with_file_name("paused.learning").exists() && !out.join("checkpoint").exists());
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+    for name in ["adapter_config.json", "adapter_model.safetensors", "imprint_prints.bin"] {
         let [a, b] = [&whole_out, &out].map(|folder| fs::read(folder.join(name)).unwrap());
         assert!(a == b, "{name} differs");
     }
+
+    let guarded = ["write", "--device", "cpu", "--adapter", text_of(&out), "--prompt", "Why", "--max-tokens", "12"];
+    let write = |more: &[&str]| {
+        let output = imprint().args(guarded).args(more).args(["--json", "--model"]).arg(model_path()).output().unwrap();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (code, report) = write(&["--max-copied-words", "7", "--without-names"]);
+    assert_eq!((code, &report["copied"]["share"]), (Some(0), &0.0.into()), "{report}");
+    let (code, report) = write(&["--max-copied-words", "6"]);
+    assert_eq!((code, &report["error"]["code"]), (Some(2), &"invalid-option".into()), "{report}");
+    fs::remove_file(out.join("imprint_prints.bin")).unwrap();
+    let (code, report) = write(&[]);
+    assert_eq!((code, &report["copied"]), (Some(0), &Value::Null), "an adapter without prints still writes: {report}");
+    let (code, report) = write(&["--without-names"]);
+    assert_eq!((code, &report["error"]["code"]), (Some(2), &"invalid-option".into()), "{report}");
 }
 
 #[test]

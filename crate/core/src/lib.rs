@@ -21,6 +21,7 @@ pub mod fused;
 pub mod voice;
 pub mod generate;
 pub mod learn;
+pub mod preview;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -21,7 +21,10 @@ use crate::{
     pace::Pace,
     selftest,
     source::{BlobSource, verify},
-    store::{adapters::AdapterInfo, models},
+    store::{
+        adapters::{AdapterInfo, Files},
+        models,
+    },
     voice::{self, Voice, Wardrobe},
     web::{self, check_signal, now_ms},
 };
@@ -51,6 +54,8 @@ pub struct Options {
     seed: Option<u32>,
     stop: Option<Vec<String>>,
     chat: Option<bool>,
+    max_copied_words: Option<usize>,
+    without_names: Option<bool>,
 }
 
 /// How far opening has come.
@@ -84,11 +89,24 @@ pub struct ModelInfo {
 #[serde(rename_all = "camelCase")]
 pub struct Written {
     text: String,
+    /// The text by what is copied of it, where the adapter came with prints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pieces: Vec<Piece>,
     tokens: usize,
     prompt_tokens: usize,
     prefilled: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     finish: Option<&'static str>,
+}
+
+/// Text that stands inside a copied run, or does not.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Piece {
+    text: String,
+    /// Where the run begins, in UTF-16 units of all that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_from: Option<usize>,
 }
 
 /// How well the model foresees a text.
@@ -130,6 +148,8 @@ pub struct Open {
     pub(crate) source: BlobSource,
     pub(crate) wardrobe: Wardrobe,
     session: Option<Session>,
+    /// What the text has so far, where an adapter has prints.
+    written: String,
     pace: Pace,
 }
 
@@ -212,7 +232,14 @@ impl Engine {
         };
         tell("ready", size_bytes, size_bytes);
         let model = LanguageModel::new(tokenizer, backend, capacity);
-        let open = Open { model, source, wardrobe: Wardrobe::default(), session: None, pace: Pace::default() };
+        let open = Open {
+            model,
+            source,
+            wardrobe: Wardrobe::default(),
+            session: None,
+            written: String::new(),
+            pace: Pace::default(),
+        };
         Ok(Self { state: RefCell::new(State::Ready(Box::new(open))), device, info })
     }
 
@@ -235,7 +262,9 @@ impl Engine {
             open.session = None;
             open.check_gpu()?;
             let voice = open.dress(&self.info, wanted).await?;
-            let options = WriteOptions { strength: voice.strength, mode: voice.mode, ..options.into() };
+            let guard = open.guard(options.max_copied_words, options.without_names.unwrap_or(false))?;
+            open.written = String::new();
+            let options = WriteOptions { strength: voice.strength, mode: voice.mode, guard, ..options.into() };
             open.session = Some(open.model.begin(prompt, options)?);
             Ok(())
         })
@@ -247,7 +276,7 @@ impl Engine {
     /// # Errors
     /// As [`LanguageModel::next`], after which the text is over and another can begin.
     pub async fn next(&self) -> Result<Written> {
-        self.call(async |open| open.next().await.map(Written::from)).await
+        self.call(async |open| open.next().await).await
     }
 
     /// Ends the text being written before its time and gives what was held back of it; empty where none is being written.
@@ -327,8 +356,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`voice::take_in`].
-    pub async fn import_adapter(&self, config: String, weights: Vec<u8>, told: JsValue) -> Result<AdapterInfo> {
-        self.call(async |open| voice::take_in(open, &self.info, config, weights, &told).await).await
+    pub async fn import_adapter(&self, files: Files, told: JsValue) -> Result<AdapterInfo> {
+        self.call(async |open| voice::take_in(open, &self.info, files, &told).await).await
     }
 
     /// Compares the fused path with the plain one: see [`crate::selftest`].
@@ -421,7 +450,7 @@ impl Open {
         }
     }
 
-    async fn next(&mut self) -> Result<Step> {
+    async fn next(&mut self) -> Result<Written> {
         let no_text = || Error::new(ErrorKind::Internal, "no text is begun; call begin first");
         let mut session = self.session.take().ok_or_else(no_text)?;
         session.batch = self.pace.batch();
@@ -431,10 +460,23 @@ impl Open {
         if step.tokens > 1 {
             self.pace.note(step.ids.len(), now_ms() - started_ms);
         }
+        let pieces = if self.wardrobe.prints() { self.pieces(&step) } else { Vec::new() };
         if step.finish.is_none() {
             self.session = Some(session);
         }
-        Ok(step)
+        let Step { text, tokens, prompt_tokens, prefilled, finish, .. } = step;
+        Ok(Written { text, pieces, tokens, prompt_tokens, prefilled, finish: finish.map(|finish| finish.name()) })
+    }
+
+    /// What a step wrote, with places as JavaScript counts them.
+    fn pieces(&mut self, step: &Step) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (text, begins) in step.pieces() {
+            self.written.push_str(text);
+            let units = |at| self.written.get(..at).map(|before: &str| before.encode_utf16().count());
+            pieces.push(Piece { text: text.to_owned(), copied_from: begins.and_then(units) });
+        }
+        pieces
     }
 
     async fn score(&self, text: &str, signal: Option<&AbortSignal>) -> Result<Score> {
@@ -467,13 +509,6 @@ impl Open {
 impl Progress {
     fn new(phase: &'static str, done: u64, total: u64, from_cache: bool) -> Self {
         Self { phase, done_bytes: done as f64, total_bytes: total as f64, from_cache }
-    }
-}
-
-impl From<Step> for Written {
-    fn from(step: Step) -> Self {
-        let Step { text, tokens, prompt_tokens, prefilled, finish, .. } = step;
-        Self { text, tokens, prompt_tokens, prefilled, finish: finish.map(|finish| finish.name()) }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     engine::{self, Named, Progress},
     inspect,
     learn::{Hooks, Report},
-    store::{self, adapters, models, runs},
+    store::{self, adapters, adapters::Files, models, runs},
     voice::Wanted,
     web::{object, read_object, set_field, to_js},
 };
@@ -120,10 +120,17 @@ impl Engine {
         self.0.use_adapter(adapter, voice).await.map_err(to_js)
     }
 
-    /// Takes an adapter in from PEFT's two files.
+    /// Takes an adapter in from PEFT's two files and the prints of its text, where there are some.
     #[wasm_bindgen(js_name = importAdapter)]
-    pub async fn import_adapter(&self, config: String, weights: Vec<u8>, told: JsValue) -> Result<JsValue, JsValue> {
-        self.0.import_adapter(config, weights, told).await.and_then(|info| object(&info)).map_err(to_js)
+    pub async fn import_adapter(
+        &self,
+        config: String,
+        weights: Vec<u8>,
+        told: JsValue,
+        prints: Option<Vec<u8>>,
+    ) -> Result<JsValue, JsValue> {
+        let files = Files { config, weights, best: None, prints };
+        self.0.import_adapter(files, told).await.and_then(|info| object(&info)).map_err(to_js)
     }
 
     /// Compares the GPU's numbers with the processor's, on request in every cut of the kernels.

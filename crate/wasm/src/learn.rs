@@ -1,7 +1,6 @@
 //! Learning an adapter: from documents to a run, and from a run to what is kept of it.
 
 mod course;
-mod preview;
 mod tutor;
 
 use std::collections::BTreeMap;
@@ -12,14 +11,16 @@ use imprint_core::{
     generate::Backend,
     learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, PlainLearner},
     peft,
+    preview::{Preview, Previews, Share},
+    voice::Name,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
+use web_sys::AbortSignal;
 
 use self::{
     course::{Course, Plan},
-    preview::{Copied, Watch},
     tutor::{Start, Taught, Tutor},
 };
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
         adapters::{AdapterInfo, Files, named},
         runs::{self, Measured, RunInfo},
     },
+    web::{self, check_signal},
 };
 
 pub use course::{LearnOptions, Planned};
@@ -60,9 +62,11 @@ pub struct Measures {
     best: Measured,
     fullest: Measured,
     #[serde(default)]
-    copied: Copied,
+    copied: Share,
     #[serde(default)]
-    own_copied: Copied,
+    own_copied: Share,
+    #[serde(default)]
+    names: Vec<Name>,
 }
 
 /// Tells what learning from documents would do, without beginning it.
@@ -119,10 +123,10 @@ async fn go_on(
     let config = open.model.config().clone();
     let recipe = &course.recipe;
     let mut adapter = Adapter::fresh(Some(info.fingerprint.clone()), &config, &recipe.shape(), recipe.seed.into())?;
-    let mut watch = Watch::new(&course.texts);
+    let mut previews = Previews::new(&course.texts, None);
     let mut tutor = Tutor::new(run, course, hooks);
-    let taught = taught(open, course, &mut tutor, &mut watch, &mut adapter, start).await;
-    let run = tutor.run;
+    let taught = taught(open, course, &mut tutor, &mut previews, &mut adapter, start).await;
+    let (run, latest) = (tutor.run, tutor.latest);
     let (outcome, fullest, best) = match taught {
         Ok(Taught::Over { outcome, fullest, best }) => (outcome, fullest, best),
         Ok(_) => return Ok(Learned::Paused { run }),
@@ -143,8 +147,9 @@ async fn go_on(
         before: told(before),
         best: told(best_at),
         fullest: told(fullest_at),
-        copied: watch.copied,
-        own_copied: watch.own,
+        copied: latest.copied,
+        own_copied: previews.own,
+        names: latest.names,
     };
     let mut made = AdapterInfo::new(&run.name, &info.fingerprint, &info.name)?;
     made.recipe = value(recipe)?;
@@ -155,7 +160,10 @@ async fn go_on(
     };
     let full = exported(&fullest)?;
     let best = if best_at.step == fullest_at.step { None } else { Some(exported(&best)?.safetensors) };
-    let files = Files { config: full.config_json, weights: full.safetensors, best };
+    // They were made for the last preview.
+    let prints = previews.prints(&open.model, &mut async || Ok(())).await?.to_bytes();
+    let files = Files { config: full.config_json, weights: full.safetensors, best, prints: Some(prints) };
+    made.prints = true;
     made.size_bytes = files.size_bytes();
     runs::finish(&run, course.size_bytes as f64, &mut made, &files).await?;
     Ok(Learned::Done { adapter: made })
@@ -166,7 +174,7 @@ async fn taught(
     open: &mut Open,
     course: &Course,
     tutor: &mut Tutor<'_>,
-    watch: &mut Watch,
+    previews: &mut Previews,
     adapter: &mut Adapter,
     mut start: Start<'_>,
 ) -> Result<Taught> {
@@ -182,14 +190,14 @@ async fn taught(
         match taught {
             Taught::Measured(checkpoint) => {
                 adapter.set_parameters(checkpoint.parameters());
-                let preview = watch.write(open, adapter, tutor.hooks.signal).await?;
+                let preview = preview(open, previews, adapter, tutor.hooks.signal).await?;
                 start = Start::At(checkpoint, Some(preview.copied.share));
                 tutor.show(preview);
             }
             Taught::Over { outcome, fullest, best } => {
                 if !fullest.is_empty() {
                     adapter.set_parameters(&fullest);
-                    tutor.show(watch.write(open, adapter, tutor.hooks.signal).await?);
+                    tutor.show(preview(open, previews, adapter, tutor.hooks.signal).await?);
                     tutor.save();
                 }
                 return Ok(Taught::Over { outcome, fullest, best });
@@ -197,6 +205,20 @@ async fn taught(
             Taught::Paused => return Ok(Taught::Paused),
         }
     }
+}
+
+/// Writes a preview with `adapter`, letting wishes in.
+async fn preview(
+    open: &mut Open,
+    previews: &mut Previews,
+    adapter: &Adapter,
+    signal: Option<&AbortSignal>,
+) -> Result<Preview> {
+    let mut on_step = async || {
+        web::breathe().await;
+        check_signal(signal)
+    };
+    previews.write(&mut open.model, adapter, &mut on_step).await
 }
 
 /// Looks after a run that failed: what cannot go on is removed, what can is told so.

@@ -1,10 +1,13 @@
 //! Which adapter takes part in writing, and how.
 
+use std::sync::Arc;
+
 use imprint_core::{
-    Result,
-    generate::Mode,
+    Error, ErrorKind, Result,
+    generate::{Guard, Mode},
     learn::{Choice, Recipe},
     peft,
+    voice::Prints,
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -55,6 +58,15 @@ impl Wanted {
 pub struct Wardrobe {
     in_use: Option<(String, Voice)>,
     attached: Option<(String, Choice)>,
+    /// Of the text that the attached one was learned from.
+    prints: Option<Arc<Prints>>,
+}
+
+impl Wardrobe {
+    /// Whether the prints of the attached adapter's text are known.
+    pub fn prints(&self) -> bool {
+        self.prints.is_some()
+    }
 }
 
 impl Open {
@@ -107,8 +119,10 @@ impl Open {
         let weights = files.best.as_ref().filter(|_| state == Choice::Best).unwrap_or(&files.weights);
         let mut adapter = peft::import(files.config.as_bytes(), weights, self.model.config())?;
         adapter.base.get_or_insert(told.base);
+        let prints = files.prints.as_deref().map(Prints::from_bytes).transpose()?;
         self.bare();
         self.model.attach(&adapter, Some(&info.fingerprint)).await?;
+        self.wardrobe.prints = prints.map(Arc::new);
         self.wardrobe.attached = Some((id.to_owned(), state));
         Ok(())
     }
@@ -117,6 +131,24 @@ impl Open {
     pub fn bare(&mut self) {
         self.model.detach();
         self.wardrobe.attached = None;
+        self.wardrobe.prints = None;
+    }
+
+    /// What a text with the attached adapter is compared with; nothing without an adapter.
+    ///
+    /// # Errors
+    /// `invalid-option` for too small a run, and for wishes that an adapter without prints cannot grant.
+    pub fn guard(&self, most_copied_words: Option<usize>, without_names: bool) -> Result<Option<Guard>> {
+        most_copied_words.map_or(Ok(()), Guard::check)?;
+        match &self.wardrobe.prints {
+            Some(prints) => Ok(Some(Guard { most_copied_words, without_names, prints: Arc::clone(prints) })),
+            None if self.wardrobe.attached.is_some() && (most_copied_words.is_some() || without_names) => {
+                let message = "this adapter came without the prints of its text, so copies and names cannot be told; \
+                    leave maxCopiedWords and withoutNames out, or learn it again";
+                Err(Error::new(ErrorKind::InvalidOption, message))
+            }
+            None => Ok(None),
+        }
     }
 }
 
@@ -137,18 +169,13 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::E
     known.map(Some).ok_or_else(|| de::Error::custom(format!("no mode is called {name}; known: contrast, scale")))
 }
 
-/// Takes an adapter in from PEFT's two files and what is told beside, of which only what makes sense is believed.
+/// Takes an adapter in from its files and what is told beside, of which only what makes sense is believed.
 ///
 /// # Errors
-/// As [`peft::import`]; `adapter-wrong-base`, `storage-full`.
-pub async fn take_in(
-    open: &Open,
-    info: &ModelInfo,
-    config: String,
-    weights: Vec<u8>,
-    told: &JsValue,
-) -> Result<AdapterInfo> {
-    let adapter = peft::import(config.as_bytes(), &weights, open.model.config())?;
+/// As [`peft::import`] and [`Prints::from_bytes`]; `adapter-wrong-base`, `storage-full`.
+pub async fn take_in(open: &Open, info: &ModelInfo, files: Files, told: &JsValue) -> Result<AdapterInfo> {
+    let adapter = peft::import(files.config.as_bytes(), &files.weights, open.model.config())?;
+    files.prints.as_deref().map(Prints::from_bytes).transpose()?;
     adapter.check(open.model.config(), Some(&info.fingerprint))?;
     let name = field(told, "name").as_string().unwrap_or_default();
     let mut made = AdapterInfo::new(&name, &info.fingerprint, &info.name)?;
@@ -160,7 +187,7 @@ pub async fn take_in(
     if serde_json::from_value::<Measures>(measures.clone()).is_ok() {
         made.measures = measures;
     }
-    let files = Files { config, weights, best: None };
+    made.prints = files.prints.is_some();
     made.size_bytes = files.size_bytes();
     adapters::keep(&made, &files).await?;
     Ok(made)

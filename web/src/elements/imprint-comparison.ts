@@ -2,6 +2,7 @@ import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
+import { CopiedRuns } from "./copied-runs.js";
 import { part } from "./part.js";
 
 const TOKENS = 60;
@@ -72,8 +73,12 @@ export class ImprintComparisonElement extends HTMLElement {
     options: WriteOptions & { signal: AbortSignal },
   ): Promise<void> {
     const place = part(this, name, HTMLElement);
+    const written = new CopiedRuns();
     place.textContent = opening;
-    for await (const piece of imprint.write(opening, options)) place.append(piece.text);
+    for await (const piece of imprint.write(opening, options)) {
+      written.add(piece);
+      place.replaceChildren(opening, ...written.nodes);
+    }
   }
 
   #buttons(): void {

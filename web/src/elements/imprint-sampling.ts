@@ -48,18 +48,24 @@ const dials: Record<NumberOption, Dial> = {
   },
 };
 
+/** The longest run of a person's text that may be repeated, where that is limited. */
+const MOST_COPIED_WORDS = 7;
+
 /** Dials for how text is written; `options()` gives them as the public API takes them. */
 export class ImprintSamplingElement extends HTMLElement {
   readonly #numbers = new Map<NumberOption, HTMLInputElement>();
   readonly #seed = document.createElement("input");
   readonly #fresh = document.createElement("input");
   readonly #chat = document.createElement("input");
+  readonly #original = document.createElement("input");
+  readonly #nameless = document.createElement("input");
   readonly #stop = document.createElement("textarea");
 
   connectedCallback(): void {
     if (this.#numbers.size > 0) return;
     for (const [name, dial] of Object.entries(dials)) this.append(this.#dial(name as NumberOption, dial));
-    this.append(this.#seedRow(), this.#stopRow(), this.#chatRow(), this.#resetAll());
+    this.append(this.#seedRow(), this.#stopRow(), this.#chatRow());
+    this.append(...this.#guardRows(), this.#resetAll());
     this.reset();
   }
 
@@ -70,6 +76,8 @@ export class ImprintSamplingElement extends HTMLElement {
     for (const [name, input] of this.#numbers) options[name] = input.valueAsNumber;
     const stop = this.#stop.value.split("\n").filter((line) => line !== "");
     if (stop.length > 0) options.stop = stop;
+    if (this.#original.checked) options.maxCopiedWords = MOST_COPIED_WORDS;
+    if (this.#nameless.checked) options.withoutNames = true;
     return options;
   }
 
@@ -78,7 +86,7 @@ export class ImprintSamplingElement extends HTMLElement {
     for (const [name, input] of this.#numbers) set(input, dials[name].value);
     set(this.#seed, 0);
     this.#fresh.checked = true;
-    this.#chat.checked = false;
+    for (const box of [this.#chat, this.#original, this.#nameless]) box.checked = false;
     this.#stop.value = "";
   }
 
@@ -127,6 +135,17 @@ export class ImprintSamplingElement extends HTMLElement {
       this.#chat,
       labelFor(this.#chat, "Answer my text as a message, instead of continuing it"),
     );
+  }
+
+  #guardRows(): HTMLElement[] {
+    const rows = [
+      [this.#original, "original", `Never repeat more than ${MOST_COPIED_WORDS} words in a row of my texts`],
+      [this.#nameless, "nameless", "Keep names from my texts out"],
+    ] as const;
+    return rows.map(([box, name, text]) => {
+      Object.assign(box, { type: "checkbox", id: `imprint-${name}` });
+      return row("choice", box, labelFor(box, text));
+    });
   }
 
   #resetAll(): HTMLElement {

@@ -1,7 +1,16 @@
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 import type { LearningOptions, LearningRun } from "../learning.js";
-import type { AdapterInfo, Effort, LearnProgress, Loss, RunInfo, TextCounts } from "../voice.js";
+import type {
+  AdapterInfo,
+  Copied,
+  Effort,
+  LearnProgress,
+  Loss,
+  Measures,
+  RunInfo,
+  TextCounts,
+} from "../voice.js";
 import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./events.js";
 import { count, megabytes, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
@@ -134,7 +143,7 @@ export class ImprintTeacherElement extends HTMLElement {
 
   #finished(adapter: AdapterInfo): void {
     part(this, "verdict", HTMLElement).textContent = verdict(adapter);
-    part(this, "copied", HTMLElement).textContent = copied(adapter);
+    part(this, "copied", HTMLElement).textContent = copied(adapter.measures ?? {});
     this.#show("result");
     this.#announce(`The voice ${adapter.name} is learned and saved. ${verdict(adapter)}`);
     this.dispatchEvent(new ImprintVoiceEvent(adapter));
@@ -183,6 +192,7 @@ export class ImprintTeacherElement extends HTMLElement {
     if (preview) {
       part(this, "preview", HTMLElement).hidden = false;
       part(this, "preview-text", HTMLElement).textContent = `${preview.prompt}${preview.text}`;
+      part(this, "preview-copied", HTMLElement).textContent = copied(preview);
     }
     const quarter = steps > 0 ? Math.floor((step / steps) * 4) * 25 : 0;
     this.#announce(quarter > 0 ? `${phases[phase]}, ${quarter} percent` : phases[phase]);
@@ -338,10 +348,15 @@ export function verdict({ measures }: AdapterInfo): string {
   return `It predicts your held-out text ${gain.toFixed(1)} % better than the base model: ${after.toFixed(3)} bits a character, ${before.toFixed(3)} before.`;
 }
 
-function copied({ measures }: AdapterInfo): string {
-  const { copied } = measures ?? {};
+/** What is copied and whom it names, beside the same of the author's own text where that is known. */
+function copied({ copied, ownCopied, names = [] }: Partial<Measures>): string {
   if (!copied) return "";
-  if (copied.share === 0)
-    return `It copies nothing: its longest run from your texts has ${copied.longest} words.`;
-  return `${(copied.share * 100).toFixed(1)} % of its eight-word runs stand in your texts; the longest has ${copied.longest} words.`;
+  const percent = ({ share }: Copied): string => `${(share * 100).toFixed(1)} %`;
+  const own = ownCopied ? ` In your own held-out text it is ${percent(ownCopied)}.` : "";
+  const said =
+    copied.share === 0
+      ? `It copies nothing: its longest run from your texts has ${copied.longest} words.`
+      : `${percent(copied)} of its eight-word runs stand in your texts; the longest has ${copied.longest} words.${own}`;
+  const named = names.map(({ word, count }) => (count > 1 ? `${word} (${count} times)` : word)).join(", ");
+  return named === "" ? said : `${said} Names from your texts in it: ${named}.`;
 }

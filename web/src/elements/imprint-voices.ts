@@ -272,7 +272,8 @@ function source(files: readonly File[]): AdapterSource {
   const config = files.find(({ name }) => name.endsWith(".json"));
   const weights = files.find(({ name }) => name.endsWith(".safetensors"));
   const [first] = files;
-  if (config && weights) return { config, weights };
+  const prints = files.find(({ name }) => name === "imprint_prints.bin");
+  if (config && weights) return prints ? { config, weights, prints } : { config, weights };
   if (first && files.length === 1 && first !== config && first !== weights) return first;
   throw new ImprintError(
     "invalid-option",

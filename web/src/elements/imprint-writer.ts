@@ -1,6 +1,7 @@
 import type { Finish, WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint, Piece } from "../imprint.js";
+import { CopiedRuns, marked } from "./copied-runs.js";
 import { ImprintErrorEvent } from "./events.js";
 import { count, rate } from "./format.js";
 import { part } from "./part.js";
@@ -89,6 +90,7 @@ export class ImprintWriterElement extends HTMLElement {
     const options = this.options();
     const prompt = sheet.text;
     this.#error();
+    this.#copies([]);
     this.#render();
     sheet.hold(true);
     this.#say("Writing.");
@@ -117,9 +119,12 @@ export class ImprintWriterElement extends HTMLElement {
     options: WriteOptions & { signal: AbortSignal },
   ): Promise<string> {
     const speed = new Speed();
+    const written = new CopiedRuns();
     for await (const piece of imprint.write(prompt, options)) {
       if (options.signal.reason === cleared) break;
       this.#sheet?.append(piece.text);
+      written.add(piece);
+      this.#copies(written.runs);
       this.#figures(speed.line(piece, performance.now()));
       if (piece.finish) return endings[piece.finish];
     }
@@ -144,6 +149,7 @@ export class ImprintWriterElement extends HTMLElement {
     this.#sheet.focus();
     this.#sheet.cut(last.start);
     this.#figures("");
+    this.#copies([]);
     return true;
   }
 
@@ -152,6 +158,7 @@ export class ImprintWriterElement extends HTMLElement {
     this.#sheet?.focus();
     this.#sheet?.cut(0);
     this.#figures("");
+    this.#copies([]);
     this.#say("The sheet is empty.");
   }
 
@@ -191,6 +198,13 @@ export class ImprintWriterElement extends HTMLElement {
 
   #figures(line: string): void {
     part(this, "figures", HTMLElement).textContent = line;
+  }
+
+  /** A text field underlines nothing, so what was copied stands below it. */
+  #copies(runs: readonly string[]): void {
+    part(this, "copies", HTMLElement).hidden = runs.length === 0;
+    const list = runs.flatMap((run) => [" ", marked(run)]);
+    part(this, "copies", HTMLElement).replaceChildren("From your texts, word for word:", ...list);
   }
 
   #say(sentence: string): void {

@@ -24,7 +24,15 @@ function start(): void {
   const voices = find("imprint-voices", ImprintVoicesElement);
   const teacher = find("imprint-teacher", ImprintTeacherElement);
   const comparison = find("imprint-comparison", ImprintComparisonElement);
-  writer.options = () => ({ ...sampling.options(), ...voices.options() });
+  writer.options = () => {
+    const options = { ...sampling.options(), ...voices.options() };
+    // A voice from elsewhere does not know its text, so nothing can be held against it.
+    if (voices.used?.prints === false) {
+      delete options.maxCopiedWords;
+      delete options.withoutNames;
+    }
+    return options;
+  };
   comparison.options = writer.options;
   const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {

@@ -9,7 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imprint_core::{Error, ErrorKind, Result, learn::Checkpoint, peft::PeftFiles};
+use imprint_core::{Error, ErrorKind, Result, learn::Checkpoint, peft::PeftFiles, voice::Prints};
+
+use crate::adapter::PRINTS;
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -80,14 +82,15 @@ impl Folder {
             .map_err(|e| self.unwritable(e))
     }
 
-    /// Writes the adapter and makes the folder `out`.
+    /// Writes the adapter with the prints of its text and makes the folder `out`.
     ///
     /// # Errors
     /// `storage-full` when it cannot be written; the checkpoint stays.
-    pub fn finish(&self, files: &PeftFiles) -> Result<()> {
+    pub fn finish(&self, files: &PeftFiles, prints: &Prints) -> Result<()> {
         let write = || {
             fs::write(self.work.join("adapter_config.json"), &files.config_json)?;
             fs::write(self.work.join("adapter_model.safetensors"), &files.safetensors)?;
+            fs::write(self.work.join(PRINTS), prints.to_bytes())?;
             // Some systems move a folder onto an empty one, some do not.
             match fs::remove_dir(&self.out) {
                 Err(e) if e.kind() != Io::NotFound => return Err(e),

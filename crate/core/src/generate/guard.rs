@@ -57,7 +57,7 @@ impl Guard {
 /// A stretch of text inside a copied run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Its place in the text of the step, in bytes; what follows its last word belongs to it until the next word.
+    /// Its place in the text of the step, in bytes.
     pub range: Range<usize>,
     /// Where the run begins, in bytes of all that was written: a run is known for one at its eighth word.
     pub begins: usize,
@@ -224,10 +224,15 @@ impl Watch {
             out = self.start(*at);
         }
         for (at, word) in words.into_iter().filter(|(at, word)| at + word.len() <= out) {
-            let before = self.reader.begins;
-            self.reader.read(&self.guard.prints, self.at + at, word);
-            if before != self.reader.begins {
-                self.marks.push_back((self.at + at, self.reader.begins));
+            let (before, start) = (self.reader.begins, self.at + at);
+            self.reader.read(&self.guard.prints, start, word);
+            if self.reader.begins.is_some() {
+                // What stands between two words of a run belongs to it, unless it was shown before the second came.
+                match self.marks.back() {
+                    Some((_, None)) if before == self.reader.begins => drop(self.marks.pop_back()),
+                    _ => self.marks.push_back((start, self.reader.begins)),
+                }
+                self.marks.push_back((start + word.len(), None));
             }
         }
         self.let_out(out, self.at + text.len())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::rhythm::sentences;
@@ -22,7 +22,7 @@ const RARE: usize = 10;
 const OPENING: [char; 16] = ['"', '\'', '“', '‘', '«', '»', '„', '‚', '‹', '(', '[', '—', '–', '-', ':', '*'];
 
 /// A word that is a name by its capitals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// The word as it first stood inside a sentence, without a possessive ending.
     pub word: String,

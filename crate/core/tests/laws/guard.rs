@@ -3,13 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use imprint_core::{
+    Error, ErrorKind,
     adapter::{Adapter, Shape},
     fused::Variant,
     generate::{Finish, Guard, LanguageModel, Mode, Run, WriteOptions},
     kernels::gpu::GpuOptions,
     learn::{Learner, PlainLearner, Update},
+    preview::{Previews, unlikely},
     sample::Sampling,
-    voice::{Prints, RUN, Training},
+    text::{Document, prepare},
+    voice::{Name, Prints, RUN, Training},
     weights::Keep,
 };
 use pollster::block_on;
@@ -18,6 +21,9 @@ use crate::{golden_run::UPDATE, material::*};
 
 const SENTENCE: &str = "Old Marta counted the boats in the harbour twice before breakfast, and found that her \
     brother Quill had taken the smallest one.";
+/// Where previews go on from.
+const PROMPTS: &str =
+    "Yesterday morning, as I heard, Old Marta counted the boats in the bay, and nothing came of it at all.";
 const PROMPT: &str = "Old Marta counted";
 
 fn prints() -> Arc<Prints> {
@@ -161,6 +167,35 @@ fn a_text_ended_early_keeps_what_was_refused_back() {
     }
     text += &model.end(&mut session);
     assert!(!text.contains("Quill"), "{text}");
+}
+
+#[test]
+fn names_that_the_model_would_write_anyway_are_nobodys() {
+    let model = plain(&file(), Keep::Packed);
+    let words = ["Sunday", "London", "England", "Mary", "Bennet", "Queequeg", "Longbourn"];
+    let names: Vec<Name> = words.iter().map(|&word| Name { word: word.into(), count: 2 }).collect();
+    let kept = block_on(unlikely(&model, &names, &mut async || Ok(()))).unwrap();
+    assert_eq!(kept, ["Bennet", "Queequeg", "Longbourn"]);
+    let stop = || Err(Error::new(ErrorKind::Cancelled, "enough"));
+    assert_eq!(block_on(unlikely(&model, &names, &mut async || stop())).unwrap_err().code(), "cancelled");
+}
+
+#[test]
+fn previews_tell_what_is_copied_and_named() {
+    let mut model = plain(&file(), Keep::Packed);
+    let pages = format!("{} Quill and Marta met Quill.\n\n", SENTENCE).repeat(1) + &"The tide was low. ".repeat(30);
+    let document = |name, text: &'static str| Document { name, bytes: text.as_bytes(), kind: None };
+    let texts = prepare(&[document("own.txt", pages.leak())]).unwrap();
+    let held = prepare(&[document("held.txt", PROMPTS)]).unwrap();
+    let mut previews = Previews::new(&texts, Some(&held));
+    assert_eq!(previews.own.share, 0.0);
+    let preview = block_on(previews.write(&mut model, parrot(), &mut async || Ok(()))).unwrap();
+    assert_eq!(preview.prompt, PROMPTS.split_inclusive(' ').take(8).collect::<String>().trim_end());
+    assert!(model.adapter().is_none(), "the adapter is taken off again");
+    let prints = block_on(previews.prints(&model, &mut async || Ok(()))).unwrap();
+    assert_eq!(prints.names(), ["Quill"], "Marta is the model's own");
+    assert!(preview.copied.share > 0.2 && preview.copied.longest >= RUN, "{preview:?}");
+    assert_eq!(preview.names, [Name { word: "Quill".into(), count: 1 }], "{preview:?}");
 }
 
 #[test]

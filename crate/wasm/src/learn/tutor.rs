@@ -3,15 +3,14 @@
 use imprint_core::{
     Result,
     learn::{Checkpoint, Choice, Event, Learner, Outcome, Trainer},
+    preview::{Preview, Share},
+    voice::Name,
 };
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::AbortSignal;
 
-use super::{
-    course::{Counts, Course},
-    preview::Preview,
-};
+use super::course::{Counts, Course};
 use crate::{
     store::runs::{self, Loss, Measured, RunInfo},
     web::{self, check_signal, now_ms},
@@ -78,12 +77,23 @@ pub enum Taught {
     },
 }
 
+/// What the latest preview shows.
+#[derive(Default)]
+pub struct Latest {
+    /// How much of it is copied.
+    pub copied: Share,
+    /// Names of the text in it.
+    pub names: Vec<Name>,
+}
+
 /// Looks after one run.
 pub struct Tutor<'a> {
     /// What is told of the run.
     pub run: RunInfo,
     /// How it is heard and reached.
     pub hooks: &'a Hooks<'a>,
+    /// What was written with it last.
+    pub latest: Latest,
     counts: Option<Counts>,
     text_bytes: f64,
     /// How many losses and measurements were told.
@@ -104,6 +114,7 @@ impl<'a> Tutor<'a> {
         Self {
             run,
             hooks,
+            latest: Latest::default(),
             counts: Some(course.counts()),
             text_bytes: course.size_bytes as f64,
             told: (0, 0),
@@ -172,6 +183,7 @@ impl<'a> Tutor<'a> {
     /// Shows a preview.
     pub fn show(&mut self, preview: Preview) {
         self.shown_ms = now_ms();
+        self.latest = Latest { copied: preview.copied, names: preview.names.clone() };
         self.report("preview", Some(preview));
     }
 

@@ -30,11 +30,14 @@ pub struct AdapterInfo {
     pub base: String,
     /// That model's name.
     pub model: String,
-    /// Bytes of its weights.
+    /// Bytes of its files.
     pub size_bytes: f64,
     /// Bytes of the texts kept beside it; 0 where nobody asked for that.
     #[serde(default)]
     pub text_bytes: f64,
+    /// Whether the prints of its text are kept with it, by which copies and names are told.
+    #[serde(default)]
+    pub prints: bool,
     /// How it was learned; null for one that came without.
     pub recipe: Value,
     /// What was measured while learning; null for one that came without.
@@ -49,6 +52,8 @@ pub struct Files {
     pub weights: Vec<u8>,
     /// The same of the state that foresees the held-out text best, where that is another.
     pub best: Option<Vec<u8>>,
+    /// The prints of the text it was learned from; adapters from elsewhere have none.
+    pub prints: Option<Vec<u8>>,
 }
 
 impl Files {
@@ -57,21 +62,25 @@ impl Files {
         let files = js_sys::Object::new();
         set_field(&files, "config", &self.config.as_str().into());
         set_field(&files, "weights", &Uint8Array::from(self.weights.as_slice()));
-        if let Some(best) = &self.best {
-            set_field(&files, "best", &Uint8Array::from(best.as_slice()));
+        for (name, bytes) in [("best", &self.best), ("prints", &self.prints)] {
+            if let Some(bytes) = bytes {
+                set_field(&files, name, &Uint8Array::from(bytes.as_slice()));
+            }
         }
         files.into()
     }
 
-    /// Bytes of the weights.
+    /// Bytes of the weights and the prints.
     pub fn size_bytes(&self) -> f64 {
-        (self.weights.len() + self.best.as_ref().map_or(0, Vec::len)) as f64
+        let more = [&self.best, &self.prints].into_iter().flatten().map(Vec::len);
+        (self.weights.len() + more.sum::<usize>()) as f64
     }
 
     fn from_js(files: &JsValue) -> Self {
         let bytes = |name| field(files, name).dyn_into::<Uint8Array>().ok().map(|bytes| bytes.to_vec());
         let config = field(files, "config").as_string().unwrap_or_default();
-        Self { config, weights: bytes("weights").unwrap_or_default(), best: bytes("best") }
+        let (best, prints) = (bytes("best"), bytes("prints"));
+        Self { config, weights: bytes("weights").unwrap_or_default(), best, prints }
     }
 }
 
@@ -91,6 +100,7 @@ impl AdapterInfo {
             model: model.to_owned(),
             size_bytes: 0.0,
             text_bytes: 0.0,
+            prints: false,
             recipe: Value::Null,
             measures: Value::Null,
         })
