@@ -222,7 +222,7 @@ struct Run<'a> {
 /// Where a learner got to.
 enum Taught {
     /// A preview is due: the model must be free of the learner for it.
-    Due(Checkpoint),
+    Due(Box<Checkpoint>),
     Over(Box<Over>),
 }
 
@@ -319,7 +319,7 @@ impl Run<'_> {
                 Taught::Due(due) => {
                     self.adapter.set_parameters(due.parameters());
                     self.preview(model)?;
-                    checkpoint = Some(due);
+                    checkpoint = Some(*due);
                 }
                 Taught::Over(over) => {
                     if let Some(kept) = &over.kept {
@@ -362,7 +362,7 @@ impl Run<'_> {
                     if measurement.step > 0 && self.shown.is_none_or(|shown| shown.elapsed() > SHOW) {
                         let checkpoint = block_on(trainer.checkpoint(&self.base, ""))?;
                         self.folder.keep(&checkpoint)?;
-                        return Ok(Taught::Due(checkpoint));
+                        return Ok(Taught::Due(Box::new(checkpoint)));
                     }
                 }
                 Event::Read { .. } => {}
