@@ -218,7 +218,7 @@ impl Watch {
                 return self.back(token);
             }
         }
-        let mut out = if rest == text.len() { rest } else { self.start(rest) }.min(self.tail.len());
+        let mut out = if all || rest == text.len() { text.len() } else { self.start(rest) }.min(self.tail.len());
         // Text is let out by whole tokens, and words are read when they are out: going back takes nothing of them back.
         while let Some((at, _)) = words.iter().find(|(at, word)| *at < out && at + word.len() > out) {
             out = self.start(*at);
@@ -282,5 +282,84 @@ impl Watch {
     /// Where in the tail the token begins that the text at `at` stands in.
     fn start(&self, at: usize) -> usize {
         self.token(self.at + at).map_or(at, |token| self.tokens[token].start.saturating_sub(self.at).min(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIDE: &str = "The tide went out before anyone in the harbour had woken, as Marta knew.";
+
+    /// Writes `tokens`; when a word is refused, the next of `others` in place of the token it began with.
+    fn written(guard: Guard, prompt: &str, tokens: &[&str], others: &[&str]) -> (String, Vec<u32>) {
+        let (mut watch, mut stream) = (Watch::new(guard, prompt), DecodeStream::new());
+        let mut others = others.iter();
+        let mut left: VecDeque<(u32, &str)> = (0..).zip(tokens.iter().copied()).collect();
+        let mut drawn: Vec<(u32, &str)> = Vec::new();
+        let (mut all, mut done) = (String::new(), Vec::new());
+        loop {
+            let judged = match left.pop_front() {
+                Some((id, token)) => {
+                    drawn.push((id, token));
+                    let before = stream.clone();
+                    let text = stream.push(token.as_bytes());
+                    watch.push(id, before, &text, stream.held())
+                }
+                None => watch.finish(&stream.finish()),
+            };
+            match judged {
+                Judged::Out { text, ids } => {
+                    all += &text;
+                    done.extend(ids);
+                    if left.is_empty() && done.len() == drawn.len() && watch.tail.is_empty() && stream.held().is_empty()
+                    {
+                        return (all, done);
+                    }
+                }
+                Judged::Back { drawn: to, stream: before } => {
+                    assert!(watch.banned(to).any(|id| id == drawn[to].0), "what was refused is banned there");
+                    stream = before;
+                    let tail = drawn.split_off(to);
+                    let next = others.next().expect("no more is refused than that");
+                    let rest = tail.into_iter().skip(1).chain(left.drain(..));
+                    left = std::iter::once((900 + to as u32, *next)).chain(rest.collect::<Vec<_>>()).collect();
+                }
+            }
+        }
+    }
+
+    fn guard(most: Option<usize>, without_names: bool) -> Guard {
+        let prints = Arc::new(Prints::new(&[TIDE], vec!["Marta".into()]));
+        Guard { prints, most_copied_words: most, without_names }
+    }
+
+    #[test]
+    fn all_that_is_not_refused_comes_out_whatever_the_tokens() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..500 {
+            let parts = ["a", " b", "'", "s", " ", ".", "—", "\n", "é", "\u{301}", "海", "3", ",", " Marta", "!? "];
+            let tokens: Vec<&str> = (0..random.usize(1..20)).map(|_| parts[random.usize(..parts.len())]).collect();
+            let (text, ids) = written(guard(Some(7), false), "The tide", &tokens, &[]);
+            assert_eq!((text, ids.len()), (tokens.concat(), tokens.len()), "{tokens:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_refused_where_its_first_token_stands() {
+        let tokens = [" ti", "de", " went", " out", " before", " any", "one", " in", " the", " har", "bour", "."];
+        let (text, ids) = written(guard(Some(7), false), "The", &tokens, &[" on"]);
+        assert_eq!(text, " tide went out before anyone in on harbour.");
+        assert_eq!(ids[8], 908);
+        let (text, _) =
+            written(guard(None, true), "So Mar", &["ta", " and", " Mar", "ta", "'s", " man"], &["k", " his"]);
+        assert_eq!(text, "k and hista's man");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_from_the_prompt_is_too_long_as_well() {
+        let prompt = "The tide went out before anyone in";
+        assert_eq!(written(guard(Some(7), false), prompt, &[" the", " sea"], &[" a"]).0, " a sea");
+        assert_eq!(written(guard(Some(8), false), prompt, &[" the", " sea"], &[]).0, " the sea");
     }
 }
