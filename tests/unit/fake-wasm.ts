@@ -124,8 +124,9 @@ class FakeEngine implements WasmEngine {
     });
   }
 
-  plan: WasmEngine["plan"] = (texts) =>
+  plan: WasmEngine["plan"] = (texts, options) =>
     alone("learn", async () => {
+      fake.log.push(`plan ${JSON.stringify(options)}`);
       const counts = { documents: texts.length, passages: 1, words: 2, characters: 3, tokens: 4 };
       const found = { learned: counts, heldOut: counts, dropped: [], problems: [] };
       return { counts: found, recipe: {} as LearnPlan["recipe"], steps: fake.steps, memoryBytes: 5 };

@@ -47,6 +47,15 @@ for (const place of ["worker", "local"] as const) {
       assert.deepEqual(fake.texts, [": a", "n.txt: c", "page.html: <p>a", "b.md: b"]);
     });
 
+    it("numbers of the recipe stand among the options, beside a whole one or alone", async () => {
+      await imprint.plan("a", { effort: "deep", rank: 16, recipe: { rank: 8, seed: 3 } });
+      await imprint.plan("a");
+      assert.deepEqual(
+        fake.log.filter((line) => line.startsWith("plan")),
+        ['plan {"effort":"deep","recipe":{"rank":16,"seed":3}}', 'plan {"recipe":{}}'],
+      );
+    });
+
     it("a pause keeps the run, and it goes on where it stood", async () => {
       fake.steps = 1000;
       const { there, onProgress } = until(2);

@@ -18,7 +18,7 @@ import type {
   WriteOptions,
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
-import { documents, LearningRun, Runs, type LearningOptions } from "./learning.js";
+import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
 import { LocalEngine } from "./local-engine.js";
 import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 import { WorkerEngine, type Port } from "./worker-engine.js";
@@ -192,7 +192,7 @@ export class Imprint {
    */
   learn(texts: TextInput | TextInput[], options: LearnOptions & LearningOptions = {}): LearningRun {
     const { onProgress, signal, ...given } = options;
-    return new LearningRun(this.#engine, { texts, options: given }, { onProgress, signal });
+    return new LearningRun(this.#engine, { texts, options: gathered(given) }, { onProgress, signal });
   }
 
   /**
@@ -202,7 +202,7 @@ export class Imprint {
    * `invalid-option`, `out-of-memory`.
    */
   async plan(texts: TextInput | TextInput[], options: LearnOptions = {}): Promise<LearnPlan> {
-    return this.#engine.run("plan", { texts: await documents(texts), options });
+    return this.#engine.run("plan", { texts: await documents(texts), options: gathered(options) });
   }
 
   /** Tells how much this browser keeps for Imprint. */

@@ -143,6 +143,16 @@ export class Runs {
   }
 }
 
+/** Options as they go to the engine, the recipe in one place. */
+export function gathered({ name, effort, keepTexts, recipe, ...numbers }: LearnOptions): LearnOptions {
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(effort === undefined ? {} : { effort }),
+    ...(keepTexts === undefined ? {} : { keepTexts }),
+    recipe: { ...recipe, ...numbers },
+  };
+}
+
 /** Texts as they go to the engine. */
 export function documents(texts: TextInput | TextInput[]): Promise<Document[]> {
   return Promise.all((Array.isArray(texts) ? texts : [texts]).map(document));

@@ -42,12 +42,13 @@ export type Recipe = {
 /** A text to learn from: pasted, or a file of plain text, Markdown or HTML, of which the readable text counts. */
 export type TextInput = string | Blob | { name?: string; text: string };
 
-/** How learning is called. */
-export type LearnOptions = {
+/** How learning is called: the numbers of the recipe stand among the options, or come together as `recipe`. */
+export type LearnOptions = Recipe & {
   /** What the adapter will be called ("Untitled"). */
   name?: string;
   effort?: Effort;
-  recipe?: Recipe;
+  /** Such as another adapter's; a number among the options goes before one of it. */
+  recipe?: Recipe | null;
   /** Whether the texts stay in this browser, beside the adapter, when the run has ended (false). */
   keepTexts?: boolean;
 };
