@@ -149,7 +149,7 @@ test("a kill at any write loses nothing", async ({ page }) => {
   expect(points).toEqual({
     "another name": 1,
     "an imported adapter": 2,
-    "a deleted adapter": 2,
+    "a deleted adapter": 3,
     "a new run": 3,
     "the end of a run": 7,
     "a discarded run": 3,
@@ -181,7 +181,9 @@ test("a database of the first version is brought up to date with what is in it",
     const { size } = await opened.adapters.export("old");
     return { list, size, runs: await opened.runs.list() };
   });
-  expect(told).toEqual({ list: [row], size: expect.any(Number), runs: [] });
+  // What that version did not know has its quiet value.
+  const known = { ...row, prints: false, textBytes: 0 };
+  expect(told).toEqual({ list: [known], size: expect.any(Number), runs: [] });
   const version = await page.evaluate(async () => (await indexedDB.databases())[0]?.version);
   expect(version).toBe(2);
   await learn(page, quick, pride.slice(0, 4000));
