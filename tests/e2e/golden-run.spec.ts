@@ -1,22 +1,12 @@
 import type * as Package from "../../web/src/index.js";
 import { expect, test } from "./fixture.js";
 import { goldenRun } from "./golden-run.js";
-import { adapter, enter, learn, pride, smallHost, write } from "./learner.js";
-import type { Host } from "./server.js";
+import { adapter, enter, learn, pride, onSmallHost, write } from "./learner.js";
 
 /** How far a loss may be from the golden one, in nats; natively it is within a thousandth. */
 const near = 5e-3;
 
-let host: Host;
-test.beforeAll(async ({ baseURL }) => {
-  host = smallHost(baseURL);
-  await host.start();
-});
-test.afterAll(() => host.stop());
-test.beforeEach(async ({ page, laws }) => {
-  laws.allow(host.url);
-  await enter(page, host);
-});
+const place = onSmallHost();
 
 for (const device of ["webgpu", "cpu"] as const) {
   test(`three steps on the real model match the golden run on ${device}`, async ({ page }) => {
@@ -93,7 +83,7 @@ test("the real model learns on the GPU, and its adapter still writes after a rel
   expect(losses.every(({ nll }) => nll > 1 && nll < 8)).toBe(true);
   const { before, fullest } = made.measures ?? {};
   expect(fullest?.bitsPerChar).toBeLessThan(before?.bitsPerChar ?? 0);
-  await enter(page, host);
+  await enter(page, place.host);
   await open();
   const kept = await page.evaluate(() => opened.adapters.list());
   expect(kept.map(({ id, name }) => ({ id, name }))).toEqual([{ id: made.id, name: "Jane" }]);

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { expect, type Page } from "@playwright/test";
+import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
+import { expect, test } from "./fixture.js";
 import { Host } from "./server.js";
 import { smallModel } from "./small-model.js";
 
@@ -20,11 +21,22 @@ export const quick: Package.LearnOptions = {
   recipe: { passes: 0.25, window: 64, interval: 0.125, rate: 0.005 },
 };
 
-/** Serves the package and the small model. */
-export function smallHost(baseURL: string | undefined): Host {
-  const host = new Host(new URL("models/SmolLM2-135M-Instruct-Q4_1.gguf", baseURL).href);
-  host.files.set("/small.gguf", smallModel());
-  return host;
+/** Serves the package, the small model and `files` to each test of a file, which begins on a page of that host. */
+export function onSmallHost(files: Record<string, Uint8Array> = {}): { host: Host } {
+  const place = {} as { host: Host };
+  test.beforeAll(async ({ baseURL }) => {
+    const host = new Host(new URL("models/SmolLM2-135M-Instruct-Q4_1.gguf", baseURL).href);
+    host.files.set("/small.gguf", smallModel());
+    for (const [path, bytes] of Object.entries(files)) host.files.set(path, bytes);
+    await host.start();
+    place.host = host;
+  });
+  test.afterAll(() => place.host.stop());
+  test.beforeEach(async ({ page, laws }) => {
+    laws.allow(place.host.url);
+    await enter(page, place.host);
+  });
+  return place;
 }
 
 /** Loads the package into a page of the host. */

@@ -1,19 +1,9 @@
 import type * as Package from "../../web/src/index.js";
 import { expect, test } from "./fixture.js";
-import { adapter, done, enter, learn, open, pride, quick, resume, smallHost, step } from "./learner.js";
-import type { Host } from "./server.js";
+import { adapter, done, enter, learn, open, pride, quick, resume, onSmallHost, step } from "./learner.js";
 import { stored, tables } from "./stored.js";
 
-let host: Host;
-test.beforeAll(async ({ baseURL }) => {
-  host = smallHost(baseURL);
-  await host.start();
-});
-test.afterAll(() => host.stop());
-test.beforeEach(async ({ page, laws }) => {
-  laws.allow(host.url);
-  await enter(page, host);
-});
+const place = onSmallHost();
 
 for (const device of ["cpu", "webgpu"] as const) {
   test(`a run on ${device} that is broken off by closing its page goes on in the next one`, async ({
@@ -25,7 +15,7 @@ for (const device of ["cpu", "webgpu"] as const) {
     await step(page, 2);
     await page.close();
     const next = await context.newPage();
-    await enter(next, host);
+    await enter(next, place.host);
     await open(next, device);
     await resume(next);
     await step(next, 3);
@@ -55,7 +45,7 @@ test("one tab learns, another is told", async ({ page, context }) => {
   await learn(page, { recipe: { passes: 10, window: 64 } });
   await step(page, 1);
   const other = await context.newPage();
-  await enter(other, host);
+  await enter(other, place.host);
   await open(other, "cpu");
   await learn(other, quick);
   expect(await done(other)).toMatch(/^busy: another tab/);

@@ -1,8 +1,7 @@
 import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
 import { expect, gpuProcess, test } from "./fixture.js";
-import { adapter, done, enter, learn, open, pride, resume, smallHost, step } from "./learner.js";
-import type { Host } from "./server.js";
+import { adapter, done, enter, learn, open, pride, resume, onSmallHost, step } from "./learner.js";
 import { stored, tables } from "./stored.js";
 
 /** Some sixty steps with four measurements between the first and the last. */
@@ -12,16 +11,7 @@ const options: Package.LearnOptions = {
 };
 const text = pride.slice(0, 4500);
 
-let host: Host;
-test.beforeAll(async ({ baseURL }) => {
-  host = smallHost(baseURL);
-  await host.start();
-});
-test.afterAll(() => host.stop());
-test.beforeEach(async ({ page, laws }) => {
-  laws.allow(host.url);
-  await enter(page, host);
-});
+const place = onSmallHost();
 
 /** All that was reported of a run. */
 type Journal = { losses: Package.Loss[]; measurements: Package.Measurement[] };
@@ -54,7 +44,7 @@ for (const device of ["cpu", "webgpu"] as const) {
     });
     expect(paused).toBeGreaterThanOrEqual(10);
     expect(paused).toBeLessThan(expected.losses.length);
-    await enter(page, host);
+    await enter(page, place.host);
     await open(page, device);
     await resume(page);
     const resumed = await adapter(page);

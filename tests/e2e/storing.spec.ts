@@ -1,8 +1,7 @@
 import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
 import { expect, test } from "./fixture.js";
-import { adapter, done, enter, learn, open, pride, quick, smallHost } from "./learner.js";
-import type { Host } from "./server.js";
+import { adapter, done, learn, open, pride, quick, onSmallHost } from "./learner.js";
 import { stored, tables } from "./stored.js";
 
 /**
@@ -27,17 +26,7 @@ const hanging = `
   }
 `;
 
-let host: Host;
-test.beforeAll(async ({ baseURL }) => {
-  host = smallHost(baseURL);
-  host.files.set("/hanging.js", new TextEncoder().encode(hanging));
-  await host.start();
-});
-test.afterAll(() => host.stop());
-test.beforeEach(async ({ page, laws }) => {
-  laws.allow(host.url);
-  await enter(page, host);
-});
+const place = onSmallHost({ "/hanging.js": new TextEncoder().encode(hanging) });
 
 /** What is done to the store, as a kill may meet it; each runs on an open Imprint, in the page. */
 const doings = {
@@ -211,7 +200,10 @@ test("a full storage is told with its figures, and what was there stays", async 
   await open(page, "cpu");
   const session = await context.newCDPSession(page);
   const usage = await page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
-  await session.send("Storage.overrideQuotaForOrigin", { origin: host.url, quotaSize: usage + 2_000_000 });
+  await session.send("Storage.overrideQuotaForOrigin", {
+    origin: place.host.url,
+    quotaSize: usage + 2_000_000,
+  });
   await learn(page, quick, pride.slice(0, 4000));
   await adapter(page);
   // The browser counts in its own way and remembers for a while, so it is filled until it refuses.

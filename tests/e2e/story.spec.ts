@@ -1,18 +1,8 @@
 import { expect, test } from "./fixture.js";
-import { adapter, enter, learn, open, resume, smallHost, step, write } from "./learner.js";
-import type { Host } from "./server.js";
+import { adapter, enter, learn, open, resume, onSmallHost, step, write } from "./learner.js";
 import { stored, tables } from "./stored.js";
 
-let host: Host;
-test.beforeAll(async ({ baseURL }) => {
-  host = smallHost(baseURL);
-  await host.start();
-});
-test.afterAll(() => host.stop());
-test.beforeEach(async ({ page, laws }) => {
-  laws.allow(host.url);
-  await enter(page, host);
-});
+const place = onSmallHost();
 
 for (const device of ["cpu", "webgpu"] as const) {
   test(`a voice is learned, kept, used, carried away and forgotten on ${device}`, async ({ page }) => {
@@ -32,7 +22,7 @@ for (const device of ["cpu", "webgpu"] as const) {
       expect(counts?.learned.words).toBeGreaterThan(3000);
       expect(counts?.heldOut.tokens).toBeGreaterThan(1000);
       expect(tables(await stored(page))).toEqual({ runs: 1, "run-checkpoints": 1, "run-texts": 1 });
-      await enter(page, host);
+      await enter(page, place.host);
       await open(page, device);
       const runs = await page.evaluate(() => opened.runs.list());
       expect(runs.map(({ name }) => name)).toEqual(["Jane"]);

@@ -8,7 +8,7 @@ const weightsName = "adapter_model.safetensors";
 /** What PEFT has no place for: name, recipe, measures. Other programs pass it by. */
 const toldName = "imprint.json";
 /** Fingerprints of the text it was learned from, by which copies are told. */
-const printsName = "imprint_prints.bin";
+export const printsName = "imprint_prints.bin";
 /** An archive that unpacks to more than this is refused unread. */
 const mostBytes = 500_000_000;
 

@@ -1,4 +1,4 @@
-import type { AdapterSource } from "../adapters.js";
+import { printsName, type AdapterSource } from "../adapters.js";
 import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
@@ -272,7 +272,7 @@ function source(files: readonly File[]): AdapterSource {
   const config = files.find(({ name }) => name.endsWith(".json"));
   const weights = files.find(({ name }) => name.endsWith(".safetensors"));
   const [first] = files;
-  const prints = files.find(({ name }) => name === "imprint_prints.bin");
+  const prints = files.find(({ name }) => name === printsName);
   if (config && weights) return prints ? { config, weights, prints } : { config, weights };
   if (first && files.length === 1 && first !== config && first !== weights) return first;
   throw new ImprintError(
