@@ -249,7 +249,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let base = model::fingerprint(&args.model.model, terminal)?;
     let Opened { mut model, device, .. } = model::open(&args.model, terminal)?;
     let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
-    let engine = if matches!(model.backend, Backend::Plain(_)) { Engine::Plain } else { Engine::Fused };
+    let engine = if matches!(model.backend, Backend::Processor(_)) { Engine::Plain } else { Engine::Fused };
     let config = model.config().clone();
     let recipe = match &checkpoint {
         Some(checkpoint) => checkpoint.about.recipe.clone(),
@@ -309,7 +309,7 @@ impl Run<'_> {
         loop {
             let from = (checkpoint.take(), self.shown.map(|_| self.copied.share));
             let taught = match &model.backend {
-                Backend::Plain(plain) => self.teach(PlainLearner::new(plain, &self.adapter)?, from)?,
+                Backend::Processor(processor) => self.teach(PlainLearner::new(&processor.model, &self.adapter)?, from)?,
                 Backend::Fused(fused) => {
                     let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window))?;
                     self.teach(learner, from)?

@@ -180,7 +180,7 @@ async fn taught(
 ) -> Result<Taught> {
     loop {
         let taught = match &open.model.backend {
-            Backend::Plain(model) => tutor.teach(PlainLearner::new(model, adapter)?, course, start).await?,
+            Backend::Processor(processor) => tutor.teach(PlainLearner::new(&processor.model, adapter)?, course, start).await?,
             Backend::Fused(model) => {
                 let learner = FusedLearner::new(model, adapter, course.recipe.window).await?;
                 tutor.teach(learner, course, start).await?

@@ -125,8 +125,8 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, runs: usi
     // The most that was held since now; where that is refused, what was held before counts too.
     let _ = fs::write("/proc/self/clear_refs", "5");
     match &model.backend {
-        Backend::Plain(plain) => {
-            let learner = PlainLearner::new(plain, adapter)?;
+        Backend::Processor(processor) => {
+            let learner = PlainLearner::new(&processor.model, adapter)?;
             steps(learner, model, adapter, &ids, runs)
         }
         Backend::Fused(fused) => {

@@ -10,7 +10,6 @@ use super::{Learner, Loss, State, Update};
 use crate::{
     adapter::Adapter,
     error::{Error, ErrorKind, Result},
-    generate::read_f32,
     model::{LowRank, Model, Positions, Sides, log_likelihoods},
 };
 
@@ -233,4 +232,10 @@ fn score(head: &Tensor<2>, rows: Tensor<2>, targets: &[u32]) -> (Tensor<2>, Tens
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), &rows.device());
     (log_likelihoods(rows.matmul(head.clone().transpose())), ids)
+}
+
+/// The numbers of a tensor that was read from its device.
+fn read_f32<E: std::error::Error + Send + Sync + 'static>(data: Result<TensorData, E>) -> Result<Vec<f32>> {
+    let data = data.map_err(|e| Error::new(ErrorKind::DeviceLost, "the device gave no numbers back").with_source(e))?;
+    data.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("a tensor is not f32: {e:?}")))
 }

@@ -24,7 +24,7 @@ use crate::{
 fn real_model() -> FusedModel {
     match fused(&file(), GpuOptions::default(), Variant::for_device).backend {
         Backend::Fused(model) => *model,
-        Backend::Plain(_) => panic!("a fused model was asked for"),
+        Backend::Processor(_) => panic!("a fused model was asked for"),
     }
 }
 

@@ -65,8 +65,8 @@ pub async fn run(
     }
     let longest = options.sequences.iter().map(Vec::len).max().unwrap_or(0);
     match &open.model.backend {
-        Backend::Plain(model) => {
-            let learner = PlainLearner::new(model, &adapter)?;
+        Backend::Processor(processor) => {
+            let learner = PlainLearner::new(&processor.model, &adapter)?;
             steps(learner, "cpu", options, on_step, signal).await
         }
         Backend::Fused(model) => {
