@@ -11,7 +11,7 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-pub use integers::{GROUP, Group, has_least, integers};
+pub use integers::{GROUP, Group, from_half, has_least, integers};
 pub use pack::{Packed, pack, plane_lens, unpack};
 
 use half::{bf16, f16};

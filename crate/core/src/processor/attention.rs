@@ -206,12 +206,16 @@ impl Kernel for Norm<'_> {
 /// relatively. Cephes' polynomial (Moshier 1992) on what is left after whole powers of two.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
+    /// Added to a number under 2²², it leaves the nearest integer in the last bits of the sum.
+    const AT: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let sum = x * std::f32::consts::LOG2_E + AT;
+    let n = sum - AT;
+    let power = sum.to_bits().wrapping_sub(AT.to_bits()).wrapping_add(127) << 23;
     // ln 2 in two parts, so that the difference keeps its digits.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
-    (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    (p * r * r + r + 1.0) * f32::from_bits(power)
 }
 
 #[cfg(test)]

@@ -1,18 +1,38 @@
 //! The vector unit: the one product that compilers do not find by themselves, written for each kind of processor, and
 //! the way to run a kernel with what the processor at hand can do.
 
-use crate::quant::Group;
+use crate::quant::{Group, from_half};
 
 /// Sums of products, spread over the lanes of a vector.
 pub trait Lanes {
     /// f32 sums, a lane each.
     type Sums: Copy;
+    /// A group in registers.
+    type Integers: Copy;
 
     /// Nothing summed yet.
     fn zero() -> Self::Sums;
 
+    /// A group out of memory.
+    fn load(group: &Group) -> Self::Integers;
+
+    /// Sixteen bytes as 32 numbers: the low nibbles, then the high ones.
+    fn nibbles(bytes: &[u8; 16]) -> Self::Integers;
+
+    /// Thirty-two signed bytes as numbers.
+    fn signed(bytes: &[u8; 32]) -> Self::Integers;
+
+    /// Each number less `n`.
+    fn less(integers: Self::Integers, n: i16) -> Self::Integers;
+
+    /// Two half-precision numbers, the lower one first.
+    #[inline(always)]
+    fn halves(bits: u32) -> [f32; 2] {
+        [from_half(bits as u16), from_half((bits >> 16) as u16)]
+    }
+
     /// `sums + scale · Σ w·x`, the inner sum exact: whoever makes the groups sees to it that it fits 32 bits.
-    fn add(sums: Self::Sums, w: &Group, x: &Group, scale: f32) -> Self::Sums;
+    fn add(sums: Self::Sums, w: Self::Integers, x: Self::Integers, scale: f32) -> Self::Sums;
 
     /// All lanes together.
     fn total(sums: Self::Sums) -> f32;
@@ -66,6 +86,27 @@ pub struct Plain;
 
 impl Lanes for Plain {
     type Sums = [f32; 4];
+    type Integers = Group;
+
+    #[inline(always)]
+    fn load(group: &Group) -> Group {
+        *group
+    }
+
+    #[inline(always)]
+    fn nibbles(bytes: &[u8; 16]) -> Group {
+        std::array::from_fn(|i| i16::from(if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 }))
+    }
+
+    #[inline(always)]
+    fn signed(bytes: &[u8; 32]) -> Group {
+        bytes.map(|byte| i16::from(byte as i8))
+    }
+
+    #[inline(always)]
+    fn less(integers: Group, n: i16) -> Group {
+        integers.map(|q| q - n)
+    }
 
     #[inline(always)]
     fn zero() -> Self::Sums {
@@ -73,7 +114,7 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    fn add(mut sums: Self::Sums, w: &Group, x: &Group, scale: f32) -> Self::Sums {
+    fn add(mut sums: Self::Sums, w: Group, x: Group, scale: f32) -> Self::Sums {
         for (lane, sum) in sums.iter_mut().enumerate() {
             let products = (lane * 8..lane * 8 + 8).map(|i| i32::from(w[i]) * i32::from(x[i]));
             *sum += scale * products.sum::<i32>() as f32;
@@ -90,7 +131,9 @@ impl Lanes for Plain {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
     use core::arch::wasm32::{
-        f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i32x4_add, i32x4_dot_i16x8, v128,
+        f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_extend_high_i8x16, i16x8_extend_high_u8x16,
+        i16x8_extend_low_i8x16, i16x8_extend_low_u8x16, i16x8_splat, i16x8_sub, i32x4_add, i32x4_dot_i16x8, u8x16_shr,
+        u8x16_splat, v128, v128_and, v128_load,
     };
 
     use super::Lanes;
@@ -101,6 +144,7 @@ mod wasm {
 
     impl Lanes for Simd128 {
         type Sums = v128;
+        type Integers = [v128; 4];
 
         #[inline(always)]
         fn zero() -> v128 {
@@ -108,8 +152,45 @@ mod wasm {
         }
 
         #[inline(always)]
-        fn add(sums: v128, w: &Group, x: &Group, scale: f32) -> v128 {
-            let (w, x): ([v128; 4], [v128; 4]) = (bytemuck::cast(*w), bytemuck::cast(*x));
+        fn load(group: &Group) -> [v128; 4] {
+            let group = group.as_ptr().cast::<v128>();
+            // SAFETY: a group is 64 bytes long; the loads ask for no alignment.
+            unsafe { [v128_load(group), v128_load(group.add(1)), v128_load(group.add(2)), v128_load(group.add(3))] }
+        }
+
+        #[inline(always)]
+        fn nibbles(bytes: &[u8; 16]) -> [v128; 4] {
+            // SAFETY: sixteen bytes are there.
+            let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
+            let (low, high) = (v128_and(bytes, u8x16_splat(15)), u8x16_shr(bytes, 4));
+            [
+                i16x8_extend_low_u8x16(low),
+                i16x8_extend_high_u8x16(low),
+                i16x8_extend_low_u8x16(high),
+                i16x8_extend_high_u8x16(high),
+            ]
+        }
+
+        #[inline(always)]
+        fn signed(bytes: &[u8; 32]) -> [v128; 4] {
+            let bytes = bytes.as_ptr().cast::<v128>();
+            // SAFETY: thirty-two bytes are there.
+            let (low, high) = unsafe { (v128_load(bytes), v128_load(bytes.add(1))) };
+            [
+                i16x8_extend_low_i8x16(low),
+                i16x8_extend_high_i8x16(low),
+                i16x8_extend_low_i8x16(high),
+                i16x8_extend_high_i8x16(high),
+            ]
+        }
+
+        #[inline(always)]
+        fn less(integers: [v128; 4], n: i16) -> [v128; 4] {
+            integers.map(|q| i16x8_sub(q, i16x8_splat(n)))
+        }
+
+        #[inline(always)]
+        fn add(sums: v128, w: [v128; 4], x: [v128; 4], scale: f32) -> v128 {
             let low = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
             let high = i32x4_add(i32x4_dot_i16x8(w[2], x[2]), i32x4_dot_i16x8(w[3], x[3]));
             let products = f32x4_convert_i32x4(i32x4_add(low, high));
@@ -126,10 +207,15 @@ mod wasm {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    // In each `unsafe` below: only the functions that are compiled for an instruction set name its lanes, so the instructions
+    // are there; what is loaded from is as long as its type says, and no load asks for alignment.
+
     use core::arch::x86_64::{
-        __m256, __m256i, __m512, __m512i, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_madd_epi16,
-        _mm256_set1_ps, _mm256_setzero_ps, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_madd_epi16, _mm512_reduce_add_ps,
-        _mm512_set1_ps, _mm512_setzero_ps,
+        __m128i, __m256, __m256i, __m512, __m512i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_set1_epi8, _mm_shuffle_ps,
+        _mm_srli_epi16, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
+        _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_epi16,
+        _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_si512,
+        _mm512_madd_epi16, _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_epi16,
     };
 
     use super::{Kernel, Lanes};
@@ -145,22 +231,54 @@ mod x86 {
         kernel.run::<Avx512>()
     }
 
-    /// 256-bit vectors. Only [`run_avx2`] names it, so the instructions are there.
+    /// 256-bit vectors.
     pub struct Avx2;
 
     impl Lanes for Avx2 {
         type Sums = __m256;
+        type Integers = [__m256i; 2];
 
         #[inline(always)]
         fn zero() -> __m256 {
-            // SAFETY: as said at `Avx2`.
             unsafe { _mm256_setzero_ps() }
         }
 
         #[inline(always)]
-        fn add(sums: __m256, w: &Group, x: &Group, scale: f32) -> __m256 {
-            let (w, x): ([__m256i; 2], [__m256i; 2]) = (bytemuck::cast(*w), bytemuck::cast(*x));
-            // SAFETY: as said at `Avx2`.
+        fn load(group: &Group) -> [__m256i; 2] {
+            let group = group.as_ptr().cast::<__m256i>();
+            unsafe { [_mm256_loadu_si256(group), _mm256_loadu_si256(group.add(1))] }
+        }
+
+        #[inline(always)]
+        fn nibbles(bytes: &[u8; 16]) -> [__m256i; 2] {
+            unsafe {
+                let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+                let mask = _mm_set1_epi8(15);
+                let high = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask);
+                [_mm256_cvtepu8_epi16(_mm_and_si128(bytes, mask)), _mm256_cvtepu8_epi16(high)]
+            }
+        }
+
+        #[inline(always)]
+        fn signed(bytes: &[u8; 32]) -> [__m256i; 2] {
+            let bytes = bytes.as_ptr().cast::<__m128i>();
+            unsafe {
+                [_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)), _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes.add(1)))]
+            }
+        }
+
+        #[inline(always)]
+        fn less(integers: [__m256i; 2], n: i16) -> [__m256i; 2] {
+            integers.map(|q| unsafe { _mm256_sub_epi16(q, _mm256_set1_epi16(n)) })
+        }
+
+        #[inline(always)]
+        fn halves(bits: u32) -> [f32; 2] {
+            halves(bits)
+        }
+
+        #[inline(always)]
+        fn add(sums: __m256, w: [__m256i; 2], x: [__m256i; 2], scale: f32) -> __m256 {
             unsafe {
                 let products = _mm256_add_epi32(_mm256_madd_epi16(w[0], x[0]), _mm256_madd_epi16(w[1], x[1]));
                 _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(scale), sums)
@@ -174,31 +292,60 @@ mod x86 {
         }
     }
 
-    /// 512-bit vectors. Only [`run_avx512`] names it, so the instructions are there.
+    /// 512-bit vectors.
     pub struct Avx512;
 
     impl Lanes for Avx512 {
         type Sums = __m512;
+        type Integers = __m512i;
 
         #[inline(always)]
         fn zero() -> __m512 {
-            // SAFETY: as said at `Avx512`.
             unsafe { _mm512_setzero_ps() }
         }
 
         #[inline(always)]
-        fn add(sums: __m512, w: &Group, x: &Group, scale: f32) -> __m512 {
-            let (w, x): (__m512i, __m512i) = (bytemuck::cast(*w), bytemuck::cast(*x));
-            // SAFETY: as said at `Avx512`.
-            unsafe {
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), _mm512_set1_ps(scale), sums)
-            }
+        fn load(group: &Group) -> __m512i {
+            unsafe { _mm512_loadu_si512(group.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn nibbles(bytes: &[u8; 16]) -> __m512i {
+            let [low, high] = Avx2::nibbles(bytes);
+            unsafe { _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1) }
+        }
+
+        #[inline(always)]
+        fn signed(bytes: &[u8; 32]) -> __m512i {
+            unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(bytes.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn less(integers: __m512i, n: i16) -> __m512i {
+            unsafe { _mm512_sub_epi16(integers, _mm512_set1_epi16(n)) }
+        }
+
+        #[inline(always)]
+        fn halves(bits: u32) -> [f32; 2] {
+            halves(bits)
+        }
+
+        #[inline(always)]
+        fn add(sums: __m512, w: __m512i, x: __m512i, scale: f32) -> __m512 {
+            unsafe { _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), _mm512_set1_ps(scale), sums) }
         }
 
         #[inline(always)]
         fn total(sums: __m512) -> f32 {
-            // SAFETY: as said at `Avx512`.
             unsafe { _mm512_reduce_add_ps(sums) }
+        }
+    }
+
+    #[inline(always)]
+    fn halves(bits: u32) -> [f32; 2] {
+        unsafe {
+            let pair = _mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32));
+            [_mm_cvtss_f32(pair), _mm_cvtss_f32(_mm_shuffle_ps(pair, pair, 1))]
         }
     }
 }
@@ -216,7 +363,7 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self) -> f32 {
-            L::total(self.0.iter().fold(L::zero(), |sums, (w, x, scale)| L::add(sums, w, x, *scale)))
+            L::total(self.0.iter().fold(L::zero(), |sums, (w, x, scale)| L::add(sums, L::load(w), L::load(x), *scale)))
         }
     }
 
@@ -235,5 +382,30 @@ mod tests {
         for found in [run(Products(&groups)), Products(&groups).run::<Plain>()] {
             assert!((f64::from(found) - sum).abs() < 1e-6 * size, "{found} is not {sum}");
         }
+    }
+
+    /// Unpacks one number at a time through products with a one.
+    struct Unpacked<'a>(&'a [u8; 32]);
+
+    impl Kernel for Unpacked<'_> {
+        type Out = [Group; 3];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> [Group; 3] {
+            let nibbles = L::nibbles(self.0.first_chunk().expect("32 bytes hold 16"));
+            [nibbles, L::less(nibbles, 8), L::signed(self.0)].map(|integers| {
+                std::array::from_fn(|i| {
+                    let mut one = [0; GROUP];
+                    one[i] = 1;
+                    L::total(L::add(L::zero(), integers, L::load(&one), 1.0)) as i16
+                })
+            })
+        }
+    }
+
+    #[test]
+    fn the_widest_lanes_unpack_as_the_plain_ones() {
+        let bytes = std::array::from_fn(|i| (i * 37 + 101) as u8);
+        assert_eq!(run(Unpacked(&bytes)), Unpacked(&bytes).run::<Plain>());
     }
 }

@@ -27,35 +27,35 @@ pub fn integers(ty: BlockType, bytes: &[u8], groups: &mut [Group], scales: &mut 
     match ty {
         BlockType::Q4_0 => {
             for ((group, (scale, _)), block) in simple.zip(bytes.as_chunks::<18>().0) {
-                *scale = half(block, 0);
+                *scale = half_in(block, 0);
                 nibbles(&block[2..], group);
-                group.iter_mut().for_each(|q| *q -= 8);
+                group.iter_mut().for_each(|q| *q = q.wrapping_sub(8));
             }
         }
         BlockType::Q4_1 => {
             for ((group, (scale, least)), block) in simple.zip(bytes.as_chunks::<20>().0) {
-                (*scale, *least) = (half(block, 0), half(block, 2));
+                (*scale, *least) = (half_in(block, 0), half_in(block, 2));
                 nibbles(&block[4..], group);
             }
         }
         BlockType::Q5_0 => {
             for ((group, (scale, _)), block) in simple.zip(bytes.as_chunks::<22>().0) {
-                *scale = half(block, 0);
+                *scale = half_in(block, 0);
                 nibbles(&block[6..], group);
                 fifth_bits(&block[2..6], group);
-                group.iter_mut().for_each(|q| *q -= 16);
+                group.iter_mut().for_each(|q| *q = q.wrapping_sub(16));
             }
         }
         BlockType::Q5_1 => {
             for ((group, (scale, least)), block) in simple.zip(bytes.as_chunks::<24>().0) {
-                (*scale, *least) = (half(block, 0), half(block, 2));
+                (*scale, *least) = (half_in(block, 0), half_in(block, 2));
                 nibbles(&block[8..], group);
                 fifth_bits(&block[4..8], group);
             }
         }
         BlockType::Q8_0 => {
             for ((group, (scale, _)), block) in simple.zip(bytes.as_chunks::<34>().0) {
-                *scale = half(block, 0);
+                *scale = half_in(block, 0);
                 group.iter_mut().zip(&block[2..]).for_each(|(q, &byte)| *q = i16::from(byte as i8));
             }
         }
@@ -69,7 +69,7 @@ fn super_blocks(ty: BlockType, bytes: &[u8], groups: &mut [Group], scales: &mut 
     let groups = groups.as_chunks_mut::<8>().0.iter_mut();
     let scaled = scales.as_chunks_mut::<8>().0.iter_mut().zip(least.as_chunks_mut::<8>().0);
     for ((groups, (scales, least)), block) in groups.zip(scaled).zip(bytes.chunks_exact(ty.block_bytes())) {
-        let d = if ty == BlockType::Q6K { half(block, 208) } else { half(block, 0) };
+        let d = if ty == BlockType::Q6K { half_in(block, 208) } else { half_in(block, 0) };
         for (g, group) in groups.iter_mut().enumerate() {
             (scales[g], least[g]) = if ty == BlockType::Q6K {
                 q6_k(block, g, group);
@@ -77,7 +77,7 @@ fn super_blocks(ty: BlockType, bytes: &[u8], groups: &mut [Group], scales: &mut 
             } else {
                 let (scale, min) = scale_and_min(&block[4..16], g);
                 q4_k_or_q5_k(ty, block, g, group);
-                (d * scale, -(half(block, 2) * min))
+                (d * scale, -(half_in(block, 2) * min))
             };
         }
     }
@@ -107,7 +107,7 @@ fn q6_k(block: &[u8], g: usize, group: &mut Group) {
     let high = &block[128 + 32 * part..][..GROUP];
     for (i, (q, (low, high))) in group.iter_mut().zip(low.iter().zip(high)).enumerate() {
         let bits = low >> (inner / 2 * 4) & 15 | (high >> (2 * inner) & 3) << 4;
-        *q = (i16::from(bits) - 32) * i16::from(block[192 + 2 * g + i / 16] as i8);
+        *q = i16::from(bits).wrapping_sub(32).wrapping_mul(i16::from(block[192 + 2 * g + i / 16] as i8));
     }
 }
 
@@ -126,14 +126,19 @@ fn nibbles(bytes: &[u8], group: &mut Group) {
 fn fifth_bits(bytes: &[u8], group: &mut Group) {
     let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     for (i, q) in group.iter_mut().enumerate() {
-        *q += ((bits >> i & 1) << 4) as i16;
+        *q |= ((bits >> i & 1) << 4) as i16;
     }
+}
+
+#[inline(always)]
+fn half_in(block: &[u8], at: usize) -> f32 {
+    from_half(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
 /// A finite half-precision number as f32, without branches: its bits moved over, times 2¹¹² for the other bias.
 #[inline(always)]
-fn half(block: &[u8], at: usize) -> f32 {
-    let bits = u32::from(u16::from_le_bytes([block[at], block[at + 1]]));
+pub fn from_half(bits: u16) -> f32 {
+    let bits = u32::from(bits);
     let size = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
 }
@@ -172,7 +177,7 @@ mod tests {
     #[test]
     fn halves_are_exact() {
         for bits in (0..=u16::MAX).filter(|bits| half::f16::from_bits(*bits).is_finite()) {
-            assert_eq!(half(&bits.to_le_bytes(), 0).to_bits(), half::f16::from_bits(bits).to_f32().to_bits());
+            assert_eq!(from_half(bits).to_bits(), half::f16::from_bits(bits).to_f32().to_bits());
         }
     }
 }
