@@ -3,19 +3,24 @@
 //! It is an optimisation of [`Model::forward`], which laws hold it to, and never a second model.
 
 mod attention;
+mod back;
 mod lanes;
+mod panels;
+mod paths;
 mod product;
+mod slope;
 
 use std::sync::Arc;
 
 pub use lanes::name;
+pub use paths::Paths;
 
 use attention::{Rotations, attend, exponentials, gated, norm};
-use lanes::{Kernel, Lanes, run};
-use product::{Activations, dot, project};
+use paths::Pair;
+use product::{Activations, project};
 
 use crate::{
-    adapter::{Adapter, Kind},
+    adapter::Kind,
     linear::{Blocks, Linear},
     model::Model,
 };
@@ -39,33 +44,18 @@ struct Layer {
     weights: [Blocks; Kind::ALL.len()],
 }
 
-/// The low-rank paths of an adapter as the processor multiplies them.
-pub struct Paths {
-    /// By block and [`Kind`], in their order.
-    pairs: Vec<Option<Pair>>,
-}
-
-struct Pair {
-    rank: usize,
-    /// `[rank, d_in]`
-    a: Vec<f32>,
-    /// `[rank, d_out]`: B turned over, and times the path's scale.
-    b: Vec<f32>,
-}
-
-impl Paths {
-    /// The paths of `adapter`, multiplied by `factor`: 1 leaves them as they were learned.
-    pub fn new(adapter: &Adapter, factor: f32) -> Self {
-        let mut pairs = Vec::new();
-        pairs.resize_with(adapter.n_layers() * Kind::ALL.len(), || None);
-        for (layer, kind, pair) in adapter.iter() {
-            let (rank, scale) = (pair.rank, pair.scale * factor);
-            let d_out = pair.b.len() / rank;
-            let b = (0..rank * d_out).map(|i| scale * pair.b[i % d_out * rank + i / d_out]).collect();
-            pairs[layer * Kind::ALL.len() + kind as usize] = Some(Pair { rank, a: pair.a.clone(), b });
-        }
-        Self { pairs }
-    }
+/// What learning keeps of a block from the way up to the way down; keys and values are kept by the [`Reading`].
+#[derive(Default)]
+struct Kept {
+    /// The block's input.
+    x: Vec<f32>,
+    /// Queries, turned.
+    q: Vec<f32>,
+    attended: Vec<f32>,
+    /// The residual stream between attention and the feed-forward layer.
+    middle: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
 }
 
 /// One reading of a text: its keys and values, and the adapter it is read with.
@@ -108,8 +98,14 @@ impl Reading {
         self.len = len;
     }
 
+    /// Makes room for `n` more tokens in `n_layers` blocks.
+    fn open(&mut self, n_layers: usize, n: usize) {
+        self.layers.resize_with(n_layers, Default::default);
+        self.len += n;
+    }
+
     fn pair(&self, layer: usize, kind: Kind) -> Option<&Pair> {
-        self.paths.as_ref()?.pairs[layer * Kind::ALL.len() + kind as usize].as_ref()
+        self.paths.as_ref()?.pair(layer, kind)
     }
 }
 
@@ -143,23 +139,27 @@ impl Processor {
     /// # Panics
     /// If an id is not in the vocabulary or the readings are not equally long: callers see to both.
     pub fn read(&self, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
-        let d_model = self.model.config.d_model;
-        let mut one = vec![0.0; ids.len() * d_model];
-        for (&id, row) in ids.iter().zip(one.chunks_exact_mut(d_model)) {
-            self.model.embedding.row(id as usize, row);
-        }
-        let mut x = one.repeat(readings.len());
+        let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
         let at = Rotations::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
-            reading.layers.resize_with(self.layers.len(), Default::default);
-            reading.len += ids.len();
+            reading.open(self.layers.len(), ids.len());
         }
         for layer in 0..self.layers.len() {
-            self.block(layer, &mut x, &at, readings);
+            self.block(layer, &mut x, &at, readings, None);
         }
         norm(&x, &self.norm, self.model.config.norm_eps)
+    }
+
+    /// What the first block reads.
+    fn embed(&self, ids: &[u32]) -> Vec<f32> {
+        let d_model = self.model.config.d_model;
+        let mut x = vec![0.0; ids.len() * d_model];
+        for (&id, row) in ids.iter().zip(x.chunks_exact_mut(d_model)) {
+            self.model.embedding.row(id as usize, row);
+        }
+        x
     }
 
     /// Scores every token of the vocabulary.
@@ -188,14 +188,23 @@ impl Processor {
         nll
     }
 
-    /// Runs block `layer` over `x` in place: `[readings, seq, d_model]`.
-    fn block(&self, layer: usize, x: &mut [f32], at: &Rotations, readings: &mut [&mut Reading]) {
+    /// Runs block `layer` over `x` in place, `[readings, seq, d_model]`, and keeps its values where it is asked to.
+    fn block(
+        &self,
+        layer: usize,
+        x: &mut [f32],
+        at: &Rotations,
+        readings: &mut [&mut Reading],
+        kept: Option<&mut Kept>,
+    ) {
         let config = &self.model.config;
         let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
+        let exact = kept.is_some();
+        let input = if exact { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
-        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings);
+        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, exact);
         let n = readings.len();
-        let mut y = Vec::with_capacity(q.len());
+        let mut attended = Vec::with_capacity(q.len());
         let (q_len, kv_len) = (q.len() / n, k.len() / n);
         let parts = q.chunks_exact_mut(q_len).zip(k.chunks_exact_mut(kv_len).zip(v.chunks_exact(kv_len)));
         for (reading, (q, (k, v))) in readings.iter_mut().zip(parts) {
@@ -204,66 +213,47 @@ impl Processor {
             let (keys, values) = &mut reading.layers[layer];
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
-            y.extend(attend(config, q, keys, values));
+            attended.extend(attend(config, q, keys, values));
         }
-        let [y] = self.project(layer, [Kind::O], &y, readings);
+        let [y] = self.project(layer, [Kind::O], &attended, readings, exact);
         add(x, &y);
         let normed = norm(x, ffn_norm, config.norm_eps);
-        let [mut gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings);
-        gated(&mut gate, &up);
-        let [y] = self.project(layer, [Kind::Down], &gate, readings);
+        let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, exact);
+        let gates = gated(&gate, &up);
+        if let Some(kept) = kept {
+            *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
+        }
+        let [y] = self.project(layer, [Kind::Down], &gates, readings, exact);
         add(x, &y);
     }
 
-    /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them.
+    /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them; `exact` in f32.
     fn project<const N: usize>(
         &self,
         layer: usize,
         kinds: [Kind; N],
         x: &[f32],
         readings: &[&mut Reading],
+        exact: bool,
     ) -> [Vec<f32>; N] {
         let weights = &self.layers[layer].weights;
         let cols = weights[kinds[0] as usize].cols;
-        let integers = Activations::new(x, cols);
+        let integers = (!exact).then(|| Activations::new(x, cols));
         kinds.map(|kind| {
             let weights = &weights[kind as usize];
-            let mut y = project(weights, &integers);
+            let mut y = match &integers {
+                Some(integers) => project(weights, integers),
+                None => panels::project(weights, x),
+            };
             let (x_len, y_len) = (x.len() / readings.len(), y.len() / readings.len());
             let parts = x.chunks_exact(x_len).zip(y.chunks_exact_mut(y_len));
             for (reading, (x, y)) in readings.iter().zip(parts) {
                 if let Some(pair) = reading.pair(layer, kind) {
-                    run(Beside { pair, x, y, d_in: cols, d_out: weights.rows });
+                    pair.add(x, y);
                 }
             }
             y
         })
-    }
-}
-
-/// Adds `(x·Aᵀ)·Bᵀ` to `y`.
-struct Beside<'a> {
-    pair: &'a Pair,
-    x: &'a [f32],
-    y: &'a mut [f32],
-    d_in: usize,
-    d_out: usize,
-}
-
-impl Kernel for Beside<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let Self { pair, x, y, d_in, d_out } = self;
-        for (x, y) in x.chunks_exact(d_in).zip(y.chunks_exact_mut(d_out)) {
-            for (a, b) in pair.a.chunks_exact(d_in).zip(pair.b.chunks_exact(d_out)).take(pair.rank) {
-                let narrow = dot(a, x);
-                for (y, b) in y.iter_mut().zip(b) {
-                    *y += narrow * b;
-                }
-            }
-        }
     }
 }
 

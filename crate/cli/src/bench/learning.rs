@@ -6,7 +6,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::{Backend, LanguageModel, Mode, WriteOptions},
-    learn::{FusedLearner, Learner, PlainLearner, Update},
+    learn::{FusedLearner, Learner, ProcessorLearner, Update},
     peft,
     sample::Sampling,
 };
@@ -126,7 +126,7 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, runs: usi
     let _ = fs::write("/proc/self/clear_refs", "5");
     match &model.backend {
         Backend::Processor(processor) => {
-            let learner = PlainLearner::new(&processor.model, adapter)?;
+            let learner = ProcessorLearner::new(processor, adapter)?;
             steps(learner, model, adapter, &ids, runs)
         }
         Backend::Fused(fused) => {

@@ -65,13 +65,7 @@ impl LanguageModel {
         }
     }
 
-    async fn score_chunk(
-        &self,
-        reading: &mut Reading,
-        at: usize,
-        ids: &[u32],
-        targets: &[u32],
-    ) -> Result<Vec<f32>> {
+    async fn score_chunk(&self, reading: &mut Reading, at: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         match &self.backend {
             Backend::Processor(processor) => {
                 let hidden = processor.read(ids, &mut [reading]);

@@ -31,6 +31,15 @@ impl Rotations {
     /// # Shapes
     /// - `x`: `[positions, heads, d_head]`
     pub fn turn(&self, x: &mut [f32], heads: usize) {
+        self.turn_by(x, heads, 1.0);
+    }
+
+    /// Undoes [`Rotations::turn`], which is also its gradient.
+    pub fn turn_back(&self, x: &mut [f32], heads: usize) {
+        self.turn_by(x, heads, -1.0);
+    }
+
+    fn turn_by(&self, x: &mut [f32], heads: usize, sign: f32) {
         let half = self.half;
         let rotations = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
         for (x, (cos, sin)) in x.chunks_exact_mut(heads * 2 * half).zip(rotations) {
@@ -40,6 +49,7 @@ impl Rotations {
                         RopeStyle::Interleaved => (2 * i, 2 * i + 1),
                         RopeStyle::Halves => (i, i + half),
                     };
+                    let sin = sign * sin;
                     (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
                 }
             }
@@ -109,7 +119,7 @@ impl Kernel for SoftMax<'_> {
 
 /// [`exponentials`], inside a kernel.
 #[inline(always)]
-fn soft_max(scores: &mut [f32]) -> (f32, f32) {
+pub(super) fn soft_max(scores: &mut [f32]) -> (f32, f32) {
     let mut most = [f32::NEG_INFINITY; PART];
     let (parts, rest) = scores.as_chunks::<PART>();
     for part in parts {
@@ -124,13 +134,19 @@ fn soft_max(scores: &mut [f32]) -> (f32, f32) {
             *sum += *score;
         }
     }
-    let rest: f32 = rest.iter_mut().map(|score| { *score = exp(*score - largest); *score }).sum();
+    let rest: f32 = rest
+        .iter_mut()
+        .map(|score| {
+            *score = exp(*score - largest);
+            *score
+        })
+        .sum();
     (largest, sums.iter().sum::<f32>() + rest)
 }
 
 /// `y = Σ weight·v`, of the `y.len()` elements of each row of `v` that begin at `from`.
 #[inline(always)]
-fn weighted(weights: &[f32], v: &[f32], width: usize, from: usize, y: &mut [f32]) {
+pub(super) fn weighted(weights: &[f32], v: &[f32], width: usize, from: usize, y: &mut [f32]) {
     let d_head = y.len();
     let (parts, rest) = y.as_chunks_mut::<PART>();
     for (part, y) in parts.iter_mut().enumerate() {
@@ -149,14 +165,17 @@ fn weighted(weights: &[f32], v: &[f32], width: usize, from: usize, y: &mut [f32]
     }
 }
 
-/// `silu(gate) · up`, into `gate`.
-pub fn gated(gate: &mut [f32], up: &[f32]) {
-    run(Gated { gate, up });
+/// `silu(gate) · up`.
+pub fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; gate.len()];
+    run(Gated { gate, up, y: &mut y });
+    y
 }
 
 struct Gated<'a> {
-    gate: &'a mut [f32],
+    gate: &'a [f32],
     up: &'a [f32],
+    y: &'a mut [f32],
 }
 
 impl Kernel for Gated<'_> {
@@ -164,8 +183,8 @@ impl Kernel for Gated<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        for (gate, up) in self.gate.iter_mut().zip(self.up) {
-            *gate = *gate / (1.0 + exp(-*gate)) * up;
+        for (y, (gate, up)) in self.y.iter_mut().zip(self.gate.iter().zip(self.up)) {
+            *y = gate / (1.0 + exp(-gate)) * up;
         }
     }
 }
@@ -205,7 +224,7 @@ impl Kernel for Norm<'_> {
 /// `e^x` without branches or calls, so that a loop of them becomes vector instructions; within 2e-7 of the true value,
 /// relatively. Cephes' polynomial (Moshier 1992) on what is left after whole powers of two.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     /// Added to a number under 2²², it leaves the nearest integer in the last bits of the sum.
     const AT: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -214,7 +233,8 @@ fn exp(x: f32) -> f32 {
     let power = sum.to_bits().wrapping_sub(AT.to_bits()).wrapping_add(127) << 23;
     // ln 2 in two parts, so that the difference keeps its digits.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    let p =
+        ((((1.987_569_1e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
     (p * r * r + r + 1.0) * f32::from_bits(power)
 }
 

@@ -36,7 +36,22 @@ pub trait Lanes {
 
     /// All lanes together.
     fn total(sums: Self::Sums) -> f32;
+
+    /// How many lanes there are: at most [`WIDEST`].
+    const WIDTH: usize;
+
+    /// As many floats as there are lanes.
+    fn floats(of: &[f32]) -> Self::Sums;
+
+    /// Writes the lanes over the first floats of `to`.
+    fn put(sums: Self::Sums, to: &mut [f32]);
+
+    /// `sums + a·b`.
+    fn grow(sums: Self::Sums, a: Self::Sums, b: f32) -> Self::Sums;
 }
+
+/// The most lanes that any processor has.
+pub const WIDEST: usize = 16;
 
 /// A kernel, written once over [`Lanes`]. Its `run` is `#[inline(always)]`, and so is what it calls, so that all of it is
 /// compiled for the processor that [`run`] finds.
@@ -126,6 +141,23 @@ impl Lanes for Plain {
     fn total(sums: Self::Sums) -> f32 {
         (sums[0] + sums[1]) + (sums[2] + sums[3])
     }
+
+    const WIDTH: usize = 4;
+
+    #[inline(always)]
+    fn floats(of: &[f32]) -> Self::Sums {
+        [of[0], of[1], of[2], of[3]]
+    }
+
+    #[inline(always)]
+    fn put(sums: Self::Sums, to: &mut [f32]) {
+        to[..4].copy_from_slice(&sums);
+    }
+
+    #[inline(always)]
+    fn grow(sums: Self::Sums, a: Self::Sums, b: f32) -> Self::Sums {
+        std::array::from_fn(|lane| sums[lane] + a[lane] * b)
+    }
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -133,7 +165,7 @@ mod wasm {
     use core::arch::wasm32::{
         f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_extend_high_i8x16, i16x8_extend_high_u8x16,
         i16x8_extend_low_i8x16, i16x8_extend_low_u8x16, i16x8_splat, i16x8_sub, i32x4_add, i32x4_dot_i16x8, u8x16_shr,
-        u8x16_splat, v128, v128_and, v128_load,
+        u8x16_splat, v128, v128_and, v128_load, v128_store,
     };
 
     use super::Lanes;
@@ -202,6 +234,25 @@ mod wasm {
             let lanes: [f32; 4] = bytemuck::cast(sums);
             (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
         }
+
+        const WIDTH: usize = 4;
+
+        #[inline(always)]
+        fn floats(of: &[f32]) -> v128 {
+            // SAFETY: four are there.
+            unsafe { v128_load(of[..4].as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn put(sums: v128, to: &mut [f32]) {
+            // SAFETY: there is room for four.
+            unsafe { v128_store(to[..4].as_mut_ptr().cast(), sums) }
+        }
+
+        #[inline(always)]
+        fn grow(sums: v128, a: v128, b: f32) -> v128 {
+            f32x4_add(sums, f32x4_mul(a, f32x4_splat(b)))
+        }
     }
 }
 
@@ -211,11 +262,13 @@ mod x86 {
     // are there; what is loaded from is as long as its type says, and no load asks for alignment.
 
     use core::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, __m512i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_set1_epi8, _mm_shuffle_ps,
-        _mm_srli_epi16, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
-        _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_epi16,
-        _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_si512,
-        _mm512_madd_epi16, _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_epi16,
+        __m128i, __m256, __m256i, __m512, __m512i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32,
+        _mm_loadu_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_srli_epi16, _mm256_add_epi32, _mm256_cvtepi8_epi16,
+        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+        _mm256_madd_epi16, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_epi16,
+        _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_inserti64x4,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_reduce_add_ps, _mm512_set1_epi16,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_epi16,
     };
 
     use super::{Kernel, Lanes};
@@ -290,6 +343,23 @@ mod x86 {
             let lanes: [f32; 8] = bytemuck::cast(sums);
             ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
         }
+
+        const WIDTH: usize = 8;
+
+        #[inline(always)]
+        fn floats(of: &[f32]) -> __m256 {
+            unsafe { _mm256_loadu_ps(of[..8].as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn put(sums: __m256, to: &mut [f32]) {
+            unsafe { _mm256_storeu_ps(to[..8].as_mut_ptr(), sums) }
+        }
+
+        #[inline(always)]
+        fn grow(sums: __m256, a: __m256, b: f32) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, _mm256_set1_ps(b), sums) }
+        }
     }
 
     /// 512-bit vectors.
@@ -338,6 +408,23 @@ mod x86 {
         #[inline(always)]
         fn total(sums: __m512) -> f32 {
             unsafe { _mm512_reduce_add_ps(sums) }
+        }
+
+        const WIDTH: usize = 16;
+
+        #[inline(always)]
+        fn floats(of: &[f32]) -> __m512 {
+            unsafe { _mm512_loadu_ps(of[..16].as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn put(sums: __m512, to: &mut [f32]) {
+            unsafe { _mm512_storeu_ps(to[..16].as_mut_ptr(), sums) }
+        }
+
+        #[inline(always)]
+        fn grow(sums: __m512, a: __m512, b: f32) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(b), sums) }
         }
     }
 

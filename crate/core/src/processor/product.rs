@@ -35,8 +35,7 @@ impl<'a> Activations<'a> {
     pub fn new(x: &'a [f32], cols: usize) -> Self {
         // Rows that no integer format has are multiplied as they are.
         let n = if cols.is_multiple_of(GROUP) { x.len() / GROUP } else { 0 };
-        let mut activations =
-            Self { x, cols, groups: vec![[0; GROUP]; n], scales: vec![0.0; n], sums: vec![0.0; n] };
+        let mut activations = Self { x, cols, groups: vec![[0; GROUP]; n], scales: vec![0.0; n], sums: vec![0.0; n] };
         run(Quantise(&mut activations));
         activations
     }

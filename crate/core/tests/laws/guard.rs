@@ -8,12 +8,11 @@ use imprint_core::{
     fused::Variant,
     generate::{Finish, Guard, LanguageModel, Mode, Run, WriteOptions},
     kernels::gpu::GpuOptions,
-    learn::{Learner, PlainLearner, Update},
+    learn::{Learner, ProcessorLearner, Update},
     preview::{Previews, unlikely},
     sample::Sampling,
     text::{Document, prepare},
     voice::{Name, Prints, RUN, Training},
-    weights::Keep,
 };
 use pollster::block_on;
 
@@ -34,10 +33,10 @@ fn prints() -> Arc<Prints> {
 fn parrot() -> &'static Adapter {
     static LEARNED: OnceLock<Adapter> = OnceLock::new();
     LEARNED.get_or_init(|| {
-        let model = load_plain(&file(), Keep::Packed);
-        let mut adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
+        let model = load_processor(&file());
+        let mut adapter = Adapter::fresh(None, &model.model.config, &Shape::default(), 0).unwrap();
         let sentence = processor(&file()).tokenizer.encode(SENTENCE).unwrap();
-        let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+        let mut learner = ProcessorLearner::new(&model, &adapter).unwrap();
         for _ in 0..16 {
             block_on(learner.step(&[&sentence], &Update { rate: 4e-3, clip: Some(1.0), ..UPDATE })).unwrap();
         }
