@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(count_node(tap), Count { passed: 3, failed: 2 });
         assert_eq!(count_node("ℹ tests 4\nℹ pass 4\nℹ fail 0\n"), Count { passed: 4, failed: 0 });
         let python = "test_a ... warning: of a library\nok\ntest_b ... FAIL\n\nRan 4 tests in 1.5s\n\nFAILED (failures=1, errors=2)\n";
-        assert_eq!(count_python(python), Count { passed: 1, failed: 2 });
+        assert_eq!(count_python(python), Count { passed: 1, failed: 3 });
     }
 
     #[test]
