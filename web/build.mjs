@@ -63,7 +63,7 @@ async function buildSite() {
   const icon = await hashed(join(source, "page/icon.svg"));
 
   const names = { "main.ts": page, "page.css": style, "icon.svg": icon };
-  let html = await readFile(join(root, "index.html"), "utf8");
+  let html = await withParts(await readFile(join(root, "index.html"), "utf8"));
   for (const [name, asset] of Object.entries(names)) {
     if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
@@ -71,6 +71,20 @@ async function buildSite() {
   await writeFile(join(site, "index.html"), html);
   await buildServiceWorker(html);
   await report("site", site);
+}
+
+/** Puts the parts of the page where `<!-- part: NAME -->` stands, and their parts into them. */
+async function withParts(markup, inside = []) {
+  const pieces = markup.split(/<!-- part: ([\w-]+) -->/);
+  for (let at = 1; at < pieces.length; at += 2) {
+    const name = pieces[at];
+    if (inside.includes(name)) fail(`the part ${name} holds itself`);
+    const part = await readFile(join(source, `page/parts/${name}.html`), "utf8").catch(() =>
+      fail(`web/src/page/parts/${name}.html is missing`),
+    );
+    pieces[at] = await withParts(part.trimEnd(), [...inside, name]);
+  }
+  return pieces.join("");
 }
 
 /** The service worker, which must know every file of this build and a version that changes with any of them. */

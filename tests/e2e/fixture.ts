@@ -64,6 +64,17 @@ export class Room {
     await expect(this.load).toBeVisible();
   }
 
+  /** Goes to a place of the page. */
+  async go(place: "Write" | "Voice" | "Library"): Promise<void> {
+    await this.page.getByRole("navigation").getByRole("link", { name: place }).click();
+    await expect(this.page.getByRole("heading", { name: place, exact: true })).toBeVisible();
+  }
+
+  /** The text on the sheet. */
+  value(): Promise<string> {
+    return this.text.inputValue();
+  }
+
   /** Chooses a device before the load. */
   async choose(device: "auto" | "webgpu" | "cpu"): Promise<void> {
     await this.page.getByText("Another model, another device").click();
@@ -104,12 +115,12 @@ export class Room {
 
   /** Continues the text and waits until the writing has ended. */
   async write(timeout = 120_000): Promise<string> {
-    const before = await this.text.inputValue();
+    const before = await this.value();
     await expect(this.continue).toBeEnabled();
     await this.continue.click();
     await expect(this.stop).toBeVisible();
     await expect(this.continue).toBeVisible({ timeout });
-    const after = await this.text.inputValue();
+    const after = await this.value();
     expect(after.startsWith(before), "the person's text stays").toBe(true);
     return after.slice(before.length);
   }

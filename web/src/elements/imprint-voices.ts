@@ -7,6 +7,7 @@ import { ImprintErrorEvent, ImprintResumeEvent, ImprintTextsEvent, ImprintVoiceE
 import { bytes, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { part } from "./part.js";
+import { words } from "../words/words.js";
 
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
@@ -213,7 +214,7 @@ export class ImprintVoicesElement extends HTMLElement {
   #error(error?: ImprintError): void {
     const shown = part(this, "error", HTMLElement);
     shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
     part(this, "detail", HTMLElement).textContent = error?.message ?? "";
     if (error) shown.dataset["code"] = error.code;
     else delete shown.dataset["code"];

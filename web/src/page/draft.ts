@@ -1,10 +1,10 @@
-import type { ImprintWriterElement } from "../elements/imprint-writer.js";
+import type { ImprintDraftElement } from "../elements/imprint-draft.js";
 
 const key = "imprint-draft";
 const PAUSE_MS = 400;
 
 /** Keeps the text on the sheet in this browser and brings it back; an empty sheet leaves nothing behind. */
-export function keepDraft(writer: ImprintWriterElement): void {
+export function keepDraft(writer: ImprintDraftElement): void {
   const kept = attempt(() => localStorage.getItem(key));
   if (kept) writer.text = kept;
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -3,23 +3,26 @@ import "../elements/imprint-model-define.js";
 import "../elements/imprint-sampling-define.js";
 import "../elements/imprint-teacher-define.js";
 import "../elements/imprint-voices-define.js";
-import "../elements/imprint-writer-define.js";
+import "../elements/imprint-draft-define.js";
 import type { ErrorCode } from "../errors.js";
 import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
-import { ImprintWriterElement } from "../elements/imprint-writer.js";
+import { ImprintDraftElement } from "../elements/imprint-draft.js";
 import { keepDraft } from "./draft.js";
 import { Keeper } from "./keeper.js";
+import { chooseLanguage } from "./language.js";
+import { Places } from "./places.js";
 
 /** After these the model is of no use any more and must be loaded anew. */
 const fatal: readonly ErrorCode[] = ["device-lost", "internal", "out-of-memory"];
 
 function start(): void {
+  const places = new Places();
   const model = find("imprint-model", ImprintModelElement);
-  const writer = find("imprint-writer", ImprintWriterElement);
+  const writer = find("imprint-draft", ImprintDraftElement);
   const sampling = find("imprint-sampling", ImprintSamplingElement);
   const voices = find("imprint-voices", ImprintVoicesElement);
   const teacher = find("imprint-teacher", ImprintTeacherElement);
@@ -49,8 +52,14 @@ function start(): void {
   // A voice just learned is the one to hear.
   teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
   voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = voice));
-  voices.addEventListener("imprint-resume", ({ run }) => void teacher.resume(run));
-  voices.addEventListener("imprint-texts", ({ texts }) => teacher.add(texts));
+  voices.addEventListener("imprint-resume", ({ run }) => {
+    places.go("voice");
+    void teacher.resume(run);
+  });
+  voices.addEventListener("imprint-texts", ({ texts }) => {
+    places.go("voice");
+    teacher.add(texts);
+  });
   teacher.addEventListener("imprint-learning", ({ learning }) => {
     writer.busy = learning;
     if (learning) void keeper.ask();
@@ -78,5 +87,6 @@ async function keepShell(): Promise<void> {
   }
 }
 
+chooseLanguage(find("#imprint-language", HTMLSelectElement));
 start();
 void keepShell();

@@ -6,6 +6,7 @@ import { ImprintErrorEvent } from "./events.js";
 import { count, rate } from "./format.js";
 import { part } from "./part.js";
 import { Sheet } from "./sheet.js";
+import { words } from "../words/words.js";
 
 const endings: Record<Finish, string> = {
   end: "The model came to its end.",
@@ -23,7 +24,7 @@ const cleared = Symbol("cleared");
  * Set `imprint` to an open model and `options` to what asks for the settings. Its own content holds the parts;
  * sends `imprint-error`.
  */
-export class ImprintWriterElement extends HTMLElement {
+export class ImprintDraftElement extends HTMLElement {
   /** Asked for the settings at each start. */
   options: () => WriteOptions = () => ({});
   #imprint: Imprint | null = null;
@@ -214,7 +215,7 @@ export class ImprintWriterElement extends HTMLElement {
   #error(error?: ImprintError): void {
     const shown = part(this, "error", HTMLElement);
     shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
     part(this, "detail", HTMLElement).textContent = error?.message ?? "";
     if (error) shown.dataset["code"] = error.code;
     else delete shown.dataset["code"];
