@@ -1,6 +1,7 @@
 import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 import type { Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
+import { keyring } from "./keyring.js";
 import type { AdapterFiles, AdapterInfo, Voice } from "./voice.js";
 
 const configName = "adapter_config.json";
@@ -19,14 +20,15 @@ export type AdapterSource = Blob | { config: Blob; weights: Blob; prints?: Blob 
 export class Adapters {
   readonly #engine: Engine;
   #current: string | null = null;
+  #locks = keyring.locks;
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
-  /** The adapter that is written with, or null. */
+  /** The adapter that is written with, or null; locking the vault takes it off. */
   get current(): string | null {
-    return this.#current;
+    return this.#locks === keyring.locks ? this.#current : null;
   }
 
   /** Lists them, the newest first. */
@@ -38,6 +40,7 @@ export class Adapters {
   async use(id: string | null, voice: Voice = {}): Promise<void> {
     await this.#engine.run("use", { adapter: id, options: voice });
     this.#current = id;
+    this.#locks = keyring.locks;
   }
 
   async rename(id: string, name: string): Promise<void> {
@@ -47,7 +50,7 @@ export class Adapters {
   /** Removes an adapter; the one in use is no longer used. */
   async delete(id: string): Promise<void> {
     await this.#engine.run("deleteAdapter", { id });
-    if (this.#current === id) await this.use(null);
+    if (this.current === id) await this.use(null);
   }
 
   /** Gives the texts that stayed beside an adapter learned with `keepTexts`; `invalid-option` where there are none. */

@@ -96,6 +96,10 @@ export const de: Words = {
     "storage-full":
       "Der Speicher des Browsers ist voll. Schaff Platz oder vergiss ein gespeichertes Modell, und lade dann noch einmal.",
     busy: "Ein anderer Tab dieses Browsers lernt gerade. Warte, bis er fertig ist, oder halte ihn dort an, und versuch es dann noch einmal.",
+    locked:
+      "Was in diesem Browser aufgehoben ist, ist abgeschlossen. Schließ es in der Bibliothek mit deiner Passphrase auf und versuch es noch einmal.",
+    "wrong-passphrase":
+      "Das ist nicht die Passphrase. Versuch es noch einmal; schau, ob die Feststelltaste an ist, oder lass dir zeigen, was du tippst.",
     "nothing-learned":
       "Nach dem Lernen sieht das Modell deinen Text nicht besser voraus; darum wurde nichts gespeichert. Füge mehr Text in einer Stimme hinzu und lass es noch einmal lernen.",
     "invalid-option":
