@@ -61,8 +61,17 @@ export class ImprintTextsEvent extends Event {
   }
 }
 
+/** Everything that was kept in this browser is gone. */
+export class ImprintForgottenEvent extends Event {
+  static readonly type = "imprint-forgotten";
+  constructor() {
+    super(ImprintForgottenEvent.type, up);
+  }
+}
+
 declare global {
   interface HTMLElementEventMap {
+    "imprint-forgotten": ImprintForgottenEvent;
     "imprint-learning": ImprintLearningEvent;
     "imprint-voice": ImprintVoiceEvent;
     "imprint-resume": ImprintResumeEvent;

@@ -22,6 +22,11 @@ export function bytes(value: number): string {
   return value < 1e5 ? `${number(Math.ceil(value / 1e3), 0)} kB` : megabytes(value);
 }
 
+/** A day: `Nov 25, 2026`. */
+export function day(ms: number): string {
+  return new Intl.DateTimeFormat(language(), { dateStyle: "medium" }).format(ms);
+}
+
 /** A plain count: `8,192`. */
 export function count(value: number): string {
   return number(value, 0);

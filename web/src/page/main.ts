@@ -1,9 +1,13 @@
+import "./trust.js";
 import "../elements/imprint-comparison-define.js";
 import "../elements/imprint-model-define.js";
 import "../elements/imprint-sampling-define.js";
 import "../elements/imprint-teacher-define.js";
 import "../elements/imprint-voices-define.js";
 import "../elements/imprint-draft-define.js";
+import "../elements/imprint-requests-define.js";
+import "../elements/imprint-unlock-define.js";
+import "../elements/imprint-vault-define.js";
 import type { ErrorCode } from "../errors.js";
 import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
@@ -11,10 +15,12 @@ import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
 import { ImprintDraftElement } from "../elements/imprint-draft.js";
+import { requests } from "../requests.js";
 import { keepDraft } from "./draft.js";
 import { Keeper } from "./keeper.js";
 import { chooseLanguage } from "./language.js";
 import { Places } from "./places.js";
+import { keepShell } from "./shell.js";
 
 /** After these the model is of no use any more and must be loaded anew. */
 const fatal: readonly ErrorCode[] = ["device-lost", "internal", "out-of-memory"];
@@ -78,15 +84,7 @@ function find<E extends HTMLElement>(selector: string, kind: new () => E): E {
   return found;
 }
 
-/** Lets the page open without a network from its second visit on; it works without, so a failure is no error. */
-async function keepShell(): Promise<void> {
-  try {
-    await navigator.serviceWorker?.register(new URL("sw.js", document.baseURI));
-  } catch (thrown) {
-    console.warn("the page cannot be kept for use without a network", thrown);
-  }
-}
-
 chooseLanguage(find("#imprint-language", HTMLSelectElement));
 start();
-void keepShell();
+requests.watch();
+void keepShell(find("#imprint-update", HTMLElement));

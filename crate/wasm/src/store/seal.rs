@@ -102,7 +102,7 @@ impl Key {
         getrandom_04::fill(&mut nonce)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("the browser gives no random numbers: {e}")))?;
         let nonce = Uint8Array::from(nonce.as_slice());
-        let bytes = encrypt(&self.algorithm(place, &nonce), &self.key, &pack(row)?);
+        let bytes = encrypt(&self.algorithm(place, &nonce), &self.key, &pack(row)?.into());
         let bytes = settle(bytes).await.map_err(refusal)?;
         let sealed = Object::new();
         set_field(&sealed, "vault", &self.id.as_str().into());

@@ -6,7 +6,7 @@
 //! removed by laying its data key open beside what it had sealed, so that nothing is lost that was not yet turned back.
 
 use imprint_core::{Error, ErrorKind, Result};
-use js_sys::{Array, Object, Uint8Array};
+use js_sys::{Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::{
