@@ -4,11 +4,15 @@ import { expect, test as base, type Browser, type BrowserContext, type Page } fr
 
 export { expect };
 
-/** Every test also holds two laws: no request leaves the origin, and the page throws nothing. */
+/**
+ * Every test also holds these laws: no request leaves the origin or carries anything, the page throws nothing, and nothing
+ * tries what the page's policy forbids.
+ */
 export const test = base.extend<{ laws: Laws }>({
   laws: [
     async ({ context, baseURL }, use) => {
       const laws = new Laws(context, baseURL ?? "");
+      await laws.watch();
       await use(laws);
       laws.check();
     },
@@ -20,18 +24,32 @@ export const test = base.extend<{ laws: Laws }>({
 export class Laws {
   readonly #origins: Set<string>;
   readonly #broken: string[] = [];
+  readonly #context: BrowserContext;
 
   constructor(context: BrowserContext, baseURL: string) {
+    this.#context = context;
     this.#origins = new Set([new URL(baseURL).origin]);
     context.on("request", (request) => {
       const { protocol, origin, href } = new URL(request.url());
       const own = protocol === "data:" || protocol === "blob:" || this.#origins.has(origin);
       if (!own) this.#broken.push(`a request went to ${href}`);
+      if (!["GET", "HEAD"].includes(request.method()) || request.postData() !== null)
+        this.#broken.push(`a ${request.method()} request carried something to ${href}`);
     });
     context.on("weberror", (error) => this.#broken.push(`the page threw ${String(error.error())}`));
     context.on("console", (message) => {
-      if (/Content Security Policy/i.test(message.text())) this.#broken.push(message.text());
+      // A Worker's violations show up here only.
+      if (/Content Security Policy|policy violation/i.test(message.text())) this.#broken.push(message.text());
     });
+  }
+
+  /** Counts what a policy forbids, Trusted Types among it, in every page and frame to come. */
+  async watch(): Promise<void> {
+    await this.#context.addInitScript(() =>
+      addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI, sample }) =>
+        console.error(`policy violation: ${effectiveDirective} ${blockedURI} ${sample}`),
+      ),
+    );
   }
 
   /** Lets requests go to one more origin of the test's own. */

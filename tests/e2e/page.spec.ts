@@ -116,6 +116,7 @@ for (const [name, args] of [
     try {
       const context = await browser.newContext({ baseURL: baseURL ?? "" });
       const laws = new Laws(context, baseURL ?? "");
+      await laws.watch();
       const room = new Room(await context.newPage());
       await room.enter();
       await room.load.click();
