@@ -58,7 +58,11 @@ async function buildSite() {
   await fresh(join(site, "assets"));
   const binary = await hashed(join(wasm, wasmBinary));
   const worker = await bundle("web/src/worker.ts", { [wasmBinary]: binary });
-  const page = await bundle("web/src/page/main.ts", { [wasmBinary]: binary, "worker.js": worker });
+  const page = await bundle("web/src/page/main.ts", {
+    [wasmBinary]: binary,
+    "worker.js": worker,
+    ...(await samples()),
+  });
   const style = await bundle("web/src/page/page.css", {});
   const icon = await hashed(join(source, "page/icon.svg"));
 
@@ -71,6 +75,16 @@ async function buildSite() {
   await writeFile(join(site, "index.html"), html);
   await buildServiceWorker(html);
   await report("site", site);
+}
+
+/** The sample texts, by the names that the sources give them. */
+async function samples() {
+  const names = await readdir(join(source, "page/samples"));
+  const made = names.map(async (name) => [
+    `samples/${name}`,
+    await hashed(join(source, "page/samples", name)),
+  ]);
+  return Object.fromEntries(await Promise.all(made));
 }
 
 /** Puts the parts of the page where `<!-- part: NAME -->` stands, and their parts into them. */
@@ -172,7 +186,7 @@ function rename(urls) {
         for (const [name, asset] of Object.entries(urls)) {
           contents = contents.replace(
             new RegExp(
-              `new URL\\((["'])(?:\\./)?${name.replace(".", "\\.")}\\1, import\\.meta\\.url\\)`,
+              `new URL\\((["'])(?:\\./)?${name.replaceAll(".", "\\.")}\\1, import\\.meta\\.url\\)`,
               "g",
             ),
             `new URL("./${asset}", import.meta.url)`,
