@@ -1,7 +1,7 @@
 import { undoDepth } from "@codemirror/commands";
 import { Annotation, StateEffect, StateField, type Extension, type Transaction } from "@codemirror/state";
 import { Decoration, EditorView, type DecorationSet } from "@codemirror/view";
-import { add, each, move, remove, wordAround, type Spans } from "./spans.js";
+import { add, each, move, remove, touchedBy, type Spans } from "./spans.js";
 
 /** On a change that the model made; its insertions are then the model's. */
 export const byModel = Annotation.define<true>();
@@ -56,7 +56,7 @@ export const origins: Extension = provenance;
 function changed(origin: Origin, transaction: Transaction): Origin {
   let { written, copied } = shifted(origin, transaction);
   const theirs = transaction.annotation(byModel) === true;
-  transaction.changes.iterChanges((_fromOld, _toOld, from, to) => {
+  transaction.changes.iterChanges((fromOld, toOld, from, to) => {
     if (theirs) {
       written = add(written, from, to);
       return;
@@ -64,7 +64,11 @@ function changed(origin: Origin, transaction: Transaction): Origin {
     // A word that the person touched is the person's.
     const left = Math.max(0, from - LONGEST_WORD);
     const near = transaction.newDoc.sliceString(left, to + LONGEST_WORD);
-    const [start, end] = wordAround(near, from - left, to - left).map((at) => at + left) as [number, number];
+    const removed = transaction.startState.doc.sliceString(fromOld, toOld);
+    const [start, end] = touchedBy(near, from - left, to - left, removed).map((at) => at + left) as [
+      number,
+      number,
+    ];
     written = remove(written, start, end);
     copied = remove(copied, start, end);
   });

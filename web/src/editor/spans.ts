@@ -51,12 +51,25 @@ export function touches(spans: Spans, from: number, to: number): boolean {
   return touched;
 }
 
-/** The word around a place, or the nothing there. */
-export function wordAround(text: string, from: number, to: number): [from: number, to: number] {
-  const letter = /[\p{L}\p{M}\p{N}'’-]/u;
+const letter = /[\p{L}\p{M}\p{N}'’-]/u;
+
+/**
+ * What a change touched of a text: itself, and the words that it cut or grew.
+ *
+ * `from` to `to` is what stands there now, `removed` what stood there before. A word beside the change is touched where a
+ * letter came or went next to it, and not where only a space did.
+ */
+export function touchedBy(
+  text: string,
+  from: number,
+  to: number,
+  removed: string,
+): [from: number, to: number] {
+  const now = text.slice(from, to);
+  const edge = (at: 0 | -1): boolean => letter.test(now.at(at) ?? "") || letter.test(removed.at(at) ?? "");
   let [start, end] = [from, to];
-  while (start > 0 && letter.test(text.charAt(start - 1))) start -= 1;
-  while (end < text.length && letter.test(text.charAt(end))) end += 1;
+  if (edge(0)) while (start > 0 && letter.test(text.charAt(start - 1))) start -= 1;
+  if (edge(-1)) while (end < text.length && letter.test(text.charAt(end))) end += 1;
   return [start, end];
 }
 
