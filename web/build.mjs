@@ -58,7 +58,11 @@ async function buildSite() {
   await fresh(join(site, "assets"));
   const binary = await hashed(join(wasm, wasmBinary));
   const worker = await bundle("web/src/worker.ts", { [wasmBinary]: binary });
-  const page = await bundle("web/src/page/main.ts", { [wasmBinary]: binary, "worker.js": worker });
+  const page = await bundle("web/src/page/main.ts", {
+    [wasmBinary]: binary,
+    "worker.js": worker,
+    ...(await samples()),
+  });
   const style = await bundle("web/src/page/page.css", {});
   const icons = await manifestIcons();
   const manifest = await buildManifest(icons);
@@ -81,6 +85,16 @@ async function buildSite() {
   await writeFile(join(site, "index.html"), html);
   await buildServiceWorker({ files, version, worker: `assets/${worker}`, policy: policyOf(html) });
   await report("site", site);
+}
+
+/** The sample texts, by the names that the sources give them. */
+async function samples() {
+  const names = await readdir(join(source, "page/samples"));
+  const made = names.map(async (name) => [
+    `samples/${name}`,
+    await hashed(join(source, "page/samples", name)),
+  ]);
+  return Object.fromEntries(await Promise.all(made));
 }
 
 /** Puts the parts of the page where `<!-- part: NAME -->` stands, and their parts into them. */
@@ -220,7 +234,7 @@ function rename(urls) {
         for (const [name, asset] of Object.entries(urls)) {
           contents = contents.replace(
             new RegExp(
-              `new URL\\((["'])(?:\\./)?${name.replace(".", "\\.")}\\1, import\\.meta\\.url\\)`,
+              `new URL\\((["'])(?:\\./)?${name.replaceAll(".", "\\.")}\\1, import\\.meta\\.url\\)`,
               "g",
             ),
             `new URL("./${asset}", import.meta.url)`,

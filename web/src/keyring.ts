@@ -10,11 +10,13 @@ type Message = { type: "ask" } | ({ type: "held" } & HeldKey) | { type: "lock" }
  * The data key of this page, given to every engine that runs and every one to come.
  *
  * Unlocked in one tab is unlocked in all tabs of the site, and locked likewise; a new tab asks the others. When the last
- * one closes, the key is gone.
+ * one closes, the key is gone. Sends `change` whenever it may be another, and `adopt` for one that another tab gave.
  */
 class Keyring extends EventTarget {
   readonly #engines = new Set<Engine>();
   #held: HeldKey | undefined;
+  /** What is done while there is still a key. */
+  readonly beforeLock = new Set<() => Promise<void>>();
   #tabs: BroadcastChannel | undefined;
   #locks = 0;
 
@@ -75,7 +77,9 @@ class Keyring extends EventTarget {
     if (message.type === "ask") {
       if (this.#held) this.#tell({ type: "held", ...this.#held });
     } else if (message.type === "held") {
-      if (this.#held?.id !== message.id) this.#take({ id: message.id, key: message.key });
+      if (this.#held?.id === message.id) return;
+      this.#take({ id: message.id, key: message.key });
+      this.dispatchEvent(new Event("adopt"));
     } else if (message.type === "lock") void this.#drop();
     else this.dispatchEvent(new Event("change"));
   }
@@ -87,6 +91,8 @@ class Keyring extends EventTarget {
   }
 
   async #drop(): Promise<void> {
+    // Whatever becomes of it, the key goes.
+    if (this.#held) await Promise.allSettled([...this.beforeLock].map((task) => task()));
     this.#held = undefined;
     this.#locks += 1;
     this.dispatchEvent(new Event("change"));

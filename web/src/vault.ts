@@ -26,6 +26,14 @@ export type VaultStatus = {
   iterations?: number;
 };
 
+/** Something that keeps bytes of the page's own by `seal` and `open`. */
+export type Keeper = {
+  /** Called after a passphrase was set, given or removed: what does not lie as it should is to be sealed anew. */
+  turn(): Promise<void>;
+  /** Called before the key is given up: the last moment to seal. */
+  beforeLock(): Promise<void>;
+};
+
 /** Which Worker does the sealing where no model is open; see `ImprintOptions`. */
 export type VaultOptions = { worker?: WorkerChoice };
 
@@ -45,11 +53,12 @@ const NONCE_BYTES = 12;
  * model. Nobody can open it without the passphrase. Sends `change` whenever `status` may have another answer, in every tab.
  */
 export class Vault extends EventTarget {
-  readonly #turns = new Set<() => Promise<void>>();
+  readonly #keepers = new Set<Keeper>();
 
   constructor() {
     super();
     keyring.addEventListener("change", () => this.dispatchEvent(new Event("change")));
+    keyring.addEventListener("adopt", () => void this.#turn());
   }
 
   /** Tells whether a passphrase is set and given. */
@@ -157,13 +166,20 @@ export class Vault extends EventTarget {
     return locked("shared", work);
   }
 
-  /** Calls `turn` when bytes of the page's own must be sealed anew: after a passphrase was set, given or removed. */
-  join(turn: () => Promise<void>): void {
-    this.#turns.add(turn);
+  /** Whether bytes lie as they should: sealed with the key of now, or open where no passphrase is set. */
+  async suits(bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+    const record = await readRecord();
+    return sealedWith(bytes) === (isSealed(record) ? record.id : undefined);
+  }
+
+  /** Lets something that keeps bytes of the page's own hear when they must be turned over, and what comes before a lock. */
+  join(keeper: Keeper): void {
+    this.#keepers.add(keeper);
+    keyring.beforeLock.add(keeper.beforeLock);
   }
 
   async #turn(): Promise<void> {
-    for (const turn of this.#turns) await turn();
+    for (const { turn } of this.#keepers) await turn();
   }
 
   /** Asks an engine that runs, or one made for it. */

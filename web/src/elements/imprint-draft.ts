@@ -1,211 +1,349 @@
-import type { Finish, WriteOptions } from "../engine.js";
+import { Continuation, type Ended } from "../desk/continuation.js";
+import { Passage } from "../desk/passage.js";
+import { Pen, type Outcome } from "../desk/pen.js";
+import type { Change } from "../desk/requests.js";
+import { Speed } from "../desk/speed.js";
+import { Suggestion, type Suggesting } from "../desk/suggestion.js";
+import { Ways } from "../desk/ways.js";
+import type { Editor } from "../editor/editor.js";
+import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
-import type { Imprint, Piece } from "../imprint.js";
-import { CopiedRuns, marked } from "./copied-runs.js";
-import { ImprintErrorEvent } from "./events.js";
+import type { Imprint } from "../imprint.js";
+import type { AdapterInfo } from "../voice.js";
+import { onLanguage, words } from "../words/words.js";
+import { marked } from "./copied-runs.js";
+import { ImprintEditEvent, ImprintErrorEvent } from "./events.js";
 import { count, rate } from "./format.js";
 import { part } from "./part.js";
-import { Sheet } from "./sheet.js";
-import { words } from "../words/words.js";
 
-const endings: Record<Finish, string> = {
-  end: "The model came to its end.",
-  stop: "Stopped at one of your strings.",
-  length: "Reached the length you set.",
-  context: "The text has become as long as the model can read at once.",
+/** Quiet after the strength was moved before the last words are written again. */
+const DIAL_PAUSE_MS = 600;
+const COUNT_PAUSE_MS = 250;
+
+/** Everything that works on the sheet, once the editor has come. */
+type Desk = {
+  editor: Editor;
+  continuation: Continuation;
+  suggestion: Suggestion;
+  ways: Ways;
+  passage: Passage;
 };
 
-/** Why a writing was stopped whose last words have no sheet to stand on. */
-const cleared = Symbol("cleared");
-
 /**
- * A sheet of text that a model continues: Ctrl or Cmd with Enter writes on, Escape stops.
+ * A sheet of prose that a model continues, suggests words for, and says in other ways; what it wrote stays marked.
  *
- * Set `imprint` to an open model and `options` to what asks for the settings. Its own content holds the parts;
- * sends `imprint-error`.
+ * Set `imprint` to an open model, `voice` to the voice in use and `options` to what asks for the settings. Its own content
+ * holds the parts; sends `imprint-edit` and `imprint-error`.
  */
 export class ImprintDraftElement extends HTMLElement {
-  /** Asked for the settings at each start. */
-  options: () => WriteOptions = () => ({});
-  #imprint: Imprint | null = null;
-  #busy = false;
-  #sheet: Sheet | undefined;
-  #writing: AbortController | undefined;
-  /** What was written last: where it starts, and the whole text after it. */
-  #last: { start: number; text: string } | undefined;
+  readonly #pen = new Pen(() => this.#render());
+  #desk: Desk | undefined;
+  #opening: Promise<Desk> | undefined;
+  #voice: AdapterInfo | null = null;
+  #suggesting: Suggesting = "key";
+  #timers = new Map<string, ReturnType<typeof setTimeout>>();
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
-    this.#sheet ??= new Sheet(part(this, "text", HTMLTextAreaElement));
-    part(this, "text", HTMLTextAreaElement).addEventListener("input", () => this.#render());
-    this.#button("continue", () => void this.continue());
-    this.#button("stop", () => this.stop());
-    this.#button("again", () => this.#again());
-    this.#button("back", () => this.#takeBack());
-    this.#button("clear", () => this.#clear());
+    this.#pen.options = () => ({ ...this.options(), ...this.voiceOptions() });
+    this.#deaf ??= onLanguage(() => this.#relabel());
+    if (this.#opening) return;
+    this.#opening = this.#open();
+    this.#press("continue", () => void this.continue());
+    this.#press("stop", () => this.stop());
+    this.#press("another", () => void this.#another());
+    this.#press("back", () => this.#takeBack());
+    this.#press("close-ways", () => this.#desk?.ways.close());
+    this.#press("suggest", () => void this.#desk?.suggestion.ask());
+    this.#press("take-all", () => this.#desk?.suggestion.take("all"));
+    this.#press("take-word", () => this.#desk?.suggestion.take("word"));
+    this.#press("drop", () => this.#desk?.suggestion.drop());
+    for (const change of ["mine", "shorter", "longer"] as const)
+      this.#press(change, () => void this.#rephrase(change));
+    part(this, "strength", HTMLInputElement).addEventListener("input", () => this.#restrengthen());
     this.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#render();
+    this.#relabel();
   }
 
   disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
     this.stop();
+  }
+
+  /** Asked for the settings at each start. */
+  options: () => WriteOptions = () => ({});
+
+  /** Settles once the editor is there. */
+  get ready(): Promise<void> {
+    return (this.#opening ?? Promise.resolve()).then(() => undefined);
   }
 
   /** The model that writes, if one is open. */
   get imprint(): Imprint | null {
-    return this.#imprint;
+    return this.#pen.imprint;
   }
 
   set imprint(imprint: Imprint | null) {
-    this.stop();
-    this.#imprint = imprint;
-    this.#render();
+    this.#pen.imprint = imprint;
   }
 
   /** Whether the model is at something else, such as learning, and cannot write now. */
   get busy(): boolean {
-    return this.#busy;
+    return this.#pen.busy;
   }
 
   set busy(busy: boolean) {
-    this.#busy = busy;
+    this.#pen.busy = busy;
+  }
+
+  /** The voice in use, whose strength can be set beside the sheet; null for the model's own. */
+  get voice(): AdapterInfo | null {
+    return this.#voice;
+  }
+
+  set voice(voice: AdapterInfo | null) {
+    this.#voice = voice;
+    this.#render();
+  }
+
+  /** What `write` is to be told so that the voice in use speaks as strongly as is set. */
+  voiceOptions(): Pick<WriteOptions, "strength"> {
+    if (!this.#voice) return {};
+    return { strength: part(this, "strength", HTMLInputElement).valueAsNumber };
+  }
+
+  /** When words are suggested at the cursor. */
+  get suggesting(): Suggesting {
+    return this.#suggesting;
+  }
+
+  set suggesting(suggesting: Suggesting) {
+    this.#suggesting = suggesting;
+    if (!this.#desk) return;
+    this.#desk.suggestion.mode = suggesting;
+    this.#desk.suggestion.drop();
     this.#render();
   }
 
   /** The text on the sheet. */
   get text(): string {
-    return this.#sheet?.text ?? "";
+    return this.#desk?.editor.text ?? "";
   }
 
-  set text(text: string) {
-    this.#sheet?.restore(text);
-    this.#render();
+  /** The share of the text that the person wrote, 0 to 1. */
+  get share(): number {
+    return this.#desk?.editor.share ?? 1;
+  }
+
+  /** The text, and the editor's state around it, to be kept. */
+  save(): { text: string; state: unknown } {
+    return { text: this.text, state: this.#desk?.editor.save() };
+  }
+
+  /** Puts a kept draft on the sheet, with its undo. */
+  async load(text: string, state?: unknown): Promise<void> {
+    this.stop();
+    const { editor, continuation } = await (this.#opening ?? this.#open());
+    continuation.forget();
+    editor.load(text, state);
+    this.#figures("");
+    this.#error();
   }
 
   /** Lets the model write on from the end of the text; returns when it stopped. */
   async continue(): Promise<void> {
-    const imprint = this.#imprint;
-    const sheet = this.#sheet;
-    if (!imprint || !sheet || this.#busy || this.#writing || sheet.text.trim() === "") return;
-    const writing = new AbortController();
-    this.#writing = writing;
-    const options = this.options();
-    const prompt = sheet.text;
-    this.#error();
-    this.#copies([]);
-    this.#render();
-    sheet.hold(true);
-    this.#say("Writing.");
-    let ending: string;
-    try {
-      if (options.chat && !prompt.endsWith("\n\n")) sheet.append(prompt.endsWith("\n") ? "\n" : "\n\n");
-      ending = await this.#write(imprint, prompt, { ...options, signal: writing.signal });
-    } catch (thrown) {
-      ending = this.#broke(ImprintError.from(thrown));
-    }
-    sheet.hold(false);
-    this.#writing = undefined;
-    this.#last = sheet.text.length > prompt.length ? { start: prompt.length, text: sheet.text } : undefined;
-    this.#say(ending);
-    this.#render();
+    const desk = this.#desk;
+    if (!desk || !this.#pen.free || this.text.trim() === "") return;
+    this.#begin();
+    this.#ended(await desk.continuation.go());
   }
 
   /** Stops writing within one token. */
   stop(): void {
-    this.#writing?.abort();
+    this.#pen.stop();
   }
 
-  async #write(
-    imprint: Imprint,
-    prompt: string,
-    options: WriteOptions & { signal: AbortSignal },
-  ): Promise<string> {
+  async #open(): Promise<Desk> {
+    // The page is there before its editor, which is most of the script.
+    const { Editor } = await import("../editor/editor.js");
+    const { label, placeholder } = words().draft;
+    const editor: Editor = new Editor(part(this, "sheet", HTMLElement), {
+      label,
+      placeholder,
+      onChange: (change) => this.#changed(change),
+    });
+    const pen = this.#pen;
     const speed = new Speed();
-    const written = new CopiedRuns();
-    for await (const piece of imprint.write(prompt, options)) {
-      if (options.signal.reason === cleared) break;
-      this.#sheet?.append(piece.text);
-      written.add(piece);
-      this.#copies(written.runs);
-      this.#figures(speed.line(piece, performance.now()));
-      if (piece.finish) return endings[piece.finish];
-    }
-    return "Stopped.";
+    const continuation = new Continuation(pen, editor, {
+      piece: (piece) => this.#figures(speed.line(piece, performance.now())),
+    });
+    const suggestion = new Suggestion(pen, editor, (suggested) =>
+      this.#say(words().draft.suggested(suggested.trim())),
+    );
+    suggestion.mode = this.#suggesting;
+    const ways = new Ways(pen, editor, continuation, part(this, "ways", HTMLElement));
+    const passage = new Passage(pen, editor, part(this, "passage", HTMLElement));
+    this.#desk = { editor, continuation, suggestion, ways, passage };
+    editor.bind([
+      { key: "Mod-Enter", run: () => this.#key(() => void this.continue()) },
+      { key: "Ctrl-Enter", run: () => this.#key(() => void this.continue()) },
+      { key: "Alt-Enter", run: () => this.#key(() => void suggestion.ask()) },
+      { key: "Tab", run: () => suggestion.take("all") },
+      { key: "Mod-ArrowRight", run: () => suggestion.take("word") },
+      { key: "Escape", run: () => suggestion.drop() },
+    ]);
+    this.#render();
+    return this.#desk;
   }
 
-  #broke(error: ImprintError): string {
-    if (error.code === "cancelled") return "Stopped.";
-    if (this.dispatchEvent(new ImprintErrorEvent(error))) this.#error(error);
-    return "";
-  }
-
-  /** Takes the last words back and writes others. */
-  #again(): void {
-    if (this.#takeBack()) void this.continue();
-  }
-
-  /** Removes what was written last, unless the text has changed since. */
-  #takeBack(): boolean {
-    const last = this.#last;
-    if (!last || !this.#sheet || this.#sheet.text !== last.text) return false;
-    this.#sheet.focus();
-    this.#sheet.cut(last.start);
-    this.#figures("");
-    this.#copies([]);
+  #key(work: () => void): boolean {
+    work();
     return true;
   }
 
-  #clear(): void {
-    this.#writing?.abort(cleared);
-    this.#sheet?.focus();
-    this.#sheet?.cut(0);
+  #changed({ text, person }: { text: boolean; person: boolean }): void {
+    const desk = this.#desk;
+    if (!desk) return;
+    desk.suggestion.changed(person && text);
+    desk.passage.changed();
+    if (text && person && this.#pen.task !== "continue") desk.ways.close();
+    if (text) {
+      this.dispatchEvent(new ImprintEditEvent());
+      this.#later("count", COUNT_PAUSE_MS, () => this.#count());
+    }
+    this.#render();
+  }
+
+  async #another(): Promise<void> {
+    const desk = this.#desk;
+    if (!desk || !this.#pen.free || this.text.trim() === "") return;
+    this.#begin();
+    desk.suggestion.drop();
+    this.#ended(await desk.ways.write(), words().draft.waysDone);
+  }
+
+  async #rephrase(change: Change): Promise<void> {
+    this.#begin();
+    this.#ended(await this.#desk?.passage.ask(change), words().draft.differenceDone);
+  }
+
+  #takeBack(): void {
+    if (!this.#desk?.continuation.takeBack()) return;
+    this.#desk.editor.focus();
     this.#figures("");
-    this.#copies([]);
-    this.#say("The sheet is empty.");
+  }
+
+  /** Writes the last words again in the strength that the dial shows, with the seed that they were written with. */
+  #restrengthen(): void {
+    this.#render();
+    this.#later("dial", DIAL_PAUSE_MS, () => {
+      if (this.#pen.task === "continue") return this.#restrengthen();
+      const writing = this.#pen.free ? this.#desk?.continuation.rewrite(this.voiceOptions()) : undefined;
+      if (!writing) return;
+      this.#begin();
+      void writing.then((ended) => this.#ended(ended));
+    });
+  }
+
+  #begin(): void {
+    this.#error();
+    this.#figures("");
+    this.#say(words().draft.writing);
+  }
+
+  #ended(outcome: (Outcome & { finish?: Ended["finish"] }) | undefined, done = ""): void {
+    if (!outcome) return;
+    const { endings, stopped } = words().draft;
+    if (outcome.state === "broken") {
+      if (this.dispatchEvent(new ImprintErrorEvent(outcome.error))) this.#error(outcome.error);
+      this.#say("");
+    } else {
+      const ending = outcome.finish ? endings[outcome.finish] : done;
+      this.#say(outcome.state === "stopped" ? stopped : ending);
+    }
+    this.#render();
   }
 
   #onKey(event: KeyboardEvent): void {
-    if (event.key === "Escape" && this.#writing) {
-      event.preventDefault();
-      this.stop();
-    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-      event.preventDefault();
-      void this.continue();
-    }
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    if (this.#pen.task) this.stop();
+    else if (this.#desk?.ways.open) this.#desk.ways.close();
+    else if (this.#desk?.passage.open) this.#desk.passage.close();
+    else return;
+    event.preventDefault();
   }
 
   #render(): void {
-    const writing = this.#writing !== undefined;
+    const desk = this.#desk;
+    const { task, imprint, busy, free } = this.#pen;
+    const writing = task !== undefined && task !== "ghost";
     const empty = this.text.trim() === "";
+    const suggested = desk !== undefined && desk.editor.suggested !== "";
+    const chosen = !writing && free && desk?.passage.chosen === true && !desk.passage.open;
     const stopHadFocus = document.activeElement === part(this, "stop", HTMLButtonElement);
     this.toggleAttribute("writing", writing);
-    part(this, "continue", HTMLButtonElement).hidden = writing;
-    part(this, "continue", HTMLButtonElement).disabled = !this.#imprint || this.#busy || empty;
-    part(this, "stop", HTMLButtonElement).hidden = !writing;
-    const untouched = this.#last !== undefined && this.#last.text === this.text;
-    part(this, "again", HTMLButtonElement).hidden = writing || !this.#imprint || this.#busy || !untouched;
-    part(this, "back", HTMLButtonElement).hidden = writing || !untouched;
-    part(this, "clear", HTMLButtonElement).disabled = this.text === "";
-    const hint = this.#hint(empty);
-    part(this, "hint", HTMLElement).textContent = hint;
-    part(this, "figures", HTMLElement).hidden = hint !== "";
+    this.#show("continue", !writing, free && !empty && desk !== undefined);
+    this.#show("stop", writing);
+    this.#show("another", !writing, free && !empty && desk !== undefined);
+    this.#show("back", !writing && desk?.continuation.start !== undefined);
+    this.#show("suggest", !writing && !suggested && this.#suggesting !== "off" && free && !empty);
+    part(this, "tools", HTMLElement).hidden = suggested || chosen;
+    part(this, "ghost-tools", HTMLElement).hidden = !suggested;
+    part(this, "passage-tools", HTMLElement).hidden = suggested || !chosen;
+    this.#hint(imprint, busy, empty);
+    this.#dial();
+    this.#copies(desk?.editor.copies ?? []);
     if (stopHadFocus && !writing) part(this, "continue", HTMLButtonElement).focus();
   }
 
-  #hint(empty: boolean): string {
-    if (!this.#imprint) return "Load the model to continue.";
-    if (this.#busy) return "The model is learning; it writes again when that is done or stopped.";
-    return empty ? "Write a few words to begin." : "";
+  #show(name: string, shown: boolean, enabled = true): void {
+    const button = part(this, name, HTMLButtonElement);
+    button.hidden = !shown;
+    button.disabled = !enabled;
+  }
+
+  #hint(imprint: Imprint | null, busy: boolean, empty: boolean): void {
+    const { loadFirst, learning, begin } = words().draft;
+    const hint = !imprint ? loadFirst : busy ? learning : empty ? begin : "";
+    part(this, "hint", HTMLElement).textContent = hint;
+    part(this, "figures", HTMLElement).hidden = hint !== "";
+  }
+
+  #dial(): void {
+    part(this, "dial", HTMLElement).hidden = this.#voice === null;
+    if (!this.#voice) return;
+    part(this, "voice", HTMLElement).textContent = words().draft.strength(this.#voice.name);
+    const value = part(this, "strength", HTMLInputElement).valueAsNumber;
+    part(this, "strength-value", HTMLElement).textContent = rate(value);
+  }
+
+  /** Says how long the text is and how much of it the person wrote; the share is only told where there is another's. */
+  #count(): void {
+    const { text, share } = this;
+    const { count: counted, share: shared } = words().draft;
+    const length = text.match(/\S+/gu)?.length ?? 0;
+    const line = length === 0 ? [] : [counted(length, count(length))];
+    if (length > 0 && share < 1) line.push(shared(Math.min(99, Math.round(share * 100))));
+    part(this, "share", HTMLElement).textContent = line.join(" · ");
   }
 
   #figures(line: string): void {
     part(this, "figures", HTMLElement).textContent = line;
   }
 
-  /** A text field underlines nothing, so what was copied stands below it. */
+  /** What is underlined in the text stands below it too, where a screen reader finds it. */
   #copies(runs: readonly string[]): void {
-    part(this, "copies", HTMLElement).hidden = runs.length === 0;
-    const list = runs.flatMap((run) => [" ", marked(run)]);
-    part(this, "copies", HTMLElement).replaceChildren("From your texts, word for word:", ...list);
+    const place = part(this, "copies", HTMLElement);
+    place.hidden = runs.length === 0;
+    place.replaceChildren(words().draft.copies, ...runs.flatMap((run) => [" ", marked(run.trim())]));
+  }
+
+  #relabel(): void {
+    const { label, placeholder } = words().draft;
+    if (this.#desk) this.#desk.editor.labels = { label, placeholder };
+    this.#count();
+    this.#render();
   }
 
   #say(sentence: string): void {
@@ -221,27 +359,20 @@ export class ImprintDraftElement extends HTMLElement {
     else delete shown.dataset["code"];
   }
 
-  #button(name: string, onClick: () => void): void {
+  /** Shows an error that comes from elsewhere but is about this draft, such as a full storage. */
+  fail(error: ImprintError): void {
+    this.#error(error);
+  }
+
+  #later(name: string, ms: number, work: () => void): void {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.set(name, setTimeout(work, ms));
+  }
+
+  #press(name: string, onClick: () => void): void {
     const button = part(this, name, HTMLButtonElement);
     button.addEventListener("click", onClick);
-    // A pointer leaves the focus on the sheet, where undo and the caret live.
+    // A pointer leaves the focus on the sheet, where the selection and the caret live.
     button.addEventListener("mousedown", (event) => event.preventDefault());
-  }
-}
-
-/** Tokens a second, counted from the first written token on. */
-class Speed {
-  #first: { tokens: number; atMs: number } | undefined;
-
-  line(piece: Piece, atMs: number): string {
-    if (piece.tokens === 0) {
-      return `Reading your text: ${count(piece.prefilled)} of ${count(piece.promptTokens)} tokens`;
-    }
-    this.#first ??= { tokens: piece.tokens, atMs };
-    const figures = [`${count(piece.promptTokens)} tokens read, ${count(piece.tokens)} written`];
-    const seconds = (atMs - this.#first.atMs) / 1000;
-    const tokens = piece.tokens - this.#first.tokens;
-    if (seconds > 0 && tokens > 0) figures.push(`${rate(tokens / seconds)} tokens/s`);
-    return figures.join(" · ");
   }
 }

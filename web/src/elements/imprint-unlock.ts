@@ -1,7 +1,7 @@
 import { ImprintError } from "../errors.js";
 import { vault } from "../vault.js";
 import { words } from "../words/words.js";
-import { ImprintForgottenEvent } from "./events.js";
+import { ImprintForgetEvent } from "./events.js";
 import { forgetEverything } from "../imprint.js";
 import { part } from "./part.js";
 import { twice } from "./twice.js";
@@ -10,7 +10,7 @@ import { twice } from "./twice.js";
  * Asks for the passphrase while what is kept is locked; hidden otherwise.
  *
  * Its own content holds the parts. Whoever has lost the passphrase can forget everything here, after which it sends
- * `imprint-forgotten`.
+ * `imprint-forget`.
  */
 export class ImprintUnlockElement extends HTMLElement {
   connectedCallback(): void {
@@ -54,7 +54,7 @@ export class ImprintUnlockElement extends HTMLElement {
   async #forget(): Promise<void> {
     await working(this, words().vault.forgetting, async () => {
       await forgetEverything();
-      this.dispatchEvent(new ImprintForgottenEvent());
+      this.dispatchEvent(new ImprintForgetEvent());
     });
   }
 }

@@ -16,7 +16,6 @@ export const en = {
   shell: {
     description:
       "A language model that writes on in your browser, on your own computer. Nothing you write leaves it.",
-    lede: "Begin a text; a small language model writes on. It runs in this tab, on your own device, and nothing you write leaves it.",
     places: "Places",
     write: "Write",
     voice: "Voice",
@@ -37,8 +36,11 @@ export const en = {
 
   model: {
     offerLabel: "Load a model",
-    first: "First, the model: {offered}.",
-    fetches: "Your browser fetches {size} once, from this site, and keeps it for the next time.",
+    first: "A small language model that writes on where you stop, in your own voice once you teach it.",
+    offered: "The model is {offered}.",
+    fetches:
+      "Your browser fetches its {size} once, from this site, and keeps it; nothing you write ever leaves this device.",
+    sample: "Try a sample voice",
     unknownSize: "a file of unknown size",
     load: "Load the model",
     back: "Back",
@@ -115,7 +117,7 @@ export const en = {
     opening: "Opening what is kept …",
     isRemoved: "The passphrase is removed.",
     above: "What is kept here is locked. Unlock it at the top of the page.",
-    ask: "What is kept in this browser is locked.",
+    ask: "What is kept in this browser is locked. What you write meanwhile is kept once you unlock it.",
     unlock: "Unlock",
     unlocking: "Unlocking …",
     lost: "The passphrase is lost",
@@ -157,6 +159,89 @@ export const en = {
     rules: "The rules the browser holds it to",
     policy:
       "Whatever the program tried, the browser would let this page connect to its own site only, run only scripts that lie there as files, and turn no text into markup or script.",
+  },
+
+  /** The sheet. */
+  draft: {
+    label: "Your text",
+    placeholder: "The first time I saw the sea,",
+    continue: "Continue",
+    stop: "Stop",
+    ways: "Another way",
+    waysDone: "Three ways are written.",
+    keepMine: "Leave it as it is",
+    take: "Take this",
+    takeWay: (number: number) => `Take this, way ${number}`,
+    back: "Take back",
+    suggest: "Suggest",
+    passage: "The selected passage",
+    mine: "In my words",
+    shorter: "Shorter",
+    longer: "Longer",
+    accept: "Accept",
+    refuse: "Refuse",
+    same: "The model found no other words for it.",
+    differenceDone: "Another version is written: accept or refuse it.",
+    suggestion: "The suggestion",
+    takeAll: "Take it",
+    takeWord: "A word",
+    drop: "Drop",
+    suggested: (text: string) => `Suggested: ${text}`,
+    suggesting: "Suggest words at the cursor",
+    suggestingHint: "in grey, until you take them",
+    never: "never",
+    onKey: "on Alt+Enter",
+    onPause: "when I pause",
+    strength: (voice: string) => `Strength of ${voice}`,
+    strengthHint: "0 is the model's average, 1 the voice as learned, 3 more you than you",
+    keys: "{ctrl} or {cmd} with {enter} writes on, {alt} with {return} suggests words, {esc} stops.",
+    loadFirst: "Load the model to continue.",
+    learning: "The model is learning; it writes again when that is done or stopped.",
+    begin: "Write a few words to begin.",
+    writing: "Writing.",
+    stopped: "Stopped.",
+    endings: {
+      end: "The model came to its end.",
+      stop: "Stopped at one of your strings.",
+      length: "Reached the length you set.",
+      context: "The text has become as long as the model can read at once.",
+    },
+    reading: (done: string, all: string) => `Reading your text: ${done} of ${all} tokens`,
+    counts: (read: string, written: string) => `${read} tokens read, ${written} written`,
+    speed: (rate: string) => `${rate} tokens/s`,
+    copies: "From your texts, word for word:",
+    count: (value: number, count: string) => (value === 1 ? "1 word" : `${count} words`),
+    share: (percent: number) => `${percent} % yours`,
+  },
+
+  /** The drafts that are kept. */
+  drafts: {
+    title: "Drafts",
+    create: "New draft",
+    delete: "Delete",
+    deleteNamed: (title: string) => `Delete ${title}`,
+    restore: "Bring it back",
+    gone: (title: string) => `“${title}” is gone.`,
+    untitled: "Without a title",
+    facts: (length: string, day: string) => `${length} · ${day}`,
+    kept: "Drafts are kept in this browser only, and save themselves.",
+    opened: (title: string) => `Opened: ${title}.`,
+    created: "A new, empty draft.",
+    copied: "Another tab changed this draft, so yours goes on as a copy of its own.",
+  },
+
+  /** Texts of others to try first. */
+  samples: {
+    label: "Sample voices",
+    lede: "No text of yours at hand? Try a voice that everybody knows first.",
+    austen: "Jane Austen, 1813",
+    melville: "Herman Melville, 1851",
+    taken: (name: string) => `The text of ${name} stands below; give the voice a name and press Learn.`,
+  },
+
+  /** The settings of writing. */
+  sampling: {
+    title: "How it writes",
   },
 
   /** For each code of an error, what happened and what a person can do next. */
