@@ -54,7 +54,10 @@ async function fill(page: Page): Promise<void> {
   await adapter(page);
   await learn(page, { ...quick, name: "Half done" }, pride.slice(6000, 12_000));
   await step(page, 1);
-  await page.evaluate(() => learning.pause());
+  await page.evaluate(async () => {
+    await learning.pause();
+    globalThis.halfDone = learning.id ?? "";
+  });
 }
 
 /** What a vault call comes to: nothing, or the code of its error. */
@@ -92,7 +95,7 @@ function codes(page: Page): Promise<Record<string, string>> {
         rename: () => adapters.rename(globalThis.kept, "Another"),
         import: () => adapters.import(files),
         learn: () => opened.learn(text).done,
-        resume: () => runs.resume("none").done,
+        resume: () => runs.resume(globalThis.halfDone).done,
       };
       const ended: Record<string, string> = {};
       for (const [name, command] of Object.entries(commands))
@@ -108,6 +111,7 @@ function codes(page: Page): Promise<Record<string, string>> {
 
 declare global {
   var kept: string;
+  var halfDone: string;
 }
 
 /** The archive of the only voice, as its hash, and the words of its texts. */

@@ -31,7 +31,7 @@ export function watchRequests(by: Asker, tell: (seen: SeenRequest[]) => void): v
 
 /** The requests of this page, its Workers and its service worker. Sends `change` when there are more. */
 class Requests extends EventTarget {
-  readonly #seen: SeenRequest[] = [];
+  #seen: readonly SeenRequest[] = [];
   #watching = false;
 
   /** All that were seen, the first one first. */
@@ -54,11 +54,11 @@ class Requests extends EventTarget {
     globalThis.navigator?.serviceWorker?.controller?.postMessage({ type: "requests" });
   }
 
-  /** Takes in what another thread has seen. */
+  /** Takes in what another thread has seen, once. */
   add(seen: readonly SeenRequest[]): void {
-    if (seen.length === 0) return;
-    this.#seen.push(...seen);
-    this.#seen.sort((a, b) => a.atMs - b.atMs);
+    const known = new Map([...this.#seen, ...seen].map((one) => [`${one.by} ${one.atMs} ${one.url}`, one]));
+    if (known.size === this.#seen.length) return;
+    this.#seen = [...known.values()].sort((a, b) => a.atMs - b.atMs);
     this.dispatchEvent(new Event("change"));
   }
 }

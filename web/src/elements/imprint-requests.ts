@@ -47,11 +47,10 @@ export class ImprintRequestsElement extends HTMLElement {
     const own = origin === home.origin;
     const path = own && pathname.startsWith(home.pathname) ? pathname.slice(home.pathname.length) : pathname;
     const { requests: said } = words();
-    const row = document.createElement("tr");
-    const name = document.createElement("th");
-    name.scope = "row";
+    const row = document.createElement("li");
+    const name = document.createElement("strong");
     name.textContent = own ? (path || said.thePage) + search : url;
-    row.append(name);
+    const facts = document.createElement("span");
     const kinds: Record<string, string> = {
       navigation: said.page,
       script: said.script,
@@ -60,15 +59,9 @@ export class ImprintRequestsElement extends HTMLElement {
       img: said.picture,
     };
     const askers = { page: said.byPage, worker: said.byWorker, "service-worker": said.byServiceWorker };
-    for (const text of [
-      kinds[kind] ?? said.file,
-      askers[by],
-      receivedBytes > 0 ? bytes(receivedBytes) : said.kept,
-    ]) {
-      const cell = document.createElement("td");
-      cell.textContent = text;
-      row.append(cell);
-    }
+    const received = receivedBytes > 0 ? bytes(receivedBytes) : said.kept;
+    facts.textContent = [kinds[kind] ?? said.file, askers[by], received].join(" · ");
+    row.append(name, " ", facts);
     return row;
   }
 }

@@ -26,10 +26,23 @@ pub const RECORD: &str = "record";
 enum State {
     /// Open: there is no passphrase, or no longer.
     Open,
+    /// Open, while rows from before may still be sealed.
+    Opening,
     /// Sealed, while rows from before may still lie open.
     Sealing,
     /// Sealed.
     Sealed,
+}
+
+impl State {
+    /// How the record says that every row lies as this state wants it; `None` where it says so already.
+    fn done(self) -> Option<&'static str> {
+        match self {
+            State::Sealing => Some("sealed"),
+            State::Opening => Some("open"),
+            State::Open | State::Sealed => None,
+        }
+    }
 }
 
 /// What the record says at one moment.
@@ -47,6 +60,7 @@ impl Standing {
         let state = match field_text(&record, "state").as_str() {
             "sealing" => State::Sealing,
             "sealed" => State::Sealed,
+            "opening" => State::Opening,
             _ => State::Open,
         };
         Self { state, id: field_text(&record, "id"), record }
@@ -59,7 +73,7 @@ impl Standing {
 
     /// Whether rows are sealed.
     pub fn seals(&self) -> bool {
-        self.state != State::Open
+        matches!(self.state, State::Sealing | State::Sealed)
     }
 
     /// Gives the key that rows are sealed with, `None` where they are not.
@@ -193,7 +207,7 @@ pub async fn remove(id: &str, raw: &Uint8Array) -> Result<()> {
             return Err(Error::new(ErrorKind::InvalidOption, what));
         }
         let keys = with(&field(&former.record, "former"), &[(id, raw.into())]);
-        Ok(with(&JsValue::UNDEFINED, &[("state", "open".into()), ("former", keys)]))
+        Ok(with(&JsValue::UNDEFINED, &[("state", "opening".into()), ("former", keys)]))
     };
     database.change_record(made).await?;
     turn_all(&database).await
@@ -206,12 +220,14 @@ async fn turn_all(database: &Database) -> Result<()> {
             database.turn(table, &key).await?;
         }
     }
-    let made = |former: &Standing| {
-        let done = former.state == State::Sealing;
-        Ok(if done { with(&former.record, &[("state", "sealed".into())]) } else { former.record.clone() })
+    let standing = database.standing().await?;
+    let Some(done) = standing.state.done() else { return Ok(()) };
+    let made = |now: &Standing| {
+        // Another tab may have set or removed a passphrase meanwhile.
+        let same = now.state == standing.state && now.id == standing.id;
+        Ok(if same { with(&now.record, &[("state", done.into())]) } else { now.record.clone() })
     };
-    let Standing { state, .. } = database.standing().await?;
-    if state == State::Sealing { database.change_record(made).await } else { Ok(()) }
+    database.change_record(made).await
 }
 
 /// A copy of an object with some fields set.
