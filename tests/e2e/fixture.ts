@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { smallModel } from "./small-model.js";
 import { expect, test as base, type Browser, type BrowserContext, type Page } from "@playwright/test";
 
 export { expect };
@@ -97,7 +98,38 @@ export class Room {
 
   /** The text on the sheet. */
   value(): Promise<string> {
-    return this.text.inputValue();
+    return this.page
+      .locator("imprint-draft")
+      .evaluate((draft) => (draft as HTMLElement & { text: string }).text);
+  }
+
+  /** The text that stands under a kind of mark, joined. */
+  async marked(kind: "written" | "copied"): Promise<string> {
+    return (await this.page.locator(`imprint-draft .${kind}`).allTextContents()).join("");
+  }
+
+  /** Waits until what is on the sheet is kept. */
+  async saved(): Promise<void> {
+    await this.page.waitForTimeout(1_000);
+  }
+
+  /** Chooses when words are suggested. */
+  async suggesting(when: "off" | "key" | "pause"): Promise<void> {
+    const summary = this.page.getByText("How it writes");
+    await summary.click();
+    await this.page.locator("#imprint-suggesting").selectOption(when);
+    await summary.click();
+  }
+
+  /** Opens the small model on the processor, for what does not depend on the words. */
+  async small(): Promise<void> {
+    await this.choose("cpu");
+    await this.page.getByLabel("A GGUF file of yours").setInputFiles({
+      name: "small.gguf",
+      mimeType: "application/octet-stream",
+      buffer: Buffer.from(smallModel()),
+    });
+    await this.ready();
   }
 
   /** Chooses a device before the load. */

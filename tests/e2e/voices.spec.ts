@@ -1,6 +1,5 @@
 import { expect, Room, test } from "./fixture.js";
 import { pride } from "./learner.js";
-import { smallModel } from "./small-model.js";
 
 test("a person teaches a voice, hears it beside the base, carries it away and forgets it", async ({
   page,
@@ -8,14 +7,7 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   test.setTimeout(240_000);
   const room = new Room(page);
   await room.enter();
-  await room.choose("cpu");
-  const model = {
-    name: "small.gguf",
-    mimeType: "application/octet-stream",
-    buffer: Buffer.from(smallModel()),
-  };
-  await page.getByLabel("A GGUF file of yours").setInputFiles(model);
-  await room.ready();
+  await room.small();
   const voices = page.locator("imprint-voices");
   const teacher = page.locator("imprint-teacher");
   const texts = page.getByLabel("Texts to learn from");
