@@ -59,14 +59,19 @@ pub async fn usage() -> Result<Usage> {
     let (adapters, runs) =
         if locked { (Vec::new(), Vec::new()) } else { (adapters::list().await?, runs::list().await?) };
     Ok(Usage {
-        models_bytes: models::list().await.iter().map(|model| model.size_bytes).sum(),
-        adapters_bytes: adapters.iter().map(|adapter| adapter.size_bytes + adapter.text_bytes).sum(),
-        runs_bytes: runs.iter().map(|run| run.size_bytes).sum(),
+        models_bytes: added(models::list().await.iter().map(|model| model.size_bytes)),
+        adapters_bytes: added(adapters.iter().map(|adapter| adapter.size_bytes + adapter.text_bytes)),
+        runs_bytes: added(runs.iter().map(|run| run.size_bytes)),
         used_bytes,
         quota_bytes,
         persisted,
         locked,
     })
+}
+
+/// A sum that is 0 where there is nothing, and not −0 as that of no numbers is.
+fn added(sizes: impl Iterator<Item = f64>) -> f64 {
+    sizes.fold(0.0, |sum, size| sum + size)
 }
 
 /// Removes everything of ours from IndexedDB, the Cache API and the private file system.
