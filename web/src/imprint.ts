@@ -266,7 +266,8 @@ async function once<T>(worker: WorkerChoice, ask: (engine: Engine) => Promise<T>
   }
 }
 
-function startEngine(worker: WorkerChoice): Engine {
+/** Starts what runs commands, where `worker` says. */
+export function startEngine(worker: WorkerChoice): Engine {
   if (worker === false) {
     // Pages that use a Worker never fetch the module's script for their own thread.
     return new LocalEngine(async () => (await import("./wasm.js")).loadWasm());
@@ -286,7 +287,8 @@ function startWorker(url?: URL): Worker {
   }
 }
 
-function absolute(url: string | URL): string {
+/** An address as it stands in full; `invalid-option` for what is none. */
+export function absolute(url: string | URL): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   try {
     return new URL(url, base).href;

@@ -9,6 +9,7 @@ export {
   type WorkerChoice,
 } from "./imprint.js";
 export { Adapters, type AdapterSource } from "./adapters.js";
+export { Library } from "./library.js";
 export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";
 export { ImprintError, sentences, type ErrorCode } from "./errors.js";
 export type {
