@@ -30,6 +30,13 @@ export async function once<T>(worker: WorkerChoice, ask: (engine: Engine) => Pro
   }
 }
 
+/** Removes everything that is kept, and with it the passphrase. */
+export async function forgetAll(engine: Engine): Promise<void> {
+  await engine.run("forgetEverything", null);
+  await keyring.drop();
+  keyring.changed();
+}
+
 function make(worker: WorkerChoice): Engine {
   if (worker === false) {
     // Pages that use a Worker never fetch the module's script for their own thread.

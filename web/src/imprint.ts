@@ -17,9 +17,8 @@ import type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
-import { endEngine, once, startEngine, type WorkerChoice } from "./engines.js";
+import { endEngine, forgetAll, once, startEngine, type WorkerChoice } from "./engines.js";
 import { ImprintError } from "./errors.js";
-import { keyring } from "./keyring.js";
 import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
 import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 
@@ -214,9 +213,7 @@ export class Imprint {
    * Rejects with `busy` while any tab learns. The model that is open stays so until it is closed.
    */
   async forgetEverything(): Promise<void> {
-    await this.#engine.run("forgetEverything", null);
-    await keyring.drop();
-    keyring.changed();
+    await forgetAll(this.#engine);
     await this.adapters.use(null);
   }
 
@@ -258,9 +255,7 @@ export function storedModels(worker: WorkerChoice = true): Promise<StoredModel[]
  * Rejects with `busy` while any tab learns.
  */
 export async function forgetEverything(worker: WorkerChoice = true): Promise<void> {
-  await once(worker, (engine) => engine.run("forgetEverything", null));
-  await keyring.drop();
-  keyring.changed();
+  await once(worker, forgetAll);
 }
 
 /** Removes the model from `url` from this browser's storage. */
@@ -268,7 +263,8 @@ export async function forgetModel(url: string | URL, worker: WorkerChoice = true
   await once(worker, (engine) => engine.run("forgetModel", { url: absolute(url) }));
 }
 
-function absolute(url: string | URL): string {
+/** An address as it stands in full; `invalid-option` for what is none. */
+export function absolute(url: string | URL): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   try {
     return new URL(url, base).href;
