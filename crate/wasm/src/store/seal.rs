@@ -57,6 +57,11 @@ pub fn hold(id: String, key: JsValue) {
     HELD.set(Some(Key { id, key }));
 }
 
+/// Holds again what was held before.
+pub fn put_back(before: Option<Key>) {
+    HELD.set(before);
+}
+
 /// Gives the key up.
 pub fn give_up() {
     HELD.set(None);

@@ -164,8 +164,12 @@ pub async fn begin(record: &JsValue, key: JsValue) -> Result<()> {
         Ok(with(record, &[("state", "sealing".into()), ("former", field(&former.record, "former"))]))
     };
     // Before the record counts: nothing in this thread may meet a lock that it has the key for.
+    let before = seal::held();
     seal::hold(field_text(record, "id"), key);
-    database.change_record(made).await?;
+    if let Err(refused) = database.change_record(made).await {
+        seal::put_back(before);
+        return Err(refused);
+    }
     turn_all(&database).await
 }
 
