@@ -92,6 +92,7 @@ export class Adapters {
 type Taken = { files: AdapterFiles; told: Partial<AdapterInfo> };
 
 async function unpack(archive: Blob): Promise<Taken> {
+  checkSize(archive.size);
   const wanted = [configName, weightsName, toldName, printsName];
   const base = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   let unpackedBytes = 0;
@@ -101,10 +102,12 @@ async function unpack(archive: Blob): Promise<Taken> {
       filter: ({ name, originalSize }) => {
         if (!wanted.includes(base(name))) return false;
         unpackedBytes += originalSize;
-        return unpackedBytes <= mostBytes;
+        checkSize(unpackedBytes);
+        return true;
       },
     });
   } catch (cause) {
+    if (cause instanceof ImprintError) throw cause;
     throw new ImprintError("adapter-corrupt", `this is no archive of an adapter: ${String(cause)}`, {
       cause,
     });
@@ -113,8 +116,7 @@ async function unpack(archive: Blob): Promise<Taken> {
   const config = entries.get(configName);
   const weights = entries.get(weightsName);
   if (!config || !weights) {
-    const message = `the archive lacks ${config ? weightsName : configName}, or is too large`;
-    throw new ImprintError("adapter-corrupt", message);
+    throw new ImprintError("adapter-corrupt", `the archive lacks ${config ? weightsName : configName}`);
   }
   const told = entries.get(toldName);
   const prints = entries.get(printsName);
@@ -129,11 +131,19 @@ async function unpack(archive: Blob): Promise<Taken> {
 }
 
 async function apart({ config, weights, prints }: Exclude<AdapterSource, Blob>): Promise<Taken> {
+  checkSize(config.size + weights.size + (prints?.size ?? 0));
   const bytes = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> =>
     new Uint8Array(await blob.arrayBuffer());
   const files: AdapterFiles = { config: await config.text(), weights: await bytes(weights) };
   if (prints) files.prints = await bytes(prints);
   return { files, told: {} };
+}
+
+/** Refuses what no adapter is as large as, before it is read. */
+function checkSize(bytes: number): void {
+  if (bytes <= mostBytes) return;
+  const size = `${Math.ceil(bytes / 1e6)} MB unpacked, an adapter has ${mostBytes / 1e6} MB at most`;
+  throw new ImprintError("adapter-corrupt", `this would be ${size}`);
 }
 
 /** What is told beside the weights; an adapter is as good without. */
