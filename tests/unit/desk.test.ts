@@ -123,6 +123,17 @@ describe("a difference", () => {
     for (const old of texts) for (const other of texts) assert.equal(apply(old, other), other);
   });
 
+  it("shows changes that stand close together as one", () => {
+    const stretches = difference(
+      "a row of old trees stood there for years",
+      "a line of tall trees stood there for years",
+    );
+    assert.deepEqual(
+      stretches.map((stretch) => stretch.in),
+      ["both", "old", "new", "both"],
+    );
+  });
+
   it("leaves the words alone that both texts share", () => {
     const stretches = difference("The sea was calm.", "The sea was very calm.");
     assert.deepEqual(
