@@ -183,7 +183,7 @@ test("the keyboard alone is enough, and the page has no unnamed control", async 
   const room = new Room(page);
   await room.enter();
   const seen: string[] = [];
-  for (let step = 0; step < 8; step += 1) {
+  for (let step = 0; step < 12; step += 1) {
     await page.keyboard.press("Tab");
     seen.push(
       await page.evaluate(

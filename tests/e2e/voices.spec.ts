@@ -45,10 +45,31 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     });
   });
 
-  await test.step("it is used at once, and heard beside the base", async () => {
+  await test.step("it is used at once", async () => {
     await room.go("Library");
     await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Stop using");
-    await expect(page.getByLabel(/^Strength/)).toHaveValue("1.5");
+  });
+
+  await test.step("its strength is set beside the draft, where the last words follow it with the same seed", async () => {
+    await room.go("Write");
+    const dial = page.getByRole("slider", { name: /^Strength of Jane/ });
+    await expect(dial).toHaveValue("1.5");
+    await room.dial({ length: 16, temperature: 0.7, seed: 2 });
+    await room.text.fill("Mr. Bennet");
+    const written = await room.write();
+    const rewritten = async (strength: string): Promise<string> => {
+      await dial.fill(strength);
+      await expect(room.stop).toBeVisible();
+      await expect(room.continue).toBeVisible();
+      return (await room.value()).slice("Mr. Bennet".length);
+    };
+    expect(await rewritten("3")).not.toBe(written);
+    expect(await rewritten("1.5"), "the same strength and seed write the same words").toBe(written);
+    await page.getByRole("button", { name: "Take back" }).click();
+    expect(await room.value()).toBe("Mr. Bennet");
+  });
+
+  await test.step("it is heard beside the base", async () => {
     await room.go("Voice");
     await page.getByRole("button", { name: "Compare" }).click();
     await expect(page.getByText("Both are written.")).toBeVisible({ timeout: 60_000 });

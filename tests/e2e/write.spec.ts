@@ -153,16 +153,16 @@ test("a passage is said in another way, shown as a difference, and refused or ac
     for (let letter = 0; letter < passage.length; letter += 1) await page.keyboard.press("Shift+ArrowRight");
   };
   await select();
-  await page.getByRole("button", { name: "Shorter" }).click();
-  const offer = page.getByRole("region", { name: "Shorter" });
+  await page.getByRole("button", { name: "Longer" }).click();
+  const offer = page.getByRole("region", { name: "Longer" });
   const accept = offer.getByRole("button", { name: "Accept" });
   await expect(accept).toBeEnabled();
-  await expect(offer.locator("del").first()).toBeVisible();
+  await expect(offer.locator("ins").first()).toBeVisible();
   await offer.getByRole("button", { name: "Refuse" }).click();
   expect(await room.value()).toBe(`${passage} I swam.`);
 
   await select();
-  await page.getByRole("button", { name: "Shorter" }).click();
+  await page.getByRole("button", { name: "Longer" }).click();
   await expect(accept).toBeEnabled();
   const difference = offer.locator('[data-part="difference"]');
   const other = await difference.evaluate((place) =>
@@ -178,7 +178,10 @@ test("a passage is said in another way, shown as a difference, and refused or ac
     await page.getByRole("button", { name: "Longer" }).click();
     await expect(page.getByRole("region", { name: "Longer" })).toBeVisible();
     await room.text.press("Control+Home");
-    await page.keyboard.insertText("Oh, t");
+    await page.keyboard.insertText("Oh. ");
+    await expect(page.getByRole("region", { name: "Longer" }), "beside it nothing is edited").toBeVisible();
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.insertText("x");
     await expect(page.getByRole("region", { name: "Longer" })).toBeHidden();
   });
 });
@@ -271,6 +274,40 @@ test("a sample voice can be tried before any text of one's own", async ({ page }
   await page.getByRole("link", { name: "Try a sample voice" }).click();
   await page.getByRole("button", { name: "Jane Austen, 1813" }).click();
   await expect(page.getByRole("button", { name: "Remove Jane Austen.txt" })).toBeVisible();
+});
+
+test("with the real model, a sentence gets shorter, and a suggestion is words", async ({ page }) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.choose("cpu");
+  await room.load.click();
+  await room.ready();
+  const sentence =
+    "I think that we should probably try to meet again sometime next week in order to talk about the plan.";
+  await room.text.fill(sentence);
+  await room.dial({ seed: 1 });
+  await room.text.focus();
+  await page.keyboard.press("Control+a");
+  await page.getByRole("button", { name: "Shorter" }).click();
+  const offer = page.getByRole("region", { name: "Shorter" });
+  await expect(offer.getByRole("button", { name: "Accept" })).toBeEnabled();
+  await offer.getByRole("button", { name: "Accept" }).click();
+  const shorter = await room.value();
+  expect(shorter.split(" ").length).toBeLessThan(sentence.split(" ").length);
+  const kept = new Set(sentence.toLowerCase().match(/\w+/g));
+  expect(
+    shorter
+      .toLowerCase()
+      .match(/\w+/g)
+      ?.some((word) => kept.has(word)),
+  ).toBe(true);
+
+  await page.keyboard.press("Control+End");
+  await page.keyboard.press("Alt+Enter");
+  await expect(page.locator("imprint-draft [data-part=live]")).toHaveText(/^Suggested: .*\p{L}{2}/u);
+  await page.keyboard.press("Tab");
+  expect((await room.value()).startsWith(shorter)).toBe(true);
+  expect((await room.value()).length).toBeGreaterThan(shorter.length);
 });
 
 test.describe("in German", () => {

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { difference, edits } from "../../web/src/desk/difference.js";
 import { lastOf, Pen } from "../../web/src/desk/pen.js";
-import { answerOnly, request, tokensFor } from "../../web/src/desk/requests.js";
+import {
+  answerOnly,
+  request,
+  sentencesOf,
+  suits,
+  wholeSentences,
+  worthwhile,
+} from "../../web/src/desk/requests.js";
 import type { WriteOptions } from "../../web/src/engine.js";
 import { ImprintError } from "../../web/src/errors.js";
 import type { Imprint } from "../../web/src/imprint.js";
@@ -116,6 +123,17 @@ describe("a difference", () => {
     for (const old of texts) for (const other of texts) assert.equal(apply(old, other), other);
   });
 
+  it("shows changes that stand close together as one", () => {
+    const stretches = difference(
+      "a row of old trees stood there for years",
+      "a line of tall trees stood there for years",
+    );
+    assert.deepEqual(
+      stretches.map((stretch) => stretch.in),
+      ["both", "old", "new", "both"],
+    );
+  });
+
   it("leaves the words alone that both texts share", () => {
     const stretches = difference("The sea was calm.", "The sea was very calm.");
     assert.deepEqual(
@@ -126,22 +144,32 @@ describe("a difference", () => {
 });
 
 describe("what is asked for a passage", () => {
-  it("holds the passage, and room for the answer that grows with it", () => {
+  it("is asked by the sentence, and nothing of the passage is lost between them", () => {
+    const passage = " The sea was calm. I swam!  Then we slept.\n";
+    assert.equal(sentencesOf(passage).join(""), passage);
+    assert.equal(sentencesOf(passage).length, 3);
     assert.ok(request("shorter", " The sea. ").endsWith("\n\nThe sea."));
-    assert.ok(tokensFor("longer", 300) > tokensFor("mine", 300));
-    assert.ok(tokensFor("mine", 300) > tokensFor("shorter", 300));
+    assert.equal(worthwhile("I swam."), false);
   });
 
-  it("an answer loses what was put around it and gets the white space of the passage", () => {
-    const passage = " The sea was calm. ";
-    assert.equal(answerOnly("Here is the shortened text:\n\nCalm sea.", passage, true), " Calm sea. ");
-    assert.equal(answerOnly('"Calm sea."', passage, true), " Calm sea. ");
-    assert.equal(answerOnly("Calm sea.\n\nI hope this helps!", passage, true), " Calm sea. ");
+  it("an answer loses its quotes and gets the white space of the sentence", () => {
+    assert.equal(answerOnly('"Calm sea."', " The sea was calm. "), " Calm sea. ");
+    assert.equal(answerOnly('"Calm," he said.', "It was calm."), '"Calm," he said.');
   });
 
-  it("an answer that was cut off ends with its last whole sentence", () => {
-    assert.equal(answerOnly("It was calm. Then the", "It was.", false), "It was calm.");
-    assert.equal(answerOnly("no end at all", "It was.", false), "no end at all");
+  it("an answer that is longer, the same, or about something else is not taken", () => {
+    const sentence = "I think that we should probably try to meet again sometime next week.";
+    assert.ok(suits("shorter", sentence, "I think we should meet again next week."));
+    assert.ok(!suits("shorter", sentence, sentence));
+    assert.ok(!suits("shorter", sentence, `${sentence} It would be good to meet.`));
+    assert.ok(!suits("shorter", sentence, "I am a helpful assistant."));
+    assert.ok(suits("mine", sentence, "We should meet once more next week, I think."));
+    assert.ok(!suits("mine", sentence, "A child's distress is a common misinterpretation of experience."));
+  });
+
+  it("a text that was cut off ends with its last whole sentence", () => {
+    assert.equal(wholeSentences(" It was calm. Then the"), " It was calm.");
+    assert.equal(wholeSentences(" no end at all "), " no end at all");
   });
 });
 

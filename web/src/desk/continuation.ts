@@ -1,4 +1,4 @@
-import type { Editor, Tracked } from "../editor/editor.js";
+import type { Editor } from "../editor/editor.js";
 import { CopiedRuns } from "../elements/copied-runs.js";
 import type { Finish, WriteOptions } from "../engine.js";
 import type { Outcome, Pen, Stroke } from "./pen.js";
@@ -6,8 +6,8 @@ import type { Outcome, Pen, Stroke } from "./pen.js";
 /** Told while a continuation is written. */
 export type Hearing = { piece(piece: Stroke): void };
 
-/** What was written last, and how, as long as nobody has changed it. */
-type Last = { stretch: Tracked; options: WriteOptions };
+/** What was written last: where it begins, the whole text with it, and how it was written. */
+type Last = { start: number; text: string; options: WriteOptions };
 
 /** Writes on at the end of the draft, takes the last words back, and writes them again in another strength. */
 export class Continuation {
@@ -22,11 +22,12 @@ export class Continuation {
     this.#hearing = hearing;
   }
 
-  /** Where the last words begin, while they stand untouched at the end. */
+  /** Where the last words begin, while nothing has changed since, or all of it was undone. */
   get start(): number | undefined {
-    const { stretch } = this.#last ?? {};
-    if (!stretch || stretch.touched || stretch.from === stretch.to) return undefined;
-    return stretch.to === this.#editor.length ? stretch.from : undefined;
+    const last = this.#last;
+    if (!last || last.start === last.text.length || last.text.length !== this.#editor.length)
+      return undefined;
+    return last.text === this.#editor.text ? last.start : undefined;
   }
 
   /** Writes on; gives how it ended, or nothing where the model has no time. */
@@ -45,20 +46,17 @@ export class Continuation {
   takeBack(): boolean {
     const { start } = this;
     if (start === undefined) return false;
-    this.forget();
     this.#editor.cut(start, this.#editor.length);
     return true;
   }
 
-  /** Remembers words that came in another way as the last ones. */
-  remember(from: number, to: number, options: WriteOptions): void {
-    this.forget();
-    this.#last = { stretch: this.#editor.track(from, to), options };
+  /** Remembers the words from `start` on as the last ones. */
+  remember(start: number, options: WriteOptions): void {
+    this.#last = { start, text: this.#editor.text, options };
   }
 
   /** Leaves the last words as they are. */
   forget(): void {
-    this.#editor.untrack(this.#last?.stretch);
     this.#last = undefined;
   }
 
@@ -93,7 +91,7 @@ export class Continuation {
       return undefined;
     } finally {
       editor.hold(false);
-      this.remember(start, editor.length, kept);
+      this.remember(start, kept);
     }
   }
 }

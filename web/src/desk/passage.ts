@@ -1,14 +1,26 @@
 import type { Editor, Tracked } from "../editor/editor.js";
 import { part } from "../elements/part.js";
-import type { Finish } from "../engine.js";
 import { words } from "../words/words.js";
 import { difference, edits, shown, type Stretch } from "./difference.js";
 import type { Outcome, Pen } from "./pen.js";
-import { answerOnly, request, tokensFor, type Change } from "./requests.js";
+import {
+  answerOnly,
+  request,
+  sentencesOf,
+  suits,
+  tokensFor,
+  wholeSentences,
+  worthwhile,
+  type Change,
+  type Rewording,
+} from "./requests.js";
 
 /** Words that a passage must have at least, and characters that it may have at most. */
 const FEWEST_WORDS = 2;
 const MOST_CHARACTERS = 2_000;
+/** Times that a sentence is tried, and the temperature that is added each time. */
+const ATTEMPTS = 2;
+const CALM = 0.3;
 
 /** Another version of a passage, shown as a difference that is accepted or refused. */
 export class Passage {
@@ -43,9 +55,8 @@ export class Passage {
   async ask(change: Change): Promise<Outcome | undefined> {
     if (!this.chosen || !this.#pen.free) return undefined;
     const { from, to } = this.#editor.selection;
-    const passage = this.#editor.slice(from, to);
-    this.#begin(change, from, to);
-    const outcome = await this.#pen.take("passage", (signal) => this.#write(change, passage, signal));
+    const stretch = this.#begin(change, from, to);
+    const outcome = await this.#pen.take("passage", (signal) => this.#write(change, stretch, signal));
     if (outcome?.state !== "done") this.close();
     return outcome;
   }
@@ -80,30 +91,90 @@ export class Passage {
     if (this.#stretch?.touched) this.close();
   }
 
-  #begin(change: Change, from: number, to: number): void {
+  #begin(change: Change, from: number, to: number): Tracked {
     this.close();
-    this.#stretch = this.#editor.track(from, to);
+    const stretch = this.#editor.track(from, to);
+    this.#stretch = stretch;
     part(this.#place, "title", HTMLElement).textContent = words().draft[change];
     part(this.#place, "difference", HTMLElement).replaceChildren(this.#editor.slice(from, to));
     part(this.#place, "accept", HTMLButtonElement).disabled = true;
     this.#place.hidden = false;
     this.#place.scrollIntoView({ block: "nearest" });
+    return stretch;
   }
 
-  async #write(change: Change, passage: string, signal: AbortSignal): Promise<void> {
-    const options = { ...this.#pen.options(), maxTokens: tokensFor(change, passage.length), signal };
+  async #write(change: Change, stretch: Tracked, signal: AbortSignal): Promise<void> {
+    const passage = this.#editor.slice(stretch.from, stretch.to);
     const place = part(this.#place, "difference", HTMLElement);
-    let answer = "";
-    let finish: Finish | undefined;
-    for await (const piece of this.#pen.answer(request(change, passage), options)) {
-      answer += piece.text;
-      finish = piece.finish;
-      if (!signal.aborted && answer !== "") place.textContent = answerOnly(answer, passage, true);
-    }
-    const text = answerOnly(answer, passage, finish === "end");
-    const same = text.trim() === "" || text === passage;
+    const show = (text: string): void => {
+      if (!signal.aborted) place.textContent = text;
+    };
+    const text =
+      change === "longer"
+        ? await this.#lengthen(stretch, show, signal)
+        : await this.#reword(change, passage, show, signal);
+    const same = text === passage;
     this.#offer = same ? undefined : difference(passage, text);
     place.replaceChildren(...(this.#offer ? shown(this.#offer) : [words().draft.same]));
     part(this.#place, "accept", HTMLButtonElement).disabled = same;
   }
+
+  /** Says sentence after sentence in other words, and leaves those that the model does not master. */
+  async #reword(change: Rewording, passage: string, show: Show, signal: AbortSignal): Promise<string> {
+    const sentences = sentencesOf(passage);
+    const said = [...sentences];
+    for (const [at, sentence] of sentences.entries()) {
+      if (!worthwhile(sentence)) continue;
+      const around = (middle: string): string =>
+        [...said.slice(0, at), middle, ...sentences.slice(at + 1)].join("");
+      for (let attempt = 0; attempt < ATTEMPTS && said[at] === sentence; attempt += 1) {
+        const answer = await this.#answer(change, sentence, attempt, signal, (text) => show(around(text)));
+        if (suits(change, sentence, answer)) said[at] = answer;
+      }
+      show(said.join(""));
+    }
+    return said.join("");
+  }
+
+  async #answer(
+    change: Rewording,
+    sentence: string,
+    attempt: number,
+    signal: AbortSignal,
+    show: Show,
+  ): Promise<string> {
+    const options = this.#pen.options();
+    const seed = ((options.seed ?? 0) + attempt) % 2 ** 32;
+    const calm = { temperature: Math.min(options.temperature ?? 0.8, CALM + attempt * CALM), stop: ["\n"] };
+    const limits = { maxTokens: tokensFor(sentence.length), repetitionPenalty: 1 };
+    let answer = "";
+    for await (const piece of this.#pen.answer(request(change, sentence), {
+      ...options,
+      ...calm,
+      ...limits,
+      seed,
+      signal,
+    })) {
+      answer += piece.text;
+      show(answerOnly(answer, sentence));
+    }
+    return answerOnly(answer, sentence);
+  }
+
+  /** Writes on after the passage, with all that stands before it in mind, for about as long again. */
+  async #lengthen({ from, to }: Tracked, show: Show, signal: AbortSignal): Promise<string> {
+    const passage = this.#editor.slice(from, to);
+    const end = /\s*$/u.exec(passage)?.[0] ?? "";
+    const kept = passage.slice(0, passage.length - end.length);
+    const before = this.#editor.slice(0, from) + kept;
+    const options = { ...this.#pen.options(), chat: false, maxTokens: tokensFor(kept.length), stop: ["\n"] };
+    let more = "";
+    for await (const piece of this.#pen.after(before, { ...options, signal })) {
+      more += piece.text;
+      show(kept + more + end);
+    }
+    return kept + wholeSentences(more) + end;
+  }
 }
+
+type Show = (text: string) => void;

@@ -20,7 +20,7 @@ export class Suggestion {
   /** Where the suggestion began, and all that was suggested there. */
   #begun: { at: number; text: string } | undefined;
 
-  /** `onDone` hears a suggestion once it is complete and still stands. */
+  /** `onDone` hears a suggestion once it is complete and still stands, and nothing when one is begun. */
   constructor(pen: Pen, editor: Editor, onDone: (words: string) => void) {
     this.#pen = pen;
     this.#editor = editor;
@@ -45,6 +45,7 @@ export class Suggestion {
     const before = editor.slice(0, to);
     if (before.trim() === "") return;
     this.drop();
+    this.#onDone("");
     const begun = { at: to, text: "" };
     this.#begun = begun;
     await this.#pen.take("ghost", async (signal) => {

@@ -17,7 +17,6 @@ export class Ways {
   readonly #editor: Editor;
   readonly #continuation: Continuation;
   readonly #place: HTMLElement;
-  readonly #ways: Way[] = [];
   /** Where the chosen one goes; what stands behind it was written last and is replaced. */
   #start = 0;
 
@@ -40,14 +39,16 @@ export class Ways {
     this.#start = this.#continuation.start ?? this.#editor.length;
     const before = this.#editor.slice(0, this.#start);
     const options = { ...this.#pen.options(), chat: false };
-    this.#ways.length = 0;
-    part(this.#place, "cards", HTMLElement).replaceChildren();
+    const ways = Array.from({ length: WAYS }, (_, number): Way => {
+      const seed = ((options.seed ?? 0) + number) % 2 ** 32;
+      return { text: "", options: { ...options, seed }, runs: new CopiedRuns() };
+    });
+    const cards = ways.map((way, number) => this.#card(way, number + 1));
+    part(this.#place, "cards", HTMLElement).replaceChildren(...cards);
     this.#place.hidden = false;
+    this.#place.scrollIntoView({ block: "nearest" });
     return this.#pen.take("ways", async (signal) => {
-      for (let number = 0; number < WAYS; number += 1) {
-        const seed = ((options.seed ?? 0) + number) % 2 ** 32;
-        await this.#write(before, { ...options, seed }, signal);
-      }
+      for (const [number, way] of ways.entries()) await this.#write(before, way, cards[number], signal);
     });
   }
 
@@ -57,11 +58,9 @@ export class Ways {
     this.#place.hidden = true;
   }
 
-  async #write(before: string, options: WriteOptions, signal: AbortSignal): Promise<void> {
-    const way: Way = { text: "", options, runs: new CopiedRuns() };
-    this.#ways.push(way);
-    const card = this.#card(way);
-    for await (const piece of this.#pen.after(before, { ...options, signal })) {
+  async #write(before: string, way: Way, card: HTMLElement | undefined, signal: AbortSignal): Promise<void> {
+    if (!card) return;
+    for await (const piece of this.#pen.after(before, { ...way.options, signal })) {
       way.text += piece.text;
       way.runs.add(piece);
       part(card, "way", HTMLElement).replaceChildren(...way.runs.nodes);
@@ -69,13 +68,12 @@ export class Ways {
     }
   }
 
-  #card(way: Way): HTMLElement {
+  #card(way: Way, number: number): HTMLElement {
     const made = part(this.#place, "card", HTMLTemplateElement).content.firstElementChild?.cloneNode(true);
     if (!(made instanceof HTMLElement)) throw new TypeError("the template of a card is empty");
     const take = part(made, "take", HTMLButtonElement);
-    take.ariaLabel = words().draft.takeWay(this.#ways.length);
+    take.ariaLabel = words().draft.takeWay(number);
     take.addEventListener("click", () => this.#take(way));
-    part(this.#place, "cards", HTMLElement).append(made);
     return made;
   }
 
@@ -87,6 +85,6 @@ export class Ways {
     for (const { from, to } of way.runs.spans) editor.markCopied(start + from, start + to);
     editor.select(start + way.text.length);
     editor.focus();
-    this.#continuation.remember(start, start + way.text.length, way.options);
+    this.#continuation.remember(start, way.options);
   }
 }

@@ -23,5 +23,4 @@ export const theme = EditorView.theme({
     textDecoration: "underline dotted var(--accent) 2px",
     textUnderlineOffset: "0.2em",
   },
-  ".passage": { backgroundColor: "var(--chosen)" },
 });

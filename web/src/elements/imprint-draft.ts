@@ -179,7 +179,7 @@ export class ImprintDraftElement extends HTMLElement {
       piece: (piece) => this.#figures(speed.line(piece, performance.now())),
     });
     const suggestion = new Suggestion(pen, editor, (suggested) =>
-      this.#say(words().draft.suggested(suggested.trim())),
+      this.#say(suggested === "" ? "" : words().draft.suggested(suggested.trim())),
     );
     suggestion.mode = this.#suggesting;
     const ways = new Ways(pen, editor, continuation, part(this, "ways", HTMLElement));
