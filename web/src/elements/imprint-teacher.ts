@@ -65,7 +65,7 @@ export class ImprintTeacherElement extends HTMLElement {
     for (const choice of this.querySelectorAll("[name=imprint-effort]"))
       choice.addEventListener("change", () => this.#changed());
     this.#button("learn", () => void this.learn());
-    this.#button("pause", () => void this.#pause());
+    this.#button("pause", () => void this.pause());
     this.#button("resume", () => this.#resume());
     this.#button("cancel", () => this.#stop?.abort());
     this.#button("another", () => this.#show("form"));
@@ -159,7 +159,10 @@ export class ImprintTeacherElement extends HTMLElement {
     }
   }
 
-  async #pause(): Promise<void> {
+  /** Keeps the run where it is, to go on later; does nothing where none goes on. */
+  async pause(): Promise<void> {
+    const state = this.#run?.state;
+    if (state !== "learning") return;
     this.#phase("Pausing", "The state is being saved.");
     await this.#run?.pause();
     if (this.#run?.state !== "paused") return;

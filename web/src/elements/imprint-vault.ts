@@ -43,13 +43,11 @@ export class ImprintVaultElement extends HTMLElement {
 
   readonly #onChange = (): void => void vault.status().then((status) => this.#show(status));
 
-  #show({ state, sinceMs, settled }: VaultStatus): void {
+  #show({ state, sinceMs }: VaultStatus): void {
     for (const name of ["off", "locked", "unlocked"] as const)
       part(this, name, HTMLElement).hidden = name !== state;
     if (sinceMs !== undefined)
       part(this, "since", HTMLElement).textContent = words().vault.since(day(sinceMs));
-    // What a kill left half done goes on as soon as it can.
-    if (!settled && state !== "locked") void vault.settle().catch(() => undefined);
   }
 
   async #do(task: Task, form: HTMLFormElement): Promise<void> {

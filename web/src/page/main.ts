@@ -24,6 +24,7 @@ import { Keeper } from "./keeper.js";
 import { chooseLanguage } from "./language.js";
 import { Places } from "./places.js";
 import { offerSamples } from "./samples.js";
+import { followVault } from "./sealed.js";
 import { keepShell } from "./shell.js";
 import { furnishWrite } from "./write.js";
 
@@ -79,8 +80,7 @@ function start(): void {
   });
   const shelf = furnishWrite(draft, new Drafts(vault));
   document.addEventListener("imprint-forget", () => void shelf.forget());
-  vault.join({ turn: () => shelf.unlock(), beforeLock: () => shelf.lock() });
-  vault.addEventListener("change", () => void voices.refresh());
+  void followVault({ shelf, teacher, voices });
   offerSamples(teacher);
 }
 

@@ -1,0 +1,23 @@
+import type { ImprintTeacherElement } from "../elements/imprint-teacher.js";
+import type { ImprintVoicesElement } from "../elements/imprint-voices.js";
+import { vault } from "../vault.js";
+import type { Shelf } from "./shelf.js";
+
+/** What of the page shows or keeps something that a passphrase seals. */
+type Rooms = { shelf: Shelf; teacher: ImprintTeacherElement; voices: ImprintVoicesElement };
+
+/** Puts everything away before what is kept is locked, and takes it out again when it is unlocked. */
+export async function followVault({ shelf, teacher, voices }: Rooms): Promise<void> {
+  vault.join({
+    turn: () => shelf.unlock(),
+    beforeLock: async () => {
+      await teacher.pause();
+      await shelf.lock();
+      if (voices.used) await voices.use(undefined);
+    },
+  });
+  vault.addEventListener("change", () => void voices.refresh());
+  // What a kill left half done goes on; what is locked waits for its passphrase.
+  const { state, settled } = await vault.status();
+  if (!settled && state !== "locked") await vault.settle();
+}
