@@ -38,6 +38,16 @@ async function nothingRan(page: Page): Promise<void> {
   expect(found).toEqual({ ran: undefined, polluted: undefined, scripts: 0, handlers: 0, links: 0 });
 }
 
+/** What hangs over the right edge, where the page can be scrolled sideways. */
+function hangingOver(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    return [...document.querySelectorAll("body *")]
+      .filter((element) => element.getBoundingClientRect().right > innerWidth)
+      .map((element) => element.outerHTML.slice(0, 120));
+  });
+}
+
 /** The files of a voice that the small model takes. */
 async function voice(page: Page): Promise<Record<string, Uint8Array>> {
   await open(page, "cpu");
@@ -81,9 +91,7 @@ test("hostile texts stay texts on the sheet, in the list of drafts and in what t
     for (const name of ["script", "handler", "entities", "template", "backwards", "tokens", "long"] as const)
       expect(value, name).toContain(hostile[name]);
     await nothingRan(page);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(
-      0,
-    );
+    expect(await hangingOver(page)).toEqual([]);
   });
 
   await test.step("kept and brought back", async () => {
@@ -100,7 +108,10 @@ test("hostile texts stay texts on the sheet, in the list of drafts and in what t
     for (const name of ["tokens", "handler", "backwards", "control"] as const) {
       await room.text.fill(hostile[name]);
       const before = await room.value();
-      await room.write();
+      await expect(room.continue).toBeEnabled();
+      await room.continue.click();
+      await expect.poll(async () => (await room.value()).length, name).toBeGreaterThan(before.length);
+      await expect(room.continue).toBeEnabled();
       expect((await room.value()).startsWith(before), name).toBe(true);
       await nothingRan(page);
     }
@@ -135,9 +146,7 @@ test("hostile texts and file names are learned from as texts, and name voices an
       );
     await expect(page.locator("imprint-teacher")).toContainText("onerror");
     await nothingRan(page);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(
-      0,
-    );
+    expect(await hangingOver(page)).toEqual([]);
   });
 
   await test.step("voices with names of others", async () => {
@@ -159,9 +168,7 @@ test("hostile texts and file names are learned from as texts, and name voices an
     expect(text, "no name turns the words around it").not.toMatch(/[\u202a-\u202e\u2066-\u2069]/);
     expect(text, "no name is longer than a name").not.toContain("w".repeat(100));
     await page.setViewportSize({ width: 390, height: 844 });
-    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(
-      0,
-    );
+    expect(await hangingOver(page)).toEqual([]);
     await page.screenshot({ path: "tests/e2e/output/hostile-voices.png", fullPage: true });
   });
 });

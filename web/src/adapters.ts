@@ -146,12 +146,23 @@ function checkSize(bytes: number): void {
   throw new ImprintError("adapter-corrupt", `this would be ${size}`);
 }
 
-/** What is told beside the weights; an adapter is as good without. */
+/** What is told beside the weights, as far as anybody asks for it; an adapter is as good without. */
 function parse(text: string): Partial<AdapterInfo> {
   try {
-    const told: unknown = JSON.parse(text);
-    return typeof told === "object" && told !== null ? told : {};
+    const told = JSON.parse(text) as Partial<Record<keyof AdapterInfo, unknown>> | null;
+    const { name, recipe = null, measures = null } = told ?? {};
+    return {
+      ...(typeof name === "string" ? { name } : {}),
+      ...(isFlat(recipe) ? { recipe: recipe as AdapterInfo["recipe"] } : {}),
+      ...(isFlat(measures) ? { measures: measures as AdapterInfo["measures"] } : {}),
+    };
   } catch {
     return {};
   }
+}
+
+/** Whether a value goes no deeper than what Imprint itself tells: no message could carry much more. */
+function isFlat(value: unknown, deepest = 8): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return deepest > 0 && Object.values(value).every((inner) => isFlat(inner, deepest - 1));
 }
