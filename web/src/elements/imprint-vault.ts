@@ -46,6 +46,7 @@ export class ImprintVaultElement extends HTMLElement {
   #show({ state, sinceMs }: VaultStatus): void {
     for (const name of ["off", "locked", "unlocked"] as const)
       part(this, name, HTMLElement).hidden = name !== state;
+    if (state === "locked") part(this, "told", HTMLElement).textContent = "";
     if (sinceMs !== undefined)
       part(this, "since", HTMLElement).textContent = words().vault.since(day(sinceMs));
   }

@@ -69,9 +69,13 @@ export class ImprintVoicesElement extends HTMLElement {
     part(this, "kept", HTMLElement).hidden = !imprint;
     if (!imprint) return this.#list([], []);
     await this.#try(async () => {
-      const [voices, runs] = await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
+      const kept = await imprint.storageUsage();
+      // Where the page asks for the passphrase, a list that cannot be read is no error.
+      const [voices, runs] = kept.locked
+        ? [[], []]
+        : await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
       this.#list(voices, runs);
-      part(this, "usage", HTMLElement).textContent = usage(await imprint.storageUsage());
+      part(this, "usage", HTMLElement).textContent = usage(kept);
     });
   }
 

@@ -100,7 +100,7 @@ export const de: Words = {
     sealing: "Das Aufgehobene wird versiegelt …",
     isSet: "Das Aufgehobene ist von jetzt an versiegelt.",
     sealed: "Das Aufgehobene ist versiegelt.",
-    since: (day) => `Die Passphrase ist vom ${day}.`,
+    since: (day) => `Seit dem ${day}.`,
     lock: "Jetzt abschließen",
     change: "Passphrase ändern",
     doChange: "Ändern",

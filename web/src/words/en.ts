@@ -105,7 +105,7 @@ export const en = {
     sealing: "Sealing what is kept …",
     isSet: "What is kept here is sealed from now on.",
     sealed: "What is kept here is sealed.",
-    since: (day: string) => `The passphrase is of ${day}.`,
+    since: (day: string) => `Since ${day}.`,
     lock: "Lock now",
     change: "Change the passphrase",
     doChange: "Change it",
