@@ -135,7 +135,7 @@ test("a new version is offered, comes when it is wanted, and leaves no old files
   await expect(offer).toBeHidden();
   await expect.poll(() => cacheNames(page)).toHaveLength(1);
   expect(await cacheNames(page)).not.toContain(old);
-  expect(await room.value(), "what was written is there").toContain("Written on the first version.");
+  await expect.poll(() => room.value()).toContain("Written on the first version.");
 
   await test.step("a page that came with the new version is offered nothing", async () => {
     const tab = await context.newPage();

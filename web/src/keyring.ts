@@ -103,7 +103,11 @@ class Keyring extends EventTarget {
 
   #tell(message: Message): void {
     this.listen();
-    this.#tabs?.postMessage(message);
+    try {
+      this.#tabs?.postMessage(message);
+    } catch {
+      // A browser that passes no keys between tabs asks for the passphrase in each.
+    }
   }
 }
 

@@ -64,7 +64,8 @@ export class Vault extends EventTarget {
   /** Tells whether a passphrase is set and given. */
   async status(): Promise<VaultStatus> {
     keyring.listen();
-    const record = await readRecord();
+    // Where the browser keeps no databases there is nothing to lock.
+    const record = await readRecord().catch(() => undefined);
     const settled = record === undefined || record.state === "sealed" || record.state === "open";
     if (!isSealed(record)) return { state: "off", settled };
     const { createdMs: sinceMs, iterations } = record;
