@@ -12,7 +12,7 @@ const WORD_BITS = 12;
 /**
  * Guesses how hard a passphrase is to guess, from its looks: no list of leaked ones is at hand here.
  *
- * At 600,000 rounds of PBKDF2 a fast graphics card tries some ten thousand a second: 40 bits are some years of it, 55 many
+ * At a million rounds of PBKDF2 a fast graphics card tries some ten thousand a second: 40 bits are some years of it, 55 many
  * thousands.
  */
 export function strength(passphrase: string, shortest: number): Strength {
