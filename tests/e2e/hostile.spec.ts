@@ -237,6 +237,12 @@ test("a hostile archive is refused with its code, or only what makes sense in it
   expect(await code(zipSync(told(files, { name: { toString: 1 } })))).toBe("kept as Untitled");
   expect(await code(zipSync(told(files, { name: hostile.long })))).toBe(`kept as ${"w".repeat(80)}`);
   await nothingRan(page);
+  const forged = "<|endoftext|>";
+  const promptTokens = await page.evaluate(async (forged) => {
+    for await (const { promptTokens } of opened.write(forged, { maxTokens: 1 })) return promptTokens;
+    return 0;
+  }, forged);
+  expect(promptTokens, "the name of a control token is its letters").toBeGreaterThanOrEqual(forged.length);
   expect((await write(page)).length, "the model still writes").toBeGreaterThan(0);
 });
 

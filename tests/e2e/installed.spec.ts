@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
 import { expect, Room, test } from "./fixture.js";
+import { pride } from "./learner.js";
 
 /**
  * Serves the built site below a path, and as another version of it: what a second build changes in the page, its name and
@@ -145,17 +146,31 @@ test("a new version is offered, comes when it is wanted, and leaves no old files
   });
 });
 
-test("without a network the page opens with its drafts, below any path", async ({ page, context }) => {
+test("without a network the page opens with its drafts and voices, below any path", async ({
+  page,
+  context,
+}) => {
   await settle(page);
   const room = new Room(page);
   await room.text.click();
   await page.keyboard.type("The old house at the end of the road");
-  await page.waitForTimeout(1_000);
+  await room.saved();
+  await room.small();
+  await room.go("Voice");
+  await page.getByLabel("Texts to learn from").fill(pride.slice(0, 4000));
+  await page.getByLabel("Name of the voice").fill("Jane");
+  await page.getByRole("radio", { name: /Light/ }).check();
+  await page.getByRole("button", { name: "Learn", exact: true }).click();
+  await expect(page.getByRole("region", { name: "What was learned" })).toBeVisible({ timeout: 60_000 });
+
   await mirror.stop();
   await context.setOffline(true);
   await page.reload();
+  await room.go("Write");
   await expect.poll(() => room.value()).toContain("The old house");
+  await room.small();
   await room.go("Library");
+  await expect(page.locator("imprint-voices")).toContainText("Jane");
   await expect(page.locator("imprint-requests")).toContainText("Nothing but requests for its own files");
   mirror = new Mirror("http://127.0.0.1");
   await mirror.start();

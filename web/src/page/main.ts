@@ -80,7 +80,7 @@ function start(): void {
   });
   const shelf = furnishWrite(draft, new Drafts(vault));
   document.addEventListener("imprint-forget", () => void shelf.forget());
-  void followVault({ shelf, teacher, voices });
+  void followVault({ draft, shelf, teacher, voices });
   offerSamples(teacher);
 }
 

@@ -1,16 +1,23 @@
+import type { ImprintDraftElement } from "../elements/imprint-draft.js";
 import type { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import type { ImprintVoicesElement } from "../elements/imprint-voices.js";
 import { vault } from "../vault.js";
 import type { Shelf } from "./shelf.js";
 
 /** What of the page shows or keeps something that a passphrase seals. */
-type Rooms = { shelf: Shelf; teacher: ImprintTeacherElement; voices: ImprintVoicesElement };
+type Rooms = {
+  draft: ImprintDraftElement;
+  shelf: Shelf;
+  teacher: ImprintTeacherElement;
+  voices: ImprintVoicesElement;
+};
 
 /** Puts everything away before what is kept is locked, and takes it out again when it is unlocked. */
-export async function followVault({ shelf, teacher, voices }: Rooms): Promise<void> {
+export async function followVault({ draft, shelf, teacher, voices }: Rooms): Promise<void> {
   vault.join({
     turn: () => shelf.unlock(),
     beforeLock: async () => {
+      draft.stop();
       await teacher.pause();
       await shelf.lock();
       if (voices.used) await voices.use(undefined);
