@@ -41,6 +41,20 @@ test("axe finds nothing in any view", async ({ page }) => {
   await page.getByText("Another model, another device").click();
   await look(page, "choices");
   await page.getByText("Another model, another device").click();
+  await test.step("loading", async () => {
+    // A host that never answers.
+    await page.route(/models\//, () => undefined);
+    await room.load.click();
+    await expect(page.getByRole("progressbar")).toBeVisible();
+    await look(page, "model loading");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await expect(page.getByRole("alert")).toBeVisible();
+    await look(page, "model cancelled");
+    await page.unroute(/models\//);
+  });
+  await page.locator("#imprint-update").evaluate((offer) => offer.removeAttribute("hidden"));
+  await look(page, "a new version");
+  await page.locator("#imprint-update").evaluate((offer) => offer.setAttribute("hidden", ""));
   await room.go("Voice");
   await look(page, "voice without a model");
   await room.go("Library");
@@ -107,6 +121,8 @@ test("axe finds nothing in any view", async ({ page }) => {
     await expect(prompt.getByRole("alert")).toBeVisible();
     await openAll(page, "imprint-unlock");
     await look(page, "locked");
+    await room.go("Write");
+    await look(page, "sheet while locked");
   });
 
   await test.step("another language", async () => {
