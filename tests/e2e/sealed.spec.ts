@@ -76,6 +76,8 @@ test("a person seals what is kept, locks it, and opens it again", async ({ page 
     await expect(prompt).toBeVisible();
     await room.go("Write");
     expect(await room.value()).toBe("");
+    await expect(page.locator("imprint-drafts")).not.toContainText("treaty");
+    expect(await page.content(), "nothing of it is left in the page").not.toContain("treaty");
     await page.reload();
     await expect(prompt).toBeVisible();
     await expect(field).toHaveAttribute("autocomplete", "current-password");

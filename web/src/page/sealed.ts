@@ -23,7 +23,11 @@ export async function followVault({ draft, shelf, teacher, voices }: Rooms): Pro
       if (voices.used) await voices.use(undefined);
     },
   });
-  vault.addEventListener("change", () => void voices.refresh());
+  // What was listed while there was a key is no longer to be seen without.
+  vault.addEventListener("change", () => {
+    void voices.refresh();
+    shelf.onNews({ type: "saved" });
+  });
   // What a kill left half done goes on; what is locked waits for its passphrase.
   const { state, settled } = await vault.status();
   if (!settled && state !== "locked") await vault.settle();
