@@ -9,7 +9,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::Adapter,
     generate::Backend,
-    learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, PlainLearner},
+    learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, ProcessorLearner},
     peft,
     preview::{Preview, Previews, Share},
     voice::Name,
@@ -182,7 +182,9 @@ async fn taught(
 ) -> Result<Taught> {
     loop {
         let taught = match &open.model.backend {
-            Backend::Plain(model) => tutor.teach(PlainLearner::new(model, adapter)?, course, start).await?,
+            Backend::Processor(processor) => {
+                tutor.teach(ProcessorLearner::new(processor, adapter)?, course, start).await?
+            }
             Backend::Fused(model) => {
                 let learner = FusedLearner::new(model, adapter, course.recipe.window).await?;
                 tutor.teach(learner, course, start).await?
