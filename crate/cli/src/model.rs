@@ -15,7 +15,7 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
-    processor::Processor,
+    processor::{self, Processor},
     tokenizer::{Tokenizer, Vocabulary},
     weights::{Keep, load_model},
 };
@@ -253,5 +253,5 @@ impl Load<'_> {
 
 /// The CPU as a device.
 pub fn cpu(reason: Option<String>) -> DeviceInfo {
-    DeviceInfo { kind: "cpu", description: format!("CPU ({})", std::env::consts::ARCH), reason }
+    DeviceInfo { kind: "cpu", description: format!("CPU ({}, {})", std::env::consts::ARCH, processor::name()), reason }
 }

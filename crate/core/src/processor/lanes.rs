@@ -97,8 +97,10 @@ pub fn name() -> &'static str {
 }
 
 /// Lanes of any processor: what the others are held to.
+#[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub struct Plain;
 
+#[cfg(any(test, not(all(target_arch = "wasm32", target_feature = "simd128"))))]
 impl Lanes for Plain {
     type Sums = [f32; 4];
     type Integers = Group;

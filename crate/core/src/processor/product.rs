@@ -252,6 +252,7 @@ impl Integers<'_> {
 }
 
 /// The products of `W` packed weight rows with `R` rows of activations.
+#[allow(clippy::needless_range_loop)] // One index into all of them.
 #[inline(always)]
 fn products_of_blocks<L: Lanes, F: Format, const R: usize, const W: usize>(
     blocks: &[F::Block],
@@ -287,6 +288,7 @@ struct Tile {
 
 impl Tile {
     /// The products with one row of activations, by the sums of [`products_of_blocks`].
+    #[allow(clippy::needless_range_loop)] // One index into all of them.
     #[inline(always)]
     fn products<L: Lanes>(&self, x: &Row<'_>) -> [f32; TILE] {
         let n = self.scales.len();
