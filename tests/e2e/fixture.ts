@@ -174,14 +174,19 @@ export class Room {
     await summary.click();
   }
 
+  /** Waits until the text is another than `before` and nothing more is being written; gives it. */
+  async written(before: string, timeout = 120_000): Promise<string> {
+    await expect.poll(() => this.value(), { timeout }).not.toBe(before);
+    await expect(this.page.locator("imprint-draft")).not.toHaveAttribute("writing", { timeout });
+    return this.value();
+  }
+
   /** Continues the text and waits until the writing has ended. */
   async write(timeout = 120_000): Promise<string> {
     const before = await this.value();
     await expect(this.continue).toBeEnabled();
     await this.continue.click();
-    await expect(this.stop).toBeVisible();
-    await expect(this.continue).toBeVisible({ timeout });
-    const after = await this.value();
+    const after = await this.written(before, timeout);
     expect(after.startsWith(before), "the person's text stays").toBe(true);
     return after.slice(before.length);
   }
