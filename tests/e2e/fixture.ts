@@ -6,8 +6,8 @@ import { expect, test as base, type Browser, type BrowserContext, type Page } fr
 export { expect };
 
 /**
- * Every test also holds these laws: no request leaves the origin or carries anything, the page throws nothing, and nothing
- * tries what the page's policy forbids.
+ * Every test also holds these laws: no request leaves the origin or carries anything, the page throws nothing and opens no
+ * dialog, and nothing tries what the page's policy forbids.
  */
 export const test = base.extend<{ laws: Laws }>({
   laws: [
@@ -37,6 +37,10 @@ export class Laws {
       if (!own) this.#broken.push(`a request went to ${href}`);
       if (!["GET", "HEAD"].includes(request.method()) || request.postData() !== null)
         this.#broken.push(`a ${request.method()} request carried something to ${href}`);
+    });
+    context.on("dialog", (dialog) => {
+      this.#broken.push(`a dialog said ${dialog.message()}`);
+      void dialog.dismiss();
     });
     context.on("weberror", (error) => this.#broken.push(`the page threw ${String(error.error())}`));
     context.on("console", (message) => {

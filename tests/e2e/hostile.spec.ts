@@ -8,14 +8,6 @@ import { stored } from "./stored.js";
 
 onSmallHost();
 
-test.beforeEach(async ({ context }) => {
-  context.on("page", (page) => page.on("dialog", (dialog) => void surprise(`a dialog: ${dialog.message()}`)));
-});
-
-function surprise(what: string): never {
-  throw new Error(what);
-}
-
 /** Nothing of a text was executed, and nothing of it became an element or an attribute that does something. */
 async function nothingRan(page: Page): Promise<void> {
   const found = await page.evaluate(() => {
