@@ -56,7 +56,7 @@ export class ImprintComparisonElement extends HTMLElement {
     try {
       const { signal } = writing;
       // A strength is of the voice; the base knows none.
-      const { strength: _, ...plain } = options;
+      const { strength: _, mode: __, ...plain } = options;
       await this.#write("base", imprint, opening, { ...plain, seed, adapter: null, signal });
       await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
       this.#say("Both are written.");

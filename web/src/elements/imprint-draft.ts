@@ -108,9 +108,10 @@ export class ImprintDraftElement extends HTMLElement {
   }
 
   /** What `write` is to be told so that the voice in use speaks as strongly as is set. */
-  voiceOptions(): Pick<WriteOptions, "strength"> {
+  voiceOptions(): Pick<WriteOptions, "strength" | "mode"> {
     if (!this.#voice) return {};
-    return { strength: part(this, "strength", HTMLInputElement).valueAsNumber };
+    // The dial means the same on every device: a scaled path would end at 2.
+    return { strength: part(this, "strength", HTMLInputElement).valueAsNumber, mode: "contrast" };
   }
 
   /** When words are suggested at the cursor. */
