@@ -58,12 +58,16 @@ async function buildSite() {
   await fresh(join(site, "assets"));
   const binary = await hashed(join(wasm, wasmBinary));
   const worker = await bundle("web/src/worker.ts", { [wasmBinary]: binary });
-  const page = await bundle("web/src/page/main.ts", { [wasmBinary]: binary, "worker.js": worker });
+  const page = await bundle("web/src/page/main.ts", {
+    [wasmBinary]: binary,
+    "worker.js": worker,
+    ...(await samples()),
+  });
   const style = await bundle("web/src/page/page.css", {});
   const icon = await hashed(join(source, "page/icon.svg"));
 
   const names = { "main.ts": page, "page.css": style, "icon.svg": icon };
-  let html = await readFile(join(root, "index.html"), "utf8");
+  let html = await withParts(await readFile(join(root, "index.html"), "utf8"));
   for (const [name, asset] of Object.entries(names)) {
     if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
@@ -71,6 +75,30 @@ async function buildSite() {
   await writeFile(join(site, "index.html"), html);
   await buildServiceWorker(html);
   await report("site", site);
+}
+
+/** The sample texts, by the names that the sources give them. */
+async function samples() {
+  const names = await readdir(join(source, "page/samples"));
+  const made = names.map(async (name) => [
+    `samples/${name}`,
+    await hashed(join(source, "page/samples", name)),
+  ]);
+  return Object.fromEntries(await Promise.all(made));
+}
+
+/** Puts the parts of the page where `<!-- part: NAME -->` stands, and their parts into them. */
+async function withParts(markup, inside = []) {
+  const pieces = markup.split(/<!-- part: ([\w-]+) -->/);
+  for (let at = 1; at < pieces.length; at += 2) {
+    const name = pieces[at];
+    if (inside.includes(name)) fail(`the part ${name} holds itself`);
+    const part = await readFile(join(source, `page/parts/${name}.html`), "utf8").catch(() =>
+      fail(`web/src/page/parts/${name}.html is missing`),
+    );
+    pieces[at] = await withParts(part.trimEnd(), [...inside, name]);
+  }
+  return pieces.join("");
 }
 
 /** The service worker, which must know every file of this build and a version that changes with any of them. */
@@ -158,7 +186,7 @@ function rename(urls) {
         for (const [name, asset] of Object.entries(urls)) {
           contents = contents.replace(
             new RegExp(
-              `new URL\\((["'])(?:\\./)?${name.replace(".", "\\.")}\\1, import\\.meta\\.url\\)`,
+              `new URL\\((["'])(?:\\./)?${name.replaceAll(".", "\\.")}\\1, import\\.meta\\.url\\)`,
               "g",
             ),
             `new URL("./${asset}", import.meta.url)`,

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { smallModel } from "./small-model.js";
 import { expect, test as base, type Browser, type BrowserContext, type Page } from "@playwright/test";
 
 export { expect };
@@ -64,6 +65,48 @@ export class Room {
     await expect(this.load).toBeVisible();
   }
 
+  /** Goes to a place of the page. */
+  async go(place: "Write" | "Voice" | "Library"): Promise<void> {
+    await this.page.getByRole("navigation").getByRole("link", { name: place }).click();
+    await expect(this.page.getByRole("heading", { name: place, exact: true })).toBeVisible();
+  }
+
+  /** The text on the sheet. */
+  value(): Promise<string> {
+    return this.page
+      .locator("imprint-draft")
+      .evaluate((draft) => (draft as HTMLElement & { text: string }).text);
+  }
+
+  /** The text that stands under a kind of mark, joined. */
+  async marked(kind: "written" | "copied"): Promise<string> {
+    return (await this.page.locator(`imprint-draft .${kind}`).allTextContents()).join("");
+  }
+
+  /** Waits until what is on the sheet is kept. */
+  async saved(): Promise<void> {
+    await this.page.waitForTimeout(1_000);
+  }
+
+  /** Chooses when words are suggested. */
+  async suggesting(when: "off" | "key" | "pause"): Promise<void> {
+    const summary = this.page.getByText("How it writes");
+    await summary.click();
+    await this.page.locator("#imprint-suggesting").selectOption(when);
+    await summary.click();
+  }
+
+  /** Opens the small model on the processor, for what does not depend on the words. */
+  async small(): Promise<void> {
+    await this.choose("cpu");
+    await this.page.getByLabel("A GGUF file of yours").setInputFiles({
+      name: "small.gguf",
+      mimeType: "application/octet-stream",
+      buffer: Buffer.from(smallModel()),
+    });
+    await this.ready();
+  }
+
   /** Chooses a device before the load. */
   async choose(device: "auto" | "webgpu" | "cpu"): Promise<void> {
     await this.page.getByText("Another model, another device").click();
@@ -104,12 +147,12 @@ export class Room {
 
   /** Continues the text and waits until the writing has ended. */
   async write(timeout = 120_000): Promise<string> {
-    const before = await this.text.inputValue();
+    const before = await this.value();
     await expect(this.continue).toBeEnabled();
     await this.continue.click();
     await expect(this.stop).toBeVisible();
     await expect(this.continue).toBeVisible({ timeout });
-    const after = await this.text.inputValue();
+    const after = await this.value();
     expect(after.startsWith(before), "the person's text stays").toBe(true);
     return after.slice(before.length);
   }

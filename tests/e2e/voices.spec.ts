@@ -1,6 +1,5 @@
 import { expect, Room, test } from "./fixture.js";
 import { pride } from "./learner.js";
-import { smallModel } from "./small-model.js";
 
 test("a person teaches a voice, hears it beside the base, carries it away and forgets it", async ({
   page,
@@ -8,17 +7,12 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   test.setTimeout(240_000);
   const room = new Room(page);
   await room.enter();
-  await room.choose("cpu");
-  const model = {
-    name: "small.gguf",
-    mimeType: "application/octet-stream",
-    buffer: Buffer.from(smallModel()),
-  };
-  await page.getByLabel("A GGUF file of yours").setInputFiles(model);
-  await room.ready();
+  await room.small();
   const voices = page.locator("imprint-voices");
   const teacher = page.locator("imprint-teacher");
   const texts = page.getByLabel("Texts to learn from");
+
+  await room.go("Voice");
 
   await test.step("what is pasted is counted, and too little is told", async () => {
     await texts.fill("Too short.");
@@ -52,8 +46,10 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   });
 
   await test.step("it is used at once, and heard beside the base", async () => {
+    await room.go("Library");
     await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Stop using");
     await expect(page.getByLabel(/^Strength/)).toHaveValue("1.5");
+    await room.go("Voice");
     await page.getByRole("button", { name: "Compare" }).click();
     await expect(page.getByText("Both are written.")).toBeVisible({ timeout: 60_000 });
     const [base, personal] = await page.locator("imprint-comparison figure p").allTextContents();
@@ -64,9 +60,11 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   });
 
   await test.step("its kept texts can be learned from again, or forgotten", async () => {
+    await room.go("Library");
     await expect(voices.getByText("Its texts are kept: 8 kB.")).toBeVisible();
     await voices.getByRole("button", { name: "Learn again" }).click();
     await expect(teacher.getByRole("button", { name: "Remove text.txt" })).toBeVisible();
+    await room.go("Library");
     await voices.getByRole("button", { name: "Forget them" }).click();
     await expect(voices.getByText("Its texts are kept")).toBeHidden();
   });

@@ -4,6 +4,7 @@ import type { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
 import { CopiedRuns } from "./copied-runs.js";
 import { part } from "./part.js";
+import { words } from "../words/words.js";
 
 const TOKENS = 60;
 
@@ -60,7 +61,7 @@ export class ImprintComparisonElement extends HTMLElement {
       await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
       this.#say("Both are written.");
     } catch (thrown) {
-      this.#say(ImprintError.from(thrown).advice);
+      this.#say(words().errors[ImprintError.from(thrown).code]);
     }
     this.#writing = undefined;
     this.#buttons();
