@@ -73,6 +73,7 @@ async function buildSite() {
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
   await writeFile(join(site, "index.html"), html);
+  await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
   await buildServiceWorker(html);
   await report("site", site);
 }
@@ -101,6 +102,13 @@ async function withParts(markup, inside = []) {
   return pieces.join("");
 }
 
+/** The page for a frame, beside the page. */
+async function buildEmbed(urls) {
+  const script = await bundle("web/src/widget/embed.ts", urls);
+  const html = await readFile(join(source, "widget/embed.html"), "utf8");
+  await writeFile(join(site, "embed.html"), html.replace('src="embed.js"', `src="assets/${script}"`));
+}
+
 /** The service worker, which must know every file of this build and a version that changes with any of them. */
 async function buildServiceWorker(html) {
   const names = (await readdir(join(site, "assets"))).filter((name) => !name.endsWith(".map")).sort();
@@ -119,17 +127,27 @@ async function buildServiceWorker(html) {
 /** The package: modules that a browser loads as they are and that bundlers understand. */
 async function buildPackage() {
   await fresh(pkg);
-  // Two builds, so that the worker stands alone and can be named by its address.
-  for (const entry of ["index", "worker"]) {
+  // Apart, so that the worker stands alone and can be named by its address, and defining the element is `define.js` alone. Whitespace goes, names stay: what a page
+  // loads before its reader presses anything is to be small, and a bundler minifies the rest.
+  const entries = {
+    imprint: { index: "web/src/index.ts", define: "web/src/widget/define.ts" },
+    embed: { embed: "web/src/widget/embed.ts" },
+    worker: { worker: "web/src/worker.ts" },
+  };
+  for (const [name, entryPoints] of Object.entries(entries)) {
     await bundling({
-      entryPoints: [`web/src/${entry}.ts`],
+      entryPoints,
       outdir: pkg,
       minify: false,
+      minifyWhitespace: true,
+      minifySyntax: true,
       splitting: true,
-      chunkNames: `${entry}-[name]-[hash]`,
-      external: [`./${wasmScript}`],
+      chunkNames: `${name}-[hash]`,
+      external: [`./${wasmScript}`, ...(name === "embed" ? ["./define.js"] : [])],
     });
   }
+  for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(root, licence), join(pkg, licence));
+  await cp(join(source, "widget/embed.html"), join(pkg, "embed.html"));
   for (const name of await readdir(wasm)) {
     if (name.startsWith("imprint_wasm") || name === "snippets") {
       await cp(join(wasm, name), join(pkg, name), { recursive: true });

@@ -66,7 +66,7 @@ async function fetched(url: string, onProgress: Listener, signal: AbortSignal): 
     const answer = await fetch(url, { signal });
     if (!answer.ok || !answer.body) throw unreachable(`the server answered ${answer.status}`);
     const totalBytes = Number(answer.headers.get("content-length")) || 0;
-    for (const reader = answer.body.getReader(); ; ) {
+    for (const reader = answer.body.getReader(); ;) {
       const { done, value } = await reader.read();
       if (done) return new Blob(chunks);
       chunks.push(value);

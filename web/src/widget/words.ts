@@ -14,6 +14,7 @@ const en = {
   copied: "Copied",
   take: "Take",
   drop: "Drop",
+  off: "Suggest no more",
   about: "Written by a small language model on your own device. Nothing you type is sent anywhere.",
   fetches: (size: string, from: string) =>
     `Pressing it fetches ${size} once from ${from}, and keeps it in this browser.`,
@@ -62,6 +63,7 @@ const de: WidgetWords = {
   copied: "Kopiert",
   take: "Nehmen",
   drop: "Verwerfen",
+  off: "Nichts mehr vorschlagen",
   about:
     "Geschrieben von einem kleinen Sprachmodell auf deinem eigenen Gerät. Nichts, was du tippst, wird irgendwohin gesendet.",
   fetches: (size, from) =>
