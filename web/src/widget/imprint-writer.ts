@@ -236,6 +236,8 @@ export class ImprintWriterElement extends WriterAttributes {
       });
     }
     this.#set("ready");
+    // In a field that nobody has been in yet, the caret stands before the text.
+    if (field.selectionEnd === 0) field.setSelectionRange(field.value.length, field.value.length);
     field.focus({ preventScroll: true });
     this.#assistant.ask();
   }
@@ -336,15 +338,13 @@ export class ImprintWriterElement extends WriterAttributes {
     view.speak(words, { beside, placeholder: this.placeholder });
     if (this.#text === "") view.prompt.textContent = this.opening;
     const written = beside ? view.suggestion.textContent !== "" : this.#text !== "";
-    const told = { bytes: this.#told(), state: this.#state, ready: this.#ready?.lease.imprint.device.kind };
+    const told = {
+      bytes: this.#size() ?? null,
+      state: this.#state,
+      ready: this.#ready?.lease.imprint.device.kind,
+    };
     const small = note(told, this.model, words, languageOf(this));
     view.show({ state: this.#state, beside, editable: this.#editable, written, note: small });
-  }
-
-  #told(): number | null {
-    if (this.#bytes !== undefined) return this.#bytes;
-    if (seen(this.model)) return 0;
-    return this.modelBytes === null ? null : this.modelBytes + (this.adapterBytes ?? 0);
   }
 
   get #words(): WidgetWords {

@@ -8,7 +8,7 @@ const key = "imprint-writer-models";
 export async function announced(urls: (string | null)[], signal: AbortSignal): Promise<number | null> {
   const ask = async (url: string): Promise<number> => {
     const answer = await fetch(new URL(url, document.baseURI), { method: "HEAD", signal });
-    return answer.ok ? Number(answer.headers.get("content-length")) : 0;
+    return answer.ok ? Number(answer.headers.get("content-length")) || 0 : 0;
   };
   const wanted = urls.filter((url) => url !== null);
   const sizes = await Promise.all(wanted.map((url) => ask(url).catch(() => 0)));

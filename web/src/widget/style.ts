@@ -29,6 +29,7 @@ export const style = `
 *, *::before, *::after { box-sizing: border-box; }
 [hidden] { display: none !important; }
 p { margin: 0; }
+::slotted(*) { margin-block: 0; }
 .frame {
   display: grid;
   gap: 0.875em;

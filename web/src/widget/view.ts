@@ -76,6 +76,7 @@ export class View {
     this.#frame.append(this.content, this.label, this.field, this.text, this.suggestion, this.#keys);
     this.#frame.append(this.#error, this.#loading, bar, this.#note, this.#live);
     root.append(this.#frame);
+    this.error();
   }
 
   /** Says everything that does not change with what the writer is at. */
