@@ -1,11 +1,11 @@
 // Builds the documentation site: static pages with relative links, so that it works from any sub-path and without a network.
 //
 //   node docs/build.mjs [--out dist/docs]
+import { execFileSync } from "node:child_process";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import Eleventy from "@11ty/eleventy";
 import { build } from "esbuild";
 import MiniSearch from "minisearch";
 import { Application } from "typedoc";
@@ -19,11 +19,13 @@ export async function buildDocs(out) {
   await rm(out, { recursive: true, force: true });
   await reference();
   await writeFile(join(here, "troubleshooting.md"), await troubleshooting());
-  const eleventy = new Eleventy(here, out, {
-    configPath: join(here, "eleventy.config.mjs"),
-    quietMode: true,
+  // In a process of its own: Eleventy names pages by their way from where it runs.
+  const program = fileURLToPath(new URL("../cmd.cjs", import.meta.resolve("@11ty/eleventy")));
+  const options = ["--config=eleventy.config.mjs", "--input=.", `--output=${out}`, "--quiet"];
+  execFileSync(process.execPath, [program, ...options], {
+    cwd: here,
+    stdio: ["ignore", "ignore", "inherit"],
   });
-  await eleventy.write();
   await index(out);
   await cp(join(here, "pictures"), join(out, "pictures"), { recursive: true });
   for (const name of await readdir(here))

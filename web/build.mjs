@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { build } from "esbuild";
+import { buildDocs } from "../docs/build.mjs";
 
 const root = resolve(fileURLToPath(import.meta.url), "../..");
 const source = join(root, "web/src");
@@ -50,6 +51,8 @@ const bundledList = join(root, "node_modules/.cache/imprint/bundled.json");
 
 await buildSite();
 await buildPackage();
+// Last: `bundled` must know what the documentation's own scripts hold.
+for (const name of await buildDocs(join(site, "docs"))) bundled.add(name);
 await mkdir(dirname(bundledList), { recursive: true });
 await writeFile(bundledList, JSON.stringify([...bundled].sort()));
 

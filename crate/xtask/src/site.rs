@@ -92,11 +92,12 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
 /// Names the state of everything that the web build reads.
 fn web_key(project: &Project, module: &Path) -> Result<String> {
     let mut files = Vec::new();
-    for dir in [&project.root.join("web"), module] {
+    for dir in [&project.root.join("web"), &project.root.join("docs"), module] {
         list(dir, &mut files)?;
     }
-    files
-        .extend(["index.html", "package-lock.json", "tsconfig.json", "Cargo.lock"].map(|name| project.root.join(name)));
+    // The documentation tells when an error occurs as the core says it.
+    let more = ["index.html", "package-lock.json", "tsconfig.json", "Cargo.lock", "crate/core/src/error.rs"];
+    files.extend(more.map(|name| project.root.join(name)));
     files.sort();
     let mut digest = Sha256::new();
     for file in files {
@@ -109,6 +110,10 @@ fn web_key(project: &Project, module: &Path) -> Result<String> {
 fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();
+        // Parts of the documentation are made by the build itself.
+        if ["node_modules", "reference", "troubleshooting.md"].iter().any(|made| path.ends_with(made)) {
+            continue;
+        }
         if path.is_dir() { list(&path, files)? } else { files.push(path) }
     }
     Ok(())

@@ -18,6 +18,7 @@ export const de: Words = {
     library: "Bibliothek",
     title: (place) => `${place} · Imprint`,
     needsScript: "Imprint rechnet auf dieser Seite und braucht dafür JavaScript.",
+    docs: "Wie es geht, ausführlich (englisch)",
     licences: "Woraus Imprint gemacht ist",
   },
 

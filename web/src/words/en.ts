@@ -22,6 +22,7 @@ export const en = {
     library: "Library",
     title: (place: string) => `${place} · Imprint`,
     needsScript: "Imprint computes on this page and needs JavaScript to do so.",
+    docs: "How it works, in full",
     licences: "What Imprint is made of",
   },
 

@@ -1,0 +1,55 @@
+import type { Page } from "@playwright/test";
+import { expect, test } from "./fixture.js";
+
+/** The addresses that a page links to or loads, in full, without those of other sites. */
+function addresses(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const links = [...document.querySelectorAll<HTMLAnchorElement>("a[href]")].map((link) => link.href);
+    const loaded = [...document.querySelectorAll<HTMLImageElement>("img[src]")].map((image) => image.src);
+    return [...links, ...loaded].filter((address) => address.startsWith(location.origin));
+  });
+}
+
+test("every link of the documentation leads somewhere, and no page loads from elsewhere", async ({
+  page,
+  request,
+}) => {
+  await page.goto("./");
+  await page.getByRole("link", { name: "How it works, in full" }).click();
+  await expect(page.getByRole("heading", { level: 1, name: "Quick start" })).toBeVisible();
+  const seen = new Set<string>();
+  const waiting = [page.url()];
+  for (let address = waiting.shift(); address !== undefined; address = waiting.shift()) {
+    const [file = "", anchor] = address.split("#");
+    if (!seen.has(file)) {
+      seen.add(file);
+      const inside = file.includes("/docs/") && file.endsWith(".html");
+      if (!inside) expect((await request.get(file)).status(), `${file} is there`).toBe(200);
+      else {
+        expect((await page.goto(file))?.status(), `${file} is there`).toBe(200);
+        waiting.push(...(await addresses(page)));
+      }
+    }
+    if (anchor && page.url().split("#")[0] === file) {
+      expect(await page.locator(`[id="${anchor}"]`).count(), `${address} has its heading`).toBe(1);
+    }
+  }
+  expect(seen.size).toBeGreaterThan(20);
+});
+
+test("the documentation is searched without a server, and tells every error's code", async ({
+  page,
+  context,
+}) => {
+  await page.goto("docs/index.html");
+  const search = page.getByRole("searchbox", { name: "Search the documentation" });
+  await search.fill("passphrase");
+  await expect(page.locator("#found a").first()).toBeVisible();
+  await page.locator("#found a").first().click();
+  await expect(page.locator("main")).toContainText(/passphrase/i);
+  await page.goto("docs/troubleshooting.html");
+  for (const code of ["text-too-short", "device-lost", "wrong-passphrase", "adapter-wrong-base"]) {
+    await expect(page.getByRole("heading", { name: code, exact: true })).toBeVisible();
+  }
+  await context.close();
+});
