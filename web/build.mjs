@@ -58,32 +58,108 @@ async function buildSite() {
   await fresh(join(site, "assets"));
   const binary = await hashed(join(wasm, wasmBinary));
   const worker = await bundle("web/src/worker.ts", { [wasmBinary]: binary });
-  const page = await bundle("web/src/page/main.ts", { [wasmBinary]: binary, "worker.js": worker });
+  const page = await bundle("web/src/page/main.ts", {
+    [wasmBinary]: binary,
+    "worker.js": worker,
+    ...(await samples()),
+  });
   const style = await bundle("web/src/page/page.css", {});
-  const icon = await hashed(join(source, "page/icon.svg"));
+  const icons = await manifestIcons();
+  const manifest = await buildManifest(icons);
 
-  const names = { "main.ts": page, "page.css": style, "icon.svg": icon };
-  let html = await readFile(join(root, "index.html"), "utf8");
+  const names = {
+    "main.ts": page,
+    "page.css": style,
+    "icon.svg": icons["icon.svg"],
+    "icon-192.png": icons["icon-192.png"],
+    "manifest.webmanifest": manifest,
+  };
+  let html = await withParts(await readFile(join(root, "index.html"), "utf8"));
   for (const [name, asset] of Object.entries(names)) {
     if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
+  html = withModelHost(html);
+  const { files, version } = await shell(html);
+  html = html.replace('name="imprint-version" content=""', `name="imprint-version" content="${version}"`);
   await writeFile(join(site, "index.html"), html);
-  await buildServiceWorker(html);
+  await buildServiceWorker({ files, version, worker: `assets/${worker}`, policy: policyOf(html) });
   await report("site", site);
 }
 
-/** The service worker, which must know every file of this build and a version that changes with any of them. */
-async function buildServiceWorker(html) {
+/** The sample texts, by the names that the sources give them. */
+async function samples() {
+  const names = await readdir(join(source, "page/samples"));
+  const made = names.map(async (name) => [
+    `samples/${name}`,
+    await hashed(join(source, "page/samples", name)),
+  ]);
+  return Object.fromEntries(await Promise.all(made));
+}
+
+/** Puts the parts of the page where `<!-- part: NAME -->` stands, and their parts into them. */
+async function withParts(markup, inside = []) {
+  const pieces = markup.split(/<!-- part: ([\w-]+) -->/);
+  for (let at = 1; at < pieces.length; at += 2) {
+    const name = pieces[at];
+    if (inside.includes(name)) fail(`the part ${name} holds itself`);
+    const part = await readFile(join(source, `page/parts/${name}.html`), "utf8").catch(() =>
+      fail(`web/src/page/parts/${name}.html is missing`),
+    );
+    pieces[at] = await withParts(part.trimEnd(), [...inside, name]);
+  }
+  return pieces.join("");
+}
+
+/** The icons that the manifest and the page name, by their names in the sources. */
+async function manifestIcons() {
+  const names = ["icon.svg", "icon-192.png", "icon-512.png", "icon-maskable-512.png"];
+  const made = names.map(async (name) => [name, await hashed(join(source, "page", name))]);
+  return Object.fromEntries(await Promise.all(made));
+}
+
+/** The manifest of the installed page, which names the icons as they lie beside it. */
+async function buildManifest(icons) {
+  const name = "manifest.webmanifest";
+  let manifest = await readFile(join(source, "page", name), "utf8");
+  for (const [icon, asset] of Object.entries(icons)) manifest = manifest.replace(`"${icon}"`, `"${asset}"`);
+  const made = `manifest-${hash(manifest)}.webmanifest`;
+  await writeFile(join(site, "assets", made), JSON.stringify(JSON.parse(manifest)));
+  return made;
+}
+
+/** Lets the page fetch from the host of its model, where the markup names another than its own. */
+function withModelHost(html) {
+  const [, model = ""] = /<imprint-model\s[^>]*?src="([^"]*)"/.exec(html) ?? [];
+  const host = URL.canParse(model) ? ` ${new URL(model).origin}` : "";
+  return html.replace("connect-src 'self'", `connect-src 'self'${host}`);
+}
+
+/** The policy that stands in the markup. */
+function policyOf(html) {
+  const [, policy = ""] = /http-equiv="Content-Security-Policy"\s+content="([^"]*)"/.exec(html) ?? [];
+  if (policy === "") fail("index.html has no Content-Security-Policy");
+  return policy;
+}
+
+/** Every file of this build, and a version that changes with any of them. */
+async function shell(html) {
   const names = (await readdir(join(site, "assets"))).filter((name) => !name.endsWith(".map")).sort();
   const files = names.map((name) => `assets/${name}`);
+  return { files, version: hash(JSON.stringify(files) + html) };
+}
+
+/** The service worker, which must know every file of this build and its version. */
+async function buildServiceWorker({ files, version, worker, policy }) {
   await bundling({
     format: "iife",
     entryPoints: ["web/sw/sw.ts"],
     outfile: join(site, "sw.js"),
     define: {
       SHELL_FILES: JSON.stringify(files),
-      SHELL_VERSION: JSON.stringify(hash(JSON.stringify(files) + html)),
+      SHELL_VERSION: JSON.stringify(version),
+      SHELL_WORKER: JSON.stringify(worker),
+      SHELL_POLICY: JSON.stringify(policy),
     },
   });
 }
@@ -158,7 +234,7 @@ function rename(urls) {
         for (const [name, asset] of Object.entries(urls)) {
           contents = contents.replace(
             new RegExp(
-              `new URL\\((["'])(?:\\./)?${name.replace(".", "\\.")}\\1, import\\.meta\\.url\\)`,
+              `new URL\\((["'])(?:\\./)?${name.replaceAll(".", "\\.")}\\1, import\\.meta\\.url\\)`,
               "g",
             ),
             `new URL("./${asset}", import.meta.url)`,
@@ -192,7 +268,7 @@ async function fresh(folder) {
 async function report(title, folder) {
   console.log(`${title}: ${relative(process.cwd(), folder) || "."}`);
   const names = (await readdir(folder, { recursive: true })).filter((name) =>
-    /\.(html|js|css|svg|wasm)$/.test(name),
+    /\.(html|js|css|svg|png|webmanifest|wasm)$/.test(name),
   );
   for (const name of names.filter((name) => !name.startsWith("models")).sort()) {
     const bytes = await readFile(join(folder, name));

@@ -1,14 +1,19 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { smallModel } from "./small-model.js";
 import { expect, test as base, type Browser, type BrowserContext, type Page } from "@playwright/test";
 
 export { expect };
 
-/** Every test also holds two laws: no request leaves the origin, and the page throws nothing. */
+/**
+ * Every test also holds these laws: no request leaves the origin or carries anything, the page throws nothing and opens no
+ * dialog, and nothing tries what the page's policy forbids.
+ */
 export const test = base.extend<{ laws: Laws }>({
   laws: [
     async ({ context, baseURL }, use) => {
       const laws = new Laws(context, baseURL ?? "");
+      await laws.watch();
       await use(laws);
       laws.check();
     },
@@ -20,23 +25,48 @@ export const test = base.extend<{ laws: Laws }>({
 export class Laws {
   readonly #origins: Set<string>;
   readonly #broken: string[] = [];
+  readonly #context: BrowserContext;
+  #provoked = false;
 
   constructor(context: BrowserContext, baseURL: string) {
+    this.#context = context;
     this.#origins = new Set([new URL(baseURL).origin]);
     context.on("request", (request) => {
       const { protocol, origin, href } = new URL(request.url());
       const own = protocol === "data:" || protocol === "blob:" || this.#origins.has(origin);
       if (!own) this.#broken.push(`a request went to ${href}`);
+      if (!["GET", "HEAD"].includes(request.method()) || request.postData() !== null)
+        this.#broken.push(`a ${request.method()} request carried something to ${href}`);
+    });
+    context.on("dialog", (dialog) => {
+      this.#broken.push(`a dialog said ${dialog.message()}`);
+      void dialog.dismiss();
     });
     context.on("weberror", (error) => this.#broken.push(`the page threw ${String(error.error())}`));
     context.on("console", (message) => {
-      if (/Content Security Policy/i.test(message.text())) this.#broken.push(message.text());
+      // A Worker's violations show up here only.
+      if (/Content Security Policy|policy violation/i.test(message.text()) && !this.#provoked)
+        this.#broken.push(message.text());
     });
+  }
+
+  /** Counts what a policy forbids, Trusted Types among it, in every page and frame to come. */
+  async watch(): Promise<void> {
+    await this.#context.addInitScript(() =>
+      addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI, sample }) =>
+        console.error(`policy violation: ${effectiveDirective} ${blockedURI} ${sample}`),
+      ),
+    );
   }
 
   /** Lets requests go to one more origin of the test's own. */
   allow(origin: string): void {
     this.#origins.add(origin);
+  }
+
+  /** Says that the test itself tries what the page's policy forbids. */
+  provoke(): void {
+    this.#provoked = true;
   }
 
   check(): void {
@@ -62,6 +92,48 @@ export class Room {
   async enter(): Promise<void> {
     await this.page.goto("./");
     await expect(this.load).toBeVisible();
+  }
+
+  /** Goes to a place of the page. */
+  async go(place: "Write" | "Voice" | "Library"): Promise<void> {
+    await this.page.getByRole("navigation").getByRole("link", { name: place }).click();
+    await expect(this.page.getByRole("heading", { name: place, exact: true })).toBeVisible();
+  }
+
+  /** The text on the sheet. */
+  value(): Promise<string> {
+    return this.page
+      .locator("imprint-draft")
+      .evaluate((draft) => (draft as HTMLElement & { text: string }).text);
+  }
+
+  /** The text that stands under a kind of mark, joined. */
+  async marked(kind: "written" | "copied"): Promise<string> {
+    return (await this.page.locator(`imprint-draft .${kind}`).allTextContents()).join("");
+  }
+
+  /** Waits until what is on the sheet is kept. */
+  async saved(): Promise<void> {
+    await this.page.waitForTimeout(1_000);
+  }
+
+  /** Chooses when words are suggested. */
+  async suggesting(when: "off" | "key" | "pause"): Promise<void> {
+    const summary = this.page.getByText("How it writes");
+    await summary.click();
+    await this.page.locator("#imprint-suggesting").selectOption(when);
+    await summary.click();
+  }
+
+  /** Opens the small model on the processor, for what does not depend on the words. */
+  async small(): Promise<void> {
+    await this.choose("cpu");
+    await this.page.getByLabel("A GGUF file of yours").setInputFiles({
+      name: "small.gguf",
+      mimeType: "application/octet-stream",
+      buffer: Buffer.from(smallModel()),
+    });
+    await this.ready();
   }
 
   /** Chooses a device before the load. */
@@ -102,14 +174,19 @@ export class Room {
     await summary.click();
   }
 
+  /** Waits until the text is another than `before` and nothing more is being written; gives it. */
+  async written(before: string, timeout = 120_000): Promise<string> {
+    await expect.poll(() => this.value(), { timeout }).not.toBe(before);
+    await expect(this.page.locator("imprint-draft")).not.toHaveAttribute("writing", { timeout });
+    return this.value();
+  }
+
   /** Continues the text and waits until the writing has ended. */
   async write(timeout = 120_000): Promise<string> {
-    const before = await this.text.inputValue();
+    const before = await this.value();
     await expect(this.continue).toBeEnabled();
     await this.continue.click();
-    await expect(this.stop).toBeVisible();
-    await expect(this.continue).toBeVisible({ timeout });
-    const after = await this.text.inputValue();
+    const after = await this.written(before, timeout);
     expect(after.startsWith(before), "the person's text stays").toBe(true);
     return after.slice(before.length);
   }

@@ -32,9 +32,7 @@ for (const [place, viewport] of Object.entries(sizes)) {
         await room.ready();
         await room.dial({ length: 64, temperature: 0.7, seed: 11 });
         await room.continue.click();
-        await expect
-          .poll(async () => (await room.text.inputValue()).length, { timeout: 120_000 })
-          .toBeGreaterThan(60);
+        await expect.poll(async () => (await room.value()).length, { timeout: 120_000 }).toBeGreaterThan(60);
         await draw("writing");
         await room.stop.click();
         await draw("written");

@@ -56,3 +56,36 @@ export function tables({ databases }: Stored): Record<string, number> {
   }
   return counts;
 }
+
+/** Every byte that the databases hold, past the package: strings in UTF-8, byte arrays as they are. */
+export async function rawBytes(page: Page): Promise<Buffer> {
+  const base64 = await page.evaluate(async () => {
+    const settled = <T>(request: IDBRequest<T>): Promise<T> =>
+      new Promise((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    const pieces: BlobPart[] = [];
+    const take = (value: unknown): void => {
+      if (value instanceof ArrayBuffer || ArrayBuffer.isView(value)) pieces.push(value as BlobPart);
+      else if (typeof value === "object" && value !== null)
+        for (const [name, field] of Object.entries(value)) (pieces.push(`${name}: `), take(field));
+      else pieces.push(`${String(value)}\n`);
+    };
+    for (const { name } of await indexedDB.databases()) {
+      const database = await settled(indexedDB.open(name ?? ""));
+      for (const table of database.objectStoreNames) {
+        const rows = database.transaction(table).objectStore(table);
+        const [keys, values] = await Promise.all([settled(rows.getAllKeys()), settled(rows.getAll())]);
+        take(keys);
+        take(values);
+      }
+      database.close();
+    }
+    const reader = new FileReader();
+    reader.readAsDataURL(new Blob(pieces));
+    await new Promise((resolve) => (reader.onload = resolve));
+    return String(reader.result).split(",", 2)[1] ?? "";
+  });
+  return Buffer.from(base64, "base64");
+}

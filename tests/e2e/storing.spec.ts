@@ -145,39 +145,43 @@ test("a kill at any write loses nothing", async ({ page }) => {
   });
 });
 
-test("a database of the first version is brought up to date with what is in it", async ({ page }) => {
-  const row = {
-    ...{ id: "old", name: "From before", createdMs: 1, updatedMs: 2, base: "f", model: "Small" },
-    ...{ sizeBytes: 3, recipe: null, measures: null },
-  };
-  await page.evaluate(
-    (row) =>
-      new Promise<void>((resolve, reject) => {
-        const request = indexedDB.open("imprint", 1);
-        request.onupgradeneeded = () => {
-          request.result.createObjectStore("adapters").put(row, row.id);
-          const files = { config: "{}", weights: new Uint8Array([1, 2, 3]) };
-          request.result.createObjectStore("adapter-files").put(files, row.id);
-        };
-        request.onsuccess = () => (request.result.close(), resolve());
-        request.onerror = () => reject(request.error);
-      }),
-    row,
-  );
-  await open(page, "cpu");
-  const told = await page.evaluate(async () => {
-    const list = await opened.adapters.list();
-    const { size } = await opened.adapters.export("old");
-    return { list, size, runs: await opened.runs.list() };
+for (const version of [1, 2])
+  test(`a database of version ${version} is brought up to date with what is in it`, async ({ page }) => {
+    const row = {
+      ...{ id: "old", name: "From before", createdMs: 1, updatedMs: 2, base: "f", model: "Small" },
+      ...{ sizeBytes: 3, recipe: null, measures: null },
+    };
+    await page.evaluate(
+      ([row, version]) =>
+        new Promise<void>((resolve, reject) => {
+          const request = indexedDB.open("imprint", version);
+          request.onupgradeneeded = () => {
+            if (version === 2)
+              for (const table of ["runs", "run-checkpoints", "run-texts"])
+                request.result.createObjectStore(table);
+            request.result.createObjectStore("adapters").put(row, row.id);
+            const files = { config: "{}", weights: new Uint8Array([1, 2, 3]) };
+            request.result.createObjectStore("adapter-files").put(files, row.id);
+          };
+          request.onsuccess = () => (request.result.close(), resolve());
+          request.onerror = () => reject(request.error);
+        }),
+      [row, version] as const,
+    );
+    await open(page, "cpu");
+    const told = await page.evaluate(async () => {
+      const list = await opened.adapters.list();
+      const { size } = await opened.adapters.export("old");
+      return { list, size, runs: await opened.runs.list() };
+    });
+    // What that version did not know has its quiet value.
+    const known = { ...row, prints: false, textBytes: 0 };
+    expect(told).toEqual({ list: [known], size: expect.any(Number), runs: [] });
+    expect(await page.evaluate(async () => (await indexedDB.databases())[0]?.version)).toBe(3);
+    expect(await page.evaluate(() => imprint.vault.status())).toEqual({ state: "off", settled: true });
+    await learn(page, quick, pride.slice(0, 4000));
+    await adapter(page);
   });
-  // What that version did not know has its quiet value.
-  const known = { ...row, prints: false, textBytes: 0 };
-  expect(told).toEqual({ list: [known], size: expect.any(Number), runs: [] });
-  const version = await page.evaluate(async () => (await indexedDB.databases())[0]?.version);
-  expect(version).toBe(2);
-  await learn(page, quick, pride.slice(0, 4000));
-  await adapter(page);
-});
 
 test("a database of a later Imprint is left alone", async ({ page }) => {
   await page.evaluate(

@@ -1,6 +1,5 @@
 import { expect, Room, test } from "./fixture.js";
 import { pride } from "./learner.js";
-import { smallModel } from "./small-model.js";
 
 test("a person teaches a voice, hears it beside the base, carries it away and forgets it", async ({
   page,
@@ -8,17 +7,12 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   test.setTimeout(240_000);
   const room = new Room(page);
   await room.enter();
-  await room.choose("cpu");
-  const model = {
-    name: "small.gguf",
-    mimeType: "application/octet-stream",
-    buffer: Buffer.from(smallModel()),
-  };
-  await page.getByLabel("A GGUF file of yours").setInputFiles(model);
-  await room.ready();
+  await room.small();
   const voices = page.locator("imprint-voices");
   const teacher = page.locator("imprint-teacher");
   const texts = page.getByLabel("Texts to learn from");
+
+  await room.go("Voice");
 
   await test.step("what is pasted is counted, and too little is told", async () => {
     await texts.fill("Too short.");
@@ -51,9 +45,31 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     });
   });
 
-  await test.step("it is used at once, and heard beside the base", async () => {
+  await test.step("it is used at once", async () => {
+    await room.go("Library");
     await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Stop using");
-    await expect(page.getByLabel(/^Strength/)).toHaveValue("1.5");
+  });
+
+  await test.step("its strength is set beside the draft, where the last words follow it with the same seed", async () => {
+    await room.go("Write");
+    const dial = page.getByRole("slider", { name: /^Strength of Jane/ });
+    await expect(dial).toHaveValue("1.5");
+    await room.dial({ length: 16, temperature: 0.7, seed: 2 });
+    await room.text.fill("Mr. Bennet");
+    const written = await room.write();
+    const rewritten = async (strength: string): Promise<string> => {
+      const before = await room.value();
+      await dial.fill(strength);
+      return (await room.written(before)).slice("Mr. Bennet".length);
+    };
+    expect(await rewritten("3")).not.toBe(written);
+    expect(await rewritten("1.5"), "the same strength and seed write the same words").toBe(written);
+    await page.getByRole("button", { name: "Take back" }).click();
+    expect(await room.value()).toBe("Mr. Bennet");
+  });
+
+  await test.step("it is heard beside the base", async () => {
+    await room.go("Voice");
     await page.getByRole("button", { name: "Compare" }).click();
     await expect(page.getByText("Both are written.")).toBeVisible({ timeout: 60_000 });
     const [base, personal] = await page.locator("imprint-comparison figure p").allTextContents();
@@ -64,9 +80,11 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
   });
 
   await test.step("its kept texts can be learned from again, or forgotten", async () => {
+    await room.go("Library");
     await expect(voices.getByText("Its texts are kept: 8 kB.")).toBeVisible();
     await voices.getByRole("button", { name: "Learn again" }).click();
     await expect(teacher.getByRole("button", { name: "Remove text.txt" })).toBeVisible();
+    await room.go("Library");
     await voices.getByRole("button", { name: "Forget them" }).click();
     await expect(voices.getByText("Its texts are kept")).toBeHidden();
   });

@@ -1,8 +1,8 @@
 """Adapters cross between Imprint and the real PEFT library, over the default model, and give the same numbers.
 
     pip install -r tests/python/requirements.txt
-    cargo build --example peft
-    IMPRINT_MODEL=… IMPRINT_PEFT=target/debug/examples/peft python3 -m unittest discover -v -s tests/python
+    cargo build -p imprint-core --examples
+    IMPRINT_MODEL=… IMPRINT_PEFT=target/debug/examples/peft IMPRINT_GRADIENT=target/debug/examples/gradient python3 -m unittest discover -v -s tests/python
 
 transformers builds the base from the same GGUF file that Imprint reads.
 """

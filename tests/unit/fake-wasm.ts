@@ -300,6 +300,7 @@ export async function storageUsage(): Promise<StorageUsage> {
     adaptersBytes: 3 * fake.adapters.size,
     runsBytes: fake.runs.size,
     persisted: false,
+    locked: false,
   };
 }
 
@@ -307,6 +308,31 @@ export async function forgetEverything(): Promise<void> {
   if (fake.busy) throw coded("busy", "another tab is learning");
   fake.adapters.clear();
   fake.runs.clear();
+}
+
+export function unlock(id: string): void {
+  fake.log.push(`unlock ${id}`);
+}
+
+export function lock(): void {
+  if (fake.busy) throw new Error("locked while a call ran");
+  fake.log.push("lock");
+}
+
+export async function seal({ id }: { id: string }): Promise<void> {
+  fake.log.push(`seal ${id}`);
+}
+
+export async function turn(): Promise<void> {
+  fake.log.push("turn");
+}
+
+export async function rewrap({ id }: { id: string }): Promise<void> {
+  fake.log.push(`rewrap ${id}`);
+}
+
+export async function unseal(id: string): Promise<void> {
+  fake.log.push(`unseal ${id}`);
 }
 
 export { FakeEngine as Engine };

@@ -1,6 +1,7 @@
 import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 import type { Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
+import { keyring } from "./keyring.js";
 import type { AdapterFiles, AdapterInfo, Voice } from "./voice.js";
 
 const configName = "adapter_config.json";
@@ -19,14 +20,15 @@ export type AdapterSource = Blob | { config: Blob; weights: Blob; prints?: Blob 
 export class Adapters {
   readonly #engine: Engine;
   #current: string | null = null;
+  #locks = keyring.locks;
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
-  /** The adapter that is written with, or null. */
+  /** The adapter that is written with, or null; locking the vault takes it off. */
   get current(): string | null {
-    return this.#current;
+    return this.#locks === keyring.locks ? this.#current : null;
   }
 
   /** Lists them, the newest first. */
@@ -38,6 +40,7 @@ export class Adapters {
   async use(id: string | null, voice: Voice = {}): Promise<void> {
     await this.#engine.run("use", { adapter: id, options: voice });
     this.#current = id;
+    this.#locks = keyring.locks;
   }
 
   async rename(id: string, name: string): Promise<void> {
@@ -47,7 +50,7 @@ export class Adapters {
   /** Removes an adapter; the one in use is no longer used. */
   async delete(id: string): Promise<void> {
     await this.#engine.run("deleteAdapter", { id });
-    if (this.#current === id) await this.use(null);
+    if (this.current === id) await this.use(null);
   }
 
   /** Gives the texts that stayed beside an adapter learned with `keepTexts`; `invalid-option` where there are none. */
@@ -89,6 +92,7 @@ export class Adapters {
 type Taken = { files: AdapterFiles; told: Partial<AdapterInfo> };
 
 async function unpack(archive: Blob): Promise<Taken> {
+  checkSize(archive.size);
   const wanted = [configName, weightsName, toldName, printsName];
   const base = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
   let unpackedBytes = 0;
@@ -98,10 +102,12 @@ async function unpack(archive: Blob): Promise<Taken> {
       filter: ({ name, originalSize }) => {
         if (!wanted.includes(base(name))) return false;
         unpackedBytes += originalSize;
-        return unpackedBytes <= mostBytes;
+        checkSize(unpackedBytes);
+        return true;
       },
     });
   } catch (cause) {
+    if (cause instanceof ImprintError) throw cause;
     throw new ImprintError("adapter-corrupt", `this is no archive of an adapter: ${String(cause)}`, {
       cause,
     });
@@ -110,8 +116,7 @@ async function unpack(archive: Blob): Promise<Taken> {
   const config = entries.get(configName);
   const weights = entries.get(weightsName);
   if (!config || !weights) {
-    const message = `the archive lacks ${config ? weightsName : configName}, or is too large`;
-    throw new ImprintError("adapter-corrupt", message);
+    throw new ImprintError("adapter-corrupt", `the archive lacks ${config ? weightsName : configName}`);
   }
   const told = entries.get(toldName);
   const prints = entries.get(printsName);
@@ -126,6 +131,7 @@ async function unpack(archive: Blob): Promise<Taken> {
 }
 
 async function apart({ config, weights, prints }: Exclude<AdapterSource, Blob>): Promise<Taken> {
+  checkSize(config.size + weights.size + (prints?.size ?? 0));
   const bytes = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> =>
     new Uint8Array(await blob.arrayBuffer());
   const files: AdapterFiles = { config: await config.text(), weights: await bytes(weights) };
@@ -133,12 +139,30 @@ async function apart({ config, weights, prints }: Exclude<AdapterSource, Blob>):
   return { files, told: {} };
 }
 
-/** What is told beside the weights; an adapter is as good without. */
+/** Refuses what no adapter is as large as, before it is read. */
+function checkSize(bytes: number): void {
+  if (bytes <= mostBytes) return;
+  const size = `${Math.ceil(bytes / 1e6)} MB unpacked, an adapter has ${mostBytes / 1e6} MB at most`;
+  throw new ImprintError("adapter-corrupt", `this would be ${size}`);
+}
+
+/** What is told beside the weights, as far as anybody asks for it; an adapter is as good without. */
 function parse(text: string): Partial<AdapterInfo> {
   try {
-    const told: unknown = JSON.parse(text);
-    return typeof told === "object" && told !== null ? told : {};
+    const told = JSON.parse(text) as Partial<Record<keyof AdapterInfo, unknown>> | null;
+    const { name, recipe = null, measures = null } = told ?? {};
+    return {
+      ...(typeof name === "string" ? { name } : {}),
+      ...(isFlat(recipe) ? { recipe: recipe as AdapterInfo["recipe"] } : {}),
+      ...(isFlat(measures) ? { measures: measures as AdapterInfo["measures"] } : {}),
+    };
   } catch {
     return {};
   }
+}
+
+/** Whether a value goes no deeper than what Imprint itself tells: no message could carry much more. */
+function isFlat(value: unknown, deepest = 8): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return deepest > 0 && Object.values(value).every((inner) => isFlat(inner, deepest - 1));
 }

@@ -1,3 +1,5 @@
+import type { HeldKey } from "./keyring.js";
+import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
   AdapterInfo,
@@ -222,6 +224,16 @@ export interface Commands {
   forgetTexts: { params: { id: string }; progress: never; result: null };
   listRuns: { params: null; progress: never; result: RunInfo[] };
   discardRun: { params: { id: string }; progress: never; result: null };
+  unlock: { params: HeldKey; progress: never; result: null };
+  lock: { params: null; progress: never; result: null };
+  seal: { params: { record: WrappedKey; key: CryptoKey }; progress: never; result: null };
+  turn: { params: null; progress: never; result: null };
+  rewrap: { params: { record: WrappedKey }; progress: never; result: null };
+  unseal: {
+    params: { id: string; raw: Uint8Array<ArrayBuffer> };
+    progress: never;
+    result: null;
+  };
   storageUsage: { params: null; progress: never; result: StorageUsage };
   forgetEverything: { params: null; progress: never; result: null };
   close: { params: null; progress: never; result: null };

@@ -15,6 +15,8 @@ export type ErrorCode =
   | "adapter-unsupported"
   | "storage-full"
   | "busy"
+  | "locked"
+  | "wrong-passphrase"
   | "nothing-learned"
   | "invalid-option"
   | "cancelled"
@@ -44,6 +46,10 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
     "This is a kind of adapter that Imprint does not know. Export it as a plain LoRA first.",
   "storage-full": "The browser's storage is full. Free some space or forget a stored model, then load again.",
   busy: "Another tab of this browser is learning. Wait until it has ended, or pause it there, then try again.",
+  locked:
+    "What is kept in this browser is locked. Unlock it with your passphrase in the Library, then try again.",
+  "wrong-passphrase":
+    "That is not the passphrase. Try again; look whether the Caps Lock key is on, or show what you type.",
   "nothing-learned":
     "The model foresees your text no better after learning, so nothing was saved. Add more text in one voice and learn again.",
   "invalid-option": "One of the settings has a value that cannot be used. Reset the settings and try again.",

@@ -17,14 +17,10 @@ import type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
+import { endEngine, forgetAll, once, startEngine, type WorkerChoice } from "./engines.js";
 import { ImprintError } from "./errors.js";
 import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
-import { LocalEngine } from "./local-engine.js";
 import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
-import { WorkerEngine, type Port } from "./worker-engine.js";
-
-/** Where the model runs: a Worker of our own (the default), this thread, your Worker, or one from a URL. */
-export type WorkerChoice = boolean | Worker | URL;
 
 /** What `Imprint.open` takes. */
 export type ImprintOptions = {
@@ -118,7 +114,7 @@ export class Imprint {
       return new Imprint(engine, opened.device, opened.info);
     } catch (thrown) {
       // The next open may want the same file, which a worker still holds until it has closed.
-      await engine.close();
+      await endEngine(engine);
       throw ImprintError.from(thrown);
     }
   }
@@ -211,12 +207,13 @@ export class Imprint {
   }
 
   /**
-   * Removes everything that Imprint keeps in this browser: adapters, runs with their texts, models, cached files.
+   * Removes everything that Imprint keeps in this browser: adapters, runs with their texts, models, cached files, and the
+   * passphrase.
    *
    * Rejects with `busy` while any tab learns. The model that is open stays so until it is closed.
    */
   async forgetEverything(): Promise<void> {
-    await this.#engine.run("forgetEverything", null);
+    await forgetAll(this.#engine);
     await this.adapters.use(null);
   }
 
@@ -227,7 +224,7 @@ export class Imprint {
 
   /** Frees the model's memory, the GPU's too, and ends the Worker; whatever still runs is cancelled. */
   close(): Promise<void> {
-    return this.#engine.close();
+    return endEngine(this.#engine);
   }
 }
 
@@ -252,39 +249,18 @@ export function storedModels(worker: WorkerChoice = true): Promise<StoredModel[]
   return once(worker, (engine) => engine.run("storedModels", null));
 }
 
+/**
+ * Removes everything that Imprint keeps in this browser, without an open model: the way out when a passphrase is lost.
+ *
+ * Rejects with `busy` while any tab learns.
+ */
+export async function forgetEverything(worker: WorkerChoice = true): Promise<void> {
+  await once(worker, forgetAll);
+}
+
 /** Removes the model from `url` from this browser's storage. */
 export async function forgetModel(url: string | URL, worker: WorkerChoice = true): Promise<void> {
   await once(worker, (engine) => engine.run("forgetModel", { url: absolute(url) }));
-}
-
-async function once<T>(worker: WorkerChoice, ask: (engine: Engine) => Promise<T>): Promise<T> {
-  const engine = startEngine(worker);
-  try {
-    return await ask(engine);
-  } finally {
-    void engine.close();
-  }
-}
-
-/** Starts what runs commands, where `worker` says. */
-export function startEngine(worker: WorkerChoice): Engine {
-  if (worker === false) {
-    // Pages that use a Worker never fetch the module's script for their own thread.
-    return new LocalEngine(async () => (await import("./wasm.js")).loadWasm());
-  }
-  if (worker === true) return new WorkerEngine(startWorker() as Port, true);
-  if (worker instanceof URL) return new WorkerEngine(startWorker(worker) as Port, true);
-  return new WorkerEngine(worker as Port, false);
-}
-
-function startWorker(url?: URL): Worker {
-  try {
-    // Bundlers look for this very expression.
-    if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    return new Worker(url, { type: "module" });
-  } catch (thrown) {
-    throw new ImprintError("internal", `the worker could not be made: ${String(thrown)}`, { cause: thrown });
-  }
 }
 
 /** An address as it stands in full; `invalid-option` for what is none. */

@@ -1,13 +1,15 @@
 /** Language models that write in the browser, on the person's own computer. */
 export {
+  forgetEverything,
   forgetModel,
   Imprint,
   inspect,
   Piece,
   storedModels,
   type ImprintOptions,
-  type WorkerChoice,
 } from "./imprint.js";
+export type { WorkerChoice } from "./engines.js";
+export { shortestPassphrase, vault, type Vault, type VaultOptions, type VaultStatus } from "./vault.js";
 export { Adapters, type AdapterSource } from "./adapters.js";
 export { Library } from "./library.js";
 export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";

@@ -1,6 +1,7 @@
 import { Adapters } from "./adapters.js";
 import type { Engine, StoredModel } from "./engine.js";
-import { absolute, startEngine, type WorkerChoice } from "./imprint.js";
+import { endEngine, forgetAll, startEngine, type WorkerChoice } from "./engines.js";
+import { absolute } from "./imprint.js";
 import { Runs } from "./learning.js";
 import type { StorageUsage } from "./voice.js";
 
@@ -44,11 +45,11 @@ export class Library {
 
   /** Removes everything that Imprint keeps in this browser; rejects with `busy` while any tab learns. */
   async forgetEverything(): Promise<void> {
-    await this.#engine.run("forgetEverything", null);
+    await forgetAll(this.#engine);
   }
 
   /** Ends the Worker. */
   close(): Promise<void> {
-    return this.#engine.close();
+    return endEngine(this.#engine);
   }
 }

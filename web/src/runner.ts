@@ -1,5 +1,6 @@
 import type { CallOptions, CommandName, Commands, Step } from "./engine.js";
 import { ImprintError } from "./errors.js";
+import type { Learned } from "./voice.js";
 import type { WasmEngine, WasmModule } from "./wasm.js";
 
 type Params<Name extends CommandName> = Commands[Name]["params"];
@@ -19,6 +20,12 @@ const aside = new Set<CommandName>([
   "forgetTexts",
   "listRuns",
   "discardRun",
+  "unlock",
+  "lock",
+  "seal",
+  "turn",
+  "rewrap",
+  "unseal",
   "storageUsage",
   "forgetEverything",
 ]);
@@ -35,6 +42,8 @@ export class Runner {
   #tail: Promise<unknown> = Promise.resolve();
   #engine: WasmEngine | undefined;
   #crash: ImprintError | undefined;
+  /** The run that goes on, and when it is over. */
+  #learning: { pause: AbortController; over: Promise<void> } | undefined;
 
   constructor(load: () => Promise<WasmModule>) {
     this.#load = load;
@@ -107,10 +116,14 @@ export class Runner {
     },
     score: async ({ text, options }, { signal }) => this.#open().score(text, options, signal),
     plan: async ({ texts, options }) => this.#open().plan(texts, options),
-    learn: async ({ texts, options }, { onProgress, signal, pause }) =>
-      this.#open().learn(texts, options, (progress) => onProgress?.(progress), signal, pause),
-    resume: async ({ run }, { onProgress, signal, pause }) =>
-      this.#open().resume(run, (progress) => onProgress?.(progress), signal, pause),
+    learn: ({ texts, options }, { onProgress, signal, pause }) =>
+      this.#learn(pause, (pause) =>
+        this.#open().learn(texts, options, (progress) => onProgress?.(progress), signal, pause),
+      ),
+    resume: ({ run }, { onProgress, signal, pause }) =>
+      this.#learn(pause, (pause) =>
+        this.#open().resume(run, (progress) => onProgress?.(progress), signal, pause),
+      ),
     use: async ({ adapter, options }) => {
       await this.#open().use(adapter, options);
       return null;
@@ -147,6 +160,33 @@ export class Runner {
       await (await this.#load()).discardRun(id);
       return null;
     },
+    unlock: async ({ id, key }) => {
+      (await this.#load()).unlock(id, key);
+      return null;
+    },
+    lock: async () => {
+      // A run keeps where it is while it still can.
+      this.#learning?.pause.abort();
+      await this.#learning?.over;
+      (await this.#load()).lock();
+      return null;
+    },
+    seal: async ({ record, key }) => {
+      await (await this.#load()).seal(record, key);
+      return null;
+    },
+    turn: async () => {
+      await (await this.#load()).turn();
+      return null;
+    },
+    rewrap: async ({ record }) => {
+      await (await this.#load()).rewrap(record);
+      return null;
+    },
+    unseal: async ({ id, raw }) => {
+      await (await this.#load()).unseal(id, raw);
+      return null;
+    },
     storageUsage: async () => (await this.#load()).storageUsage(),
     forgetEverything: async () => {
       await (await this.#load()).forgetEverything();
@@ -161,6 +201,26 @@ export class Runner {
   #open(): WasmEngine {
     if (!this.#engine) throw new ImprintError("internal", "no model is open");
     return this.#engine;
+  }
+
+  /** Learns so that a lock can pause it. */
+  async #learn(
+    wish: AbortSignal | undefined,
+    learn: (pause: AbortSignal) => Promise<Learned>,
+  ): Promise<Learned> {
+    const pause = new AbortController();
+    const onWish = (): void => pause.abort();
+    if (wish?.aborted) onWish();
+    wish?.addEventListener("abort", onWish, { once: true });
+    const learned = learn(pause.signal);
+    const over = learned.then(nothing, nothing);
+    this.#learning = { pause, over };
+    try {
+      return await learned;
+    } finally {
+      wish?.removeEventListener("abort", onWish);
+      this.#learning = undefined;
+    }
   }
 
   #release(): void {
@@ -179,6 +239,8 @@ export function crashError(cause: unknown): ImprintError {
 export function isPanic(thrown: unknown): boolean {
   return thrown instanceof WebAssembly.RuntimeError;
 }
+
+function nothing(): void {}
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw ImprintError.cancelled(signal);

@@ -226,4 +226,6 @@ export type StorageUsage = {
   quotaBytes?: number;
   /** Whether the browser has promised not to throw it away by itself. */
   persisted: boolean;
+  /** Whether a passphrase locks adapters and runs: what they take is then unknown, and told as 0. */
+  locked: boolean;
 };

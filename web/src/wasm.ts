@@ -15,6 +15,7 @@ import type {
 } from "./engine.js";
 import { ImprintError } from "./errors.js";
 import init, * as wasm from "./imprint_wasm.js";
+import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
   AdapterInfo,
@@ -96,12 +97,30 @@ export interface WasmModule {
   forgetTexts(id: string): Promise<void>;
   listRuns(): Promise<RunInfo[]>;
   discardRun(id: string): Promise<void>;
+  /** Reads and writes what is kept with a data key from now on. */
+  unlock(id: string, key: CryptoKey): void;
+  lock(): void;
+  seal(record: WrappedKey, key: CryptoKey): Promise<void>;
+  /** Goes on with a sealing or opening that was broken off. */
+  turn(): Promise<void>;
+  rewrap(record: WrappedKey): Promise<void>;
+  unseal(id: string, raw: Uint8Array<ArrayBuffer>): Promise<void>;
   storageUsage(): Promise<StorageUsage>;
   forgetEverything(): Promise<void>;
 }
 
-/** Fetches and starts the wasm module; a second call is answered by the first. */
-export async function loadWasm(): Promise<WasmModule> {
+let loading: Promise<WasmModule> | undefined;
+
+/** Fetches and starts the wasm module, once: two that come together would each start one of their own. */
+export function loadWasm(): Promise<WasmModule> {
+  loading ??= load().catch((thrown: unknown) => {
+    loading = undefined;
+    throw thrown;
+  });
+  return loading;
+}
+
+async function load(): Promise<WasmModule> {
   try {
     await init({ module_or_path: new URL("./imprint_wasm_bg.wasm", import.meta.url) });
   } catch (cause) {

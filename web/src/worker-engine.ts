@@ -1,6 +1,7 @@
 import { Calls } from "./calls.js";
 import type { CallOptions, CommandName, Commands, Engine } from "./engine.js";
 import { fromWire, type Reply, type Request } from "./protocol.js";
+import { requests } from "./requests.js";
 import { crashError } from "./runner.js";
 
 /** The part of `Worker` that the engine needs. */
@@ -55,6 +56,7 @@ export class WorkerEngine implements Engine {
     if (reply.type === "progress") this.#calls.progress(reply.id, reply.progress);
     else if (reply.type === "done") this.#calls.resolve(reply.id, reply.result);
     else if (reply.type === "error") this.#calls.reject(reply.id, fromWire(reply.error));
+    else if (reply.type === "requests") requests.add(reply.requests);
     else this.#crash(reply.message);
   }
 

@@ -17,7 +17,7 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     learn::{
         self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Outcome,
-        PlainLearner, Recipe, Trainer,
+        ProcessorLearner, Recipe, Trainer,
     },
     peft,
     preview::{Preview, Previews, Share},
@@ -249,7 +249,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let base = model::fingerprint(&args.model.model, terminal)?;
     let Opened { mut model, device, .. } = model::open(&args.model, terminal)?;
     let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
-    let engine = if matches!(model.backend, Backend::Plain(_)) { Engine::Plain } else { Engine::Fused };
+    let engine = if matches!(model.backend, Backend::Processor(_)) { Engine::Processor } else { Engine::Fused };
     let config = model.config().clone();
     let recipe = match &checkpoint {
         Some(checkpoint) => checkpoint.about.recipe.clone(),
@@ -292,7 +292,7 @@ fn read(paths: &[PathBuf]) -> Result<text::Material> {
 fn fit(args: &Args, recipe: Recipe, config: &ModelConfig, engine: Engine) -> Result<Recipe> {
     let free = args.memory.map(|mb| mb * 1_000_000);
     // What a GPU has free nobody tells.
-    let free = free.or_else(|| (engine == Engine::Plain).then(free_bytes).flatten());
+    let free = free.or_else(|| (engine == Engine::Processor).then(free_bytes).flatten());
     free.map_or(Ok(recipe.clone()), |free| recipe.fit(config, engine, free))
 }
 
@@ -309,7 +309,7 @@ impl Run<'_> {
         loop {
             let from = (checkpoint.take(), self.shown.map(|_| self.copied.share));
             let taught = match &model.backend {
-                Backend::Plain(plain) => self.teach(PlainLearner::new(plain, &self.adapter)?, from)?,
+                Backend::Processor(processor) => self.teach(ProcessorLearner::new(processor, &self.adapter)?, from)?,
                 Backend::Fused(fused) => {
                     let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window))?;
                     self.teach(learner, from)?

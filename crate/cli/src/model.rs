@@ -15,6 +15,7 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
+    processor::{self, Processor},
     tokenizer::{Tokenizer, Vocabulary},
     weights::{Keep, load_model},
 };
@@ -244,12 +245,13 @@ impl Load<'_> {
         }
         // Packed weights stand in memory as they stand in the file.
         let weight_bytes = self.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-        let model = LanguageModel::new(self.tokenizer, Backend::Plain(Box::new(model)), self.capacity);
+        let model =
+            LanguageModel::new(self.tokenizer, Backend::Processor(Box::new(Processor::new(model))), self.capacity);
         Ok(Opened { model, device: cpu(reason), weight_bytes, dispatches_per_token: 0 })
     }
 }
 
 /// The CPU as a device.
 pub fn cpu(reason: Option<String>) -> DeviceInfo {
-    DeviceInfo { kind: "cpu", description: format!("CPU ({})", std::env::consts::ARCH), reason }
+    DeviceInfo { kind: "cpu", description: format!("CPU ({}, {})", std::env::consts::ARCH, processor::name()), reason }
 }

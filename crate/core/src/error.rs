@@ -51,6 +51,10 @@ pub enum ErrorKind {
     StorageFull,
     /// Something else has what this needs alone: another tab learns, or a run is still going on.
     Busy,
+    /// What is kept is sealed by a passphrase that this tab was not given.
+    Locked,
+    /// The passphrase is another than the one that sealed what is kept.
+    WrongPassphrase,
     /// Learning made nothing that predicts the held-out text better, so nothing is saved.
     NothingLearned,
     /// An option has a value outside its range.
@@ -80,6 +84,8 @@ impl ErrorKind {
             ErrorKind::AdapterUnsupported => "adapter-unsupported",
             ErrorKind::StorageFull => "storage-full",
             ErrorKind::Busy => "busy",
+            ErrorKind::Locked => "locked",
+            ErrorKind::WrongPassphrase => "wrong-passphrase",
             ErrorKind::NothingLearned => "nothing-learned",
             ErrorKind::InvalidOption => "invalid-option",
             ErrorKind::Cancelled => "cancelled",

@@ -8,7 +8,7 @@ mod session;
 mod stops;
 mod strength;
 
-use burn::tensor::{Tensor, TensorData};
+use std::sync::Arc;
 
 pub use guard::{Guard, Run};
 pub use session::Session;
@@ -24,7 +24,7 @@ use crate::{
     adapter::Adapter,
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
-    model::{Cache, LowRank, Model},
+    processor::{Paths, Processor, Reading},
     sample::{EXCLUDED, Mix, Sampling, Seen, contrast},
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
@@ -129,8 +129,8 @@ impl Step {
 
 /// Where the forward runs.
 pub enum Backend {
-    /// Burn tensors.
-    Plain(Box<Model>),
+    /// Packed weights on the processor.
+    Processor(Box<Processor>),
     /// Fused kernels.
     #[cfg(feature = "gpu")]
     Fused(Box<FusedModel>),
@@ -158,7 +158,7 @@ impl LanguageModel {
     /// Its shape.
     pub fn config(&self) -> &ModelConfig {
         match &self.backend {
-            Backend::Plain(model) => &model.config,
+            Backend::Processor(processor) => &processor.model.config,
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => &model.config,
         }
@@ -200,7 +200,7 @@ impl LanguageModel {
     /// The mode where none is asked for: a second row costs little on the GPU, and twice on the CPU.
     fn mode(&self, asked: Option<Mode>) -> Mode {
         let default = match &self.backend {
-            Backend::Plain(_) => Mode::Scale,
+            Backend::Processor(_) => Mode::Scale,
             #[cfg(feature = "gpu")]
             Backend::Fused(_) => Mode::Contrast,
         };
@@ -221,13 +221,12 @@ impl LanguageModel {
 
     fn voice(&self, mix: Mix) -> Voice {
         let factor = if let Mix::Scaled(factor) = mix { factor } else { 1.0 };
-        let adapter = match (&self.backend, &self.adapter) {
-            (Backend::Plain(model), Some(adapter)) if mix != Mix::Base => {
-                Some(LowRank::new(adapter, factor, &model.device))
-            }
+        let paths = match (&self.backend, &self.adapter) {
+            (Backend::Processor(_), Some(adapter)) if mix != Mix::Base => Some(Arc::new(Paths::new(adapter, factor))),
             _ => None,
         };
-        Voice { mix, adapter, base: Cache::default() }
+        let base = matches!(mix, Mix::Contrast(_)).then(Reading::default);
+        Voice { mix, own: Reading::new(paths), base }
     }
 
     /// Lays out a prompt; nothing is computed yet.
@@ -303,7 +302,6 @@ impl LanguageModel {
             prefilled: 0,
             drawn: 0,
             last: 0,
-            cache: Cache::default(),
             voice: self.voice(mix),
             changes: self.changes,
             seen,
@@ -359,8 +357,8 @@ impl LanguageModel {
     async fn read(&self, session: &mut Session, from: usize, n: usize) -> Result<()> {
         let ids = session.prompt[from..from + n].to_vec();
         match &self.backend {
-            Backend::Plain(model) => {
-                plain_read(model, session, &ids);
+            Backend::Processor(processor) => {
+                session.voice.read(processor, &ids);
                 Ok(())
             }
             #[cfg(feature = "gpu")]
@@ -370,9 +368,9 @@ impl LanguageModel {
 
     async fn read_and_draw(&self, session: &mut Session) -> Result<u32> {
         match &self.backend {
-            Backend::Plain(model) => {
+            Backend::Processor(processor) => {
                 let ids = session.prompt[session.prefilled..].to_vec();
-                plain_step(model, session, &ids).await
+                step(processor, session, &ids)
             }
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => model.read_and_draw(session.prefilled, &session.prompt[session.prefilled..]).await,
@@ -381,9 +379,9 @@ impl LanguageModel {
 
     async fn draw(&self, session: &mut Session) -> Result<Vec<u32>> {
         match &self.backend {
-            Backend::Plain(model) => {
+            Backend::Processor(processor) => {
                 let last = session.last;
-                Ok(vec![plain_step(model, session, &[last]).await?])
+                Ok(vec![step(processor, session, &[last])?])
             }
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => {
@@ -401,13 +399,9 @@ impl LanguageModel {
     async fn redraw(&self, session: &mut Session) -> Result<u32> {
         let position = session.prompt.len() + session.drawn - 1;
         let (mut scores, mut personal) = match &self.backend {
-            Backend::Plain(model) => {
-                session.cache.truncate(position);
-                if matches!(session.voice.mix, Mix::Contrast(_)) {
-                    session.voice.base.truncate(position);
-                }
-                let last = session.last;
-                plain_scores(model, session, &[last]).await?
+            Backend::Processor(processor) => {
+                session.voice.truncate(position);
+                session.voice.scores(processor, &[session.last])
             }
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => model.scores(position, session.last).await?,
@@ -481,9 +475,9 @@ impl LanguageModel {
     }
 }
 
-/// Reads `ids` and draws the token after them on the plain path.
-async fn plain_step(model: &Model, session: &mut Session, ids: &[u32]) -> Result<u32> {
-    let (scores, personal) = plain_scores(model, session, ids).await?;
+/// Reads `ids` and draws the token after them on the processor.
+fn step(processor: &Processor, session: &mut Session, ids: &[u32]) -> Result<u32> {
+    let (scores, personal) = session.voice.scores(processor, ids);
     draw(session, scores, personal)
 }
 
@@ -493,34 +487,4 @@ fn draw(session: &Session, mut scores: Vec<f32>, personal: Option<Vec<f32>>) -> 
         contrast(&mut scores, &personal, strength);
     }
     session.options.sampling.draw(&mut scores, &session.seen, session.drawn as u32)
-}
-
-/// Reads `ids` on the plain path: the scores after them, for a contrast the base's and the personal ones.
-async fn plain_scores(model: &Model, session: &mut Session, ids: &[u32]) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-    let (hidden, base) = plain_read(model, session, ids);
-    let scores = last_logits(model, hidden).await?;
-    match base {
-        Some(base) => Ok((last_logits(model, base).await?, Some(scores))),
-        None => Ok((scores, None)),
-    }
-}
-
-/// Reads `ids` into the text's cache, for a contrast into both; the hidden states, and those of the base.
-fn plain_read(model: &Model, session: &mut Session, ids: &[u32]) -> (Tensor<3>, Option<Tensor<3>>) {
-    let voice = &mut session.voice;
-    let hidden = model.forward(ids, 1, Some(&mut session.cache), voice.adapter.as_ref());
-    let two = matches!(voice.mix, Mix::Contrast(_));
-    (hidden, two.then(|| model.forward(ids, 1, Some(&mut voice.base), None)))
-}
-
-/// Scores after the last of `hidden`.
-async fn last_logits(model: &Model, hidden: Tensor<3>) -> Result<Vec<f32>> {
-    let [_, seq, _] = hidden.dims();
-    read_f32(model.logits(hidden.narrow(1, seq - 1, 1)).into_data_async().await)
-}
-
-/// The numbers of a tensor that was read from its device.
-pub(crate) fn read_f32<E: std::error::Error + Send + Sync + 'static>(data: Result<TensorData, E>) -> Result<Vec<f32>> {
-    let data = data.map_err(|e| Error::new(ErrorKind::DeviceLost, "the device gave no numbers back").with_source(e))?;
-    data.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("a tensor is not f32: {e:?}")))
 }

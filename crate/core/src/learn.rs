@@ -6,6 +6,7 @@
 mod checkpoint;
 #[cfg(feature = "gpu")]
 mod fused;
+mod host;
 mod lesson;
 mod memory;
 mod plain;
@@ -15,9 +16,9 @@ mod trainer;
 pub use checkpoint::{About, Checkpoint};
 #[cfg(feature = "gpu")]
 pub use fused::FusedLearner;
+pub use host::{Differentiate, Gradient, HostLearner, PlainLearner, ProcessorLearner};
 pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
 pub use memory::{Engine, Need};
-pub use plain::{Gradient, PlainLearner};
 pub use recipe::{Effort, Recipe};
 pub use trainer::{Choice, Ending, Event, Journal, Measurement, Outcome, Trainer};
 

@@ -12,6 +12,7 @@ pub mod adapter;
 pub mod peft;
 pub mod linear;
 pub mod model;
+pub mod processor;
 pub mod weights;
 pub mod sample;
 #[cfg(feature = "gpu")]

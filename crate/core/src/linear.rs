@@ -6,10 +6,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::quant::{BlockType, dequantise};
 
-/// Up to this many rows of `x`, weights are unpacked a row at a time and used at once: one pass over the packed bytes,
-/// nothing kept. Above it, unpacking the whole matrix for Burn's matrix product is cheaper.
-const FEW_ROWS: usize = 8;
-
 /// A weight matrix as the file holds it: rows of blocks.
 #[derive(Clone)]
 pub struct Blocks {
@@ -77,7 +73,7 @@ impl SidePath {
 pub enum Linear {
     /// Weights unpacked once into a tensor `[d_out, d_in]`: the plain path, on any device.
     Dense(Box<Tensor<2>>),
-    /// Weights kept packed in memory: the CPU path, a seventh of the bytes.
+    /// Weights kept packed in memory, a seventh of the bytes, and unpacked for each call: what [`crate::processor`] reads.
     Packed(Blocks),
 }
 
@@ -108,57 +104,15 @@ impl Linear {
 
     /// The same layer with its weights unpacked on `device`.
     ///
-    /// Learning needs it: a packed layer leaves the device for a few rows of `x`, which would cut the gradient's way.
+    /// A graph that is kept for its backward then holds the weights once.
     pub fn unpacked(&self, device: &Device) -> Linear {
         Linear::Dense(Box::new(self.weight(device)))
     }
 
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq, d_in] = x.dims();
-        match self {
-            Linear::Dense(weight) => {
-                let d_out = weight.dims()[0];
-                x.reshape([batch * seq, d_in]).matmul(weight.as_ref().clone().transpose()).reshape([batch, seq, d_out])
-            }
-            Linear::Packed(blocks) if batch * seq <= FEW_ROWS => {
-                let device = x.device();
-                let x = x.into_data().try_into_vec::<f32>().expect("activations are f32");
-                let y = few_rows(blocks, &x);
-                Tensor::from_data(TensorData::new(y, [batch, seq, blocks.rows]), &device)
-            }
-            Linear::Packed(blocks) => {
-                let weight = blocks.to_tensor(&x.device());
-                x.reshape([batch * seq, d_in]).matmul(weight.transpose()).reshape([batch, seq, blocks.rows])
-            }
-        }
+        let weight = self.weight(&x.device());
+        let d_out = weight.dims()[0];
+        x.reshape([batch * seq, d_in]).matmul(weight.transpose()).reshape([batch, seq, d_out])
     }
-}
-
-/// `x·Wᵀ` for a handful of rows, each weight row unpacked once.
-fn few_rows(blocks: &Blocks, x: &[f32]) -> Vec<f32> {
-    let n = x.len() / blocks.cols;
-    let mut weight = vec![0.0; blocks.cols];
-    let mut y = vec![0.0; n * blocks.rows];
-    for row in 0..blocks.rows {
-        blocks.row(row, &mut weight);
-        for (i, x) in x.chunks_exact(blocks.cols).enumerate() {
-            y[i * blocks.rows + row] = dot(x, &weight);
-        }
-    }
-    y
-}
-
-/// Inner product in 16 lanes, which the compiler turns into vector instructions: f32 sums may not be reordered by it.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }

@@ -6,10 +6,12 @@
 //!
 //! Source of the layouts: `ggml-common.h` and `gguf-py/gguf/quants.py` of the ggml project.
 
+mod integers;
 mod pack;
 #[cfg(test)]
 mod tests;
 
+pub use integers::{GROUP, Group, from_half, has_least, integers};
 pub use pack::{Packed, pack, plane_lens, unpack};
 
 use half::{bf16, f16};
@@ -137,7 +139,7 @@ impl BlockType {
     }
 
     /// Where in a block its f16 scales stand; empty where the weights are floats themselves.
-    fn scale_places(self) -> &'static [usize] {
+    pub(crate) fn scale_places(self) -> &'static [usize] {
         match self {
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => &[],
             BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 => &[0],

@@ -10,7 +10,8 @@ use burn::tensor::Device;
 use imprint_core::{
     adapter::Adapter,
     gguf::Gguf,
-    learn::{Effort, Engine, Event, Lessons, Need, PlainLearner, Recipe, Trainer},
+    learn::{Effort, Engine, Event, Lessons, Need, ProcessorLearner, Recipe, Trainer},
+    processor::Processor,
     testing::model_path,
     weights::{Keep, load_model},
 };
@@ -52,18 +53,20 @@ fn learning_takes_no_more_memory_than_is_told() {
     let file = fs::read(model_path()).unwrap();
     let gguf = block_on(Gguf::read(&file)).unwrap();
     let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(()))).unwrap();
+    let processor = Processor::new(model);
+    let config = &processor.model.config;
     let derived = Recipe::derive(Effort::Normal, 10_000);
     for window in [64, 256] {
         // Measured, learned from, and measured again.
         let recipe = Recipe { window, passes: 1.0, interval: 1.0, ..derived.clone() };
-        let need = Need::of(&recipe, &model.config, Engine::Plain).total_bytes() as usize;
+        let need = Need::of(&recipe, config, Engine::Processor).total_bytes() as usize;
         let ids: Vec<u32> = (0..window as u32).map(|i| 1_000 + i * 7).collect();
         let lessons = Lessons { windows: vec![ids.clone()], holdout: vec![ids], characters: 4 * window };
         let before = HELD.load(Relaxed);
         MOST.store(before, Relaxed);
         {
-            let adapter = Adapter::fresh(None, &model.config, &recipe.shape(), 0).unwrap();
-            let learner = PlainLearner::new(&model, &adapter).unwrap();
+            let adapter = Adapter::fresh(None, config, &recipe.shape(), 0).unwrap();
+            let learner = ProcessorLearner::new(&processor, &adapter).unwrap();
             let mut trainer = Trainer::new(learner, lessons, recipe).unwrap();
             while !matches!(block_on(trainer.step()).unwrap(), Event::Ended(_)) {}
             let checkpoint = block_on(trainer.checkpoint("", "")).unwrap();

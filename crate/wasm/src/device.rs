@@ -7,6 +7,7 @@ use imprint_core::{
     generate::Backend,
     gguf::Gguf,
     kernels::gpu::{Gpu, GpuOptions},
+    processor::Processor,
     weights::{Keep, OnTensor, load_model},
 };
 use js_sys::{Object, Promise};
@@ -154,5 +155,5 @@ async fn on_cpu(
     check_cpu(gguf)?;
     let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;
     let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason };
-    Ok((Backend::Plain(Box::new(model)), device))
+    Ok((Backend::Processor(Box::new(Processor::new(model))), device))
 }

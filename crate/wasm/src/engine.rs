@@ -446,7 +446,7 @@ impl Open {
     fn check_gpu(&self) -> Result<()> {
         match &self.model.backend {
             Backend::Fused(model) => model.gpu.check(),
-            Backend::Plain(_) => Ok(()),
+            Backend::Processor(_) => Ok(()),
         }
     }
 
@@ -500,7 +500,7 @@ impl Open {
             Backend::Fused(model) => {
                 (model.dispatches_per_token(), model.gpu.allocated_bytes() as f64, model.weight_bytes() as f64)
             }
-            Backend::Plain(_) => (0, 0.0, 0.0),
+            Backend::Processor(_) => (0, 0.0, 0.0),
         };
         Stats { dispatches_per_token, gpu_bytes, gpu_weight_bytes, wasm_bytes }
     }

@@ -8,7 +8,7 @@ use crate::{
     engine::{self, Named, Progress},
     inspect,
     learn::{Hooks, Report},
-    store::{self, adapters, adapters::Files, models, runs},
+    store::{self, adapters, adapters::Files, models, runs, seal, vault},
     voice::Wanted,
     web::{object, read_object, set_field, to_js},
 };
@@ -253,4 +253,40 @@ pub async fn storage_usage() -> Result<JsValue, JsValue> {
 #[wasm_bindgen(js_name = forgetEverything)]
 pub async fn forget_everything() -> Result<(), JsValue> {
     store::forget_everything().await.map_err(to_js)
+}
+
+/// Reads and writes what is kept with a data key from now on.
+#[wasm_bindgen(js_name = unlock)]
+pub fn unlock(id: String, key: JsValue) {
+    seal::hold(id, key);
+}
+
+/// Gives the data key up.
+#[wasm_bindgen(js_name = lock)]
+pub fn lock() {
+    seal::give_up();
+}
+
+/// Seals all that is kept, and what will be.
+#[wasm_bindgen(js_name = seal)]
+pub async fn seal_all(record: JsValue, key: JsValue) -> Result<(), JsValue> {
+    vault::begin(&record, key).await.map_err(to_js)
+}
+
+/// Goes on with a turning over that was broken off.
+#[wasm_bindgen(js_name = turn)]
+pub async fn turn_all() -> Result<(), JsValue> {
+    vault::turn().await.map_err(to_js)
+}
+
+/// Puts another wrapping of the same data key in the place of the one before.
+#[wasm_bindgen(js_name = rewrap)]
+pub async fn rewrap(record: JsValue) -> Result<(), JsValue> {
+    vault::rewrap(&record).await.map_err(to_js)
+}
+
+/// Opens all that is kept, and what will be.
+#[wasm_bindgen(js_name = unseal)]
+pub async fn unseal_all(id: String, raw: js_sys::Uint8Array) -> Result<(), JsValue> {
+    vault::remove(&id, &raw).await.map_err(to_js)
 }

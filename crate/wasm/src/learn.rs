@@ -9,7 +9,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::Adapter,
     generate::Backend,
-    learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, PlainLearner},
+    learn::{Checkpoint, Ending, FusedLearner, Measurement, Outcome, ProcessorLearner},
     peft,
     preview::{Preview, Previews, Share},
     voice::Name,
@@ -28,6 +28,7 @@ use crate::{
     store::{
         adapters::{AdapterInfo, Files, named},
         runs::{self, Measured, RunInfo},
+        vault,
     },
     web::{self, check_signal},
 };
@@ -80,7 +81,7 @@ pub fn plan(open: &Open, documents: &JsValue, options: &LearnOptions) -> Result<
 /// Learns an adapter from documents, a list of `{ name, bytes }`.
 ///
 /// # Errors
-/// `busy` while another tab learns, `text-too-short`, `text-too-long`, `text-unreadable`, `invalid-option`,
+/// `busy` while another tab learns, `locked`, `text-too-short`, `text-too-long`, `text-unreadable`, `invalid-option`,
 /// `out-of-memory` and `storage-full` with nothing kept; `nothing-learned` and `cancelled` with the run removed;
 /// `device-lost` and a storage that has become full with the run kept.
 pub async fn begin(
@@ -91,6 +92,7 @@ pub async fn begin(
     hooks: &Hooks<'_>,
 ) -> Result<Learned> {
     let _alone = runs::learn_alone().await?;
+    vault::check_unlocked().await?;
     let course = Course::new(open, documents, Plan::New(options))?;
     let name = named(&options.name, "Untitled");
     let mut run = RunInfo::new(name, &info.fingerprint, &info.name, course.lessons.hash())?;
@@ -180,7 +182,9 @@ async fn taught(
 ) -> Result<Taught> {
     loop {
         let taught = match &open.model.backend {
-            Backend::Plain(model) => tutor.teach(PlainLearner::new(model, adapter)?, course, start).await?,
+            Backend::Processor(processor) => {
+                tutor.teach(ProcessorLearner::new(processor, adapter)?, course, start).await?
+            }
             Backend::Fused(model) => {
                 let learner = FusedLearner::new(model, adapter, course.recipe.window).await?;
                 tutor.teach(learner, course, start).await?

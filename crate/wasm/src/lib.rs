@@ -34,7 +34,7 @@ mod web;
 #[cfg(target_arch = "wasm32")]
 pub use facade::{
     Engine, delete_adapter, discard_run, export_adapter, forget_everything, forget_model, inspect_model, list_adapters,
-    list_runs, rename_adapter, storage_usage, stored_models,
+    list_runs, lock, rename_adapter, rewrap, seal_all, storage_usage, stored_models, turn_all, unlock, unseal_all,
 };
 pub use pace::Pace;
 pub use range::ContentRange;

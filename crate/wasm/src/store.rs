@@ -3,7 +3,10 @@
 pub mod adapters;
 pub mod database;
 pub mod models;
+mod pack;
 pub mod runs;
+pub mod seal;
+pub mod vault;
 
 use imprint_core::{Error, ErrorKind, Result};
 use js_sys::{Array, Promise};
@@ -41,6 +44,8 @@ pub struct Usage {
     quota_bytes: Option<f64>,
     /// Whether the browser has promised not to throw it away by itself.
     persisted: bool,
+    /// Whether adapters and runs are locked: their sizes are then unknown, and 0.
+    locked: bool,
 }
 
 /// Adds up what is kept.
@@ -50,14 +55,23 @@ pub struct Usage {
 pub async fn usage() -> Result<Usage> {
     let (used_bytes, quota_bytes) = figures().await.unzip();
     let persisted = settle(persisted()).await.is_ok_and(|answer| answer.is_truthy());
+    let locked = vault::is_locked().await?;
+    let (adapters, runs) =
+        if locked { (Vec::new(), Vec::new()) } else { (adapters::list().await?, runs::list().await?) };
     Ok(Usage {
-        models_bytes: models::list().await.iter().map(|model| model.size_bytes).sum(),
-        adapters_bytes: adapters::list().await?.iter().map(|adapter| adapter.size_bytes + adapter.text_bytes).sum(),
-        runs_bytes: runs::list().await?.iter().map(|run| run.size_bytes).sum(),
+        models_bytes: added(models::list().await.iter().map(|model| model.size_bytes)),
+        adapters_bytes: added(adapters.iter().map(|adapter| adapter.size_bytes + adapter.text_bytes)),
+        runs_bytes: added(runs.iter().map(|run| run.size_bytes)),
         used_bytes,
         quota_bytes,
         persisted,
+        locked,
     })
+}
+
+/// A sum that is 0 where there is nothing, and not −0 as that of no numbers is.
+fn added(sizes: impl Iterator<Item = f64>) -> f64 {
+    sizes.fold(0.0, |sum, size| sum + size)
 }
 
 /// Removes everything of ours from IndexedDB, the Cache API and the private file system.
@@ -67,6 +81,7 @@ pub async fn usage() -> Result<Usage> {
 pub async fn forget_everything() -> Result<()> {
     let _alone = runs::learn_alone().await?;
     database::remove().await?;
+    seal::give_up();
     models::forget_all().await;
     let Some(caches) = CACHES.with(Clone::clone) else { return Ok(()) };
     let refused = |thrown| failed(thrown);

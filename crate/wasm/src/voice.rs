@@ -16,7 +16,10 @@ use wasm_bindgen::prelude::*;
 use crate::{
     engine::{ModelInfo, Open},
     learn::Measures,
-    store::adapters::{self, AdapterInfo, Files},
+    store::{
+        adapters::{self, AdapterInfo, Files},
+        seal, vault,
+    },
     web::{field, read_object},
 };
 
@@ -60,6 +63,8 @@ pub struct Wardrobe {
     attached: Option<(String, Choice)>,
     /// Of the text that the attached one was learned from.
     prints: Option<Arc<Prints>>,
+    /// How often the store had been locked when the rest was true.
+    locks: u32,
 }
 
 impl Wardrobe {
@@ -75,6 +80,7 @@ impl Open {
     /// # Errors
     /// As [`Open::wear`]; the one before is then still in use.
     pub async fn put_on(&mut self, info: &ModelInfo, adapter: Option<String>, voice: Voice) -> Result<()> {
+        self.undress_if_locked();
         let wanted = adapter.map(|id| (id, voice));
         self.wear(info, wanted.as_ref().map(|(id, voice)| (id.as_str(), voice.state.unwrap_or_default()))).await?;
         self.wardrobe.in_use = wanted;
@@ -86,6 +92,7 @@ impl Open {
     /// # Errors
     /// As [`Open::wear`].
     pub async fn dress(&mut self, info: &ModelInfo, Wanted { adapter, voice: own }: Wanted) -> Result<Voice> {
+        self.undress_if_locked();
         let in_use = self.wardrobe.in_use.clone();
         let wanted = match adapter {
             // What the text leaves open is as it is in use.
@@ -125,6 +132,15 @@ impl Open {
         self.wardrobe.prints = prints.map(Arc::new);
         self.wardrobe.attached = Some((id.to_owned(), state));
         Ok(())
+    }
+
+    /// Forgets the adapters of a person who has locked them meanwhile.
+    fn undress_if_locked(&mut self) {
+        if self.wardrobe.locks != seal::locks() {
+            self.bare();
+            self.wardrobe.in_use = None;
+            self.wardrobe.locks = seal::locks();
+        }
     }
 
     /// Takes the attached adapter off; the one in use is put on again by the next text.
@@ -172,8 +188,9 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::E
 /// Takes an adapter in from its files and what is told beside, of which only what makes sense is believed.
 ///
 /// # Errors
-/// As [`peft::import`] and [`Prints::from_bytes`]; `adapter-wrong-base`, `storage-full`.
+/// As [`peft::import`] and [`Prints::from_bytes`]; `adapter-wrong-base`, `locked`, `storage-full`.
 pub async fn take_in(open: &Open, info: &ModelInfo, files: Files, told: &JsValue) -> Result<AdapterInfo> {
+    vault::check_unlocked().await?;
     let adapter = peft::import(files.config.as_bytes(), &files.weights, open.model.config())?;
     files.prints.as_deref().map(Prints::from_bytes).transpose()?;
     adapter.check(open.model.config(), Some(&info.fingerprint))?;

@@ -159,16 +159,20 @@ impl Tests<'_> {
             Ok(python) => python,
             Err(cause) => {
                 note(format_args!(
-                    "SKIPPED: the checks against PEFT, for their packages cannot be installed: {cause:#}"
+                    "SKIPPED: the checks against PyTorch and PEFT, for their packages cannot be installed: {cause:#}"
                 ));
                 return Ok(Count::default());
             }
         };
-        self.cargo("build").args(["--example", "peft"]).go()?;
-        let example = self.project.target.join("debug/examples/peft").with_extension(std::env::consts::EXE_EXTENSION);
+        self.cargo("build").args(["--package", "imprint-core", "--examples"]).go()?;
+        let example = |name: &str| {
+            let examples = self.project.target.join("debug/examples");
+            examples.join(name).with_extension(std::env::consts::EXE_EXTENSION)
+        };
         let command = run_in(self.project, python)
             .args(["-m", "unittest", "discover", "-v", "-s", "tests/python"])
-            .env("IMPRINT_PEFT", example)
+            .env("IMPRINT_PEFT", example("peft"))
+            .env("IMPRINT_GRADIENT", example("gradient"))
             .env("IMPRINT_MODEL", model::ensure(self.project)?);
         let (status, output) = command.tee_errors()?;
         Ok(count_python(&output).with_status(status.success()))
@@ -240,10 +244,16 @@ fn count_node(output: &str) -> Count {
     Count { passed: number("pass"), failed: number("fail") + number("cancelled") }
 }
 
-/// Counts the verdicts that `unittest -v` prints at the end of lines.
+/// Reads the sums that `unittest` ends with: its verdicts stand after whatever a test prints.
 fn count_python(output: &str) -> Count {
-    let ends = |ending: &str| output.lines().filter(|line| line.trim_end().ends_with(ending)).count() as u64;
-    Count { passed: ends("... ok"), failed: ends("... FAIL") + ends("... ERROR") }
+    let number = |line: &str, before: &str| -> u64 {
+        let digits = line.split(before).nth(1).unwrap_or_default();
+        digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    };
+    let ran: u64 = output.lines().filter(|line| line.starts_with("Ran ")).map(|line| number(line, "Ran ")).sum();
+    let ends = output.lines().filter(|line| line.starts_with("FAILED ("));
+    let failed: u64 = ends.map(|line| number(line, "failures=") + number(line, "errors=")).sum();
+    Count { passed: ran.saturating_sub(failed), failed }
 }
 
 /// Reads Playwright's own sums; a test that passed only when repeated counts as passed, as Playwright does.
@@ -270,8 +280,8 @@ mod tests {
         let tap = "# tests 5\n# pass 3\n# fail 1\n# cancelled 1\n";
         assert_eq!(count_node(tap), Count { passed: 3, failed: 2 });
         assert_eq!(count_node("ℹ tests 4\nℹ pass 4\nℹ fail 0\n"), Count { passed: 4, failed: 0 });
-        let python = "test_a (x.A.test_a) ... ok\ntest_b (x.A.test_b) ... FAIL\ntest_c (x) ... ERROR\n\nRan 3 tests\n";
-        assert_eq!(count_python(python), Count { passed: 1, failed: 2 });
+        let python = "test_a ... warning: of a library\nok\ntest_b ... FAIL\n\nRan 4 tests in 1.5s\n\nFAILED (failures=1, errors=2)\n";
+        assert_eq!(count_python(python), Count { passed: 1, failed: 3 });
     }
 
     #[test]

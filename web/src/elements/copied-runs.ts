@@ -15,6 +15,16 @@ export class CopiedRuns {
     else this.#runs.push({ from: copiedFrom, to });
   }
 
+  /** Where the runs stand. */
+  get spans(): readonly { from: number; to: number }[] {
+    return this.#runs;
+  }
+
+  /** Where the latest run stands, if there is one. */
+  get latest(): { from: number; to: number } | undefined {
+    return this.#runs.at(-1);
+  }
+
   /** The runs word for word. */
   get runs(): string[] {
     return this.#runs.map(({ from, to }) => this.#text.slice(from, to).trim());

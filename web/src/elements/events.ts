@@ -61,8 +61,26 @@ export class ImprintTextsEvent extends Event {
   }
 }
 
+/** The text on the sheet changed. */
+export class ImprintEditEvent extends Event {
+  static readonly type = "imprint-edit";
+  constructor() {
+    super(ImprintEditEvent.type, up);
+  }
+}
+
+/** Everything that was kept in this browser is gone, and what the page keeps itself shall go too. */
+export class ImprintForgetEvent extends Event {
+  static readonly type = "imprint-forget";
+  constructor() {
+    super(ImprintForgetEvent.type, up);
+  }
+}
+
 declare global {
   interface HTMLElementEventMap {
+    "imprint-edit": ImprintEditEvent;
+    "imprint-forget": ImprintForgetEvent;
     "imprint-learning": ImprintLearningEvent;
     "imprint-voice": ImprintVoiceEvent;
     "imprint-resume": ImprintResumeEvent;

@@ -4,6 +4,7 @@ import type { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
 import { CopiedRuns } from "./copied-runs.js";
 import { part } from "./part.js";
+import { words } from "../words/words.js";
 
 const TOKENS = 60;
 
@@ -55,12 +56,12 @@ export class ImprintComparisonElement extends HTMLElement {
     try {
       const { signal } = writing;
       // A strength is of the voice; the base knows none.
-      const { strength: _, ...plain } = options;
+      const { strength: _, mode: __, ...plain } = options;
       await this.#write("base", imprint, opening, { ...plain, seed, adapter: null, signal });
       await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
       this.#say("Both are written.");
     } catch (thrown) {
-      this.#say(ImprintError.from(thrown).advice);
+      this.#say(words().errors[ImprintError.from(thrown).code]);
     }
     this.#writing = undefined;
     this.#buttons();

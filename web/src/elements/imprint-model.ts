@@ -5,19 +5,21 @@ import { ImprintErrorEvent, ImprintModelEvent, ImprintProgressEvent } from "./ev
 import { megabytes, parameters, timeLeft } from "./format.js";
 import { Pace } from "./pace.js";
 import { part } from "./part.js";
+import { onLanguage, words } from "../words/words.js";
 
 type State = "offer" | "loading" | "ready";
 
 /** How long a visitor looks at nothing while it is asked whether the model is kept. */
 const PATIENCE_MS = 400;
 
-const phases: Record<Progress["phase"], string> = {
-  download: "Downloading the model",
-  verify: "Checking the file",
-  load: "Unpacking the model",
-  compile: "Warming up",
-  ready: "Ready",
-};
+/** Where the words for each phase stand. */
+const phases = {
+  download: "download",
+  verify: "verify",
+  load: "unpack",
+  compile: "compile",
+  ready: "ready",
+} as const satisfies Record<Progress["phase"], string>;
 
 /**
  * Loads a model with progress, cancel and errors as sentences, and says on which device it runs.
@@ -30,16 +32,20 @@ export class ImprintModelElement extends HTMLElement {
   #loading: AbortController | undefined;
   #pace = new Pace();
   #announced = "";
+  #sizeBytes = 0;
+  #named = "";
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
     this.#button("load", () => void this.load(this.#src, this.getAttribute("sha256") ?? undefined));
     this.#button("cancel", () => {
       this.#loading?.abort();
-      part(this, "phase", HTMLElement).textContent = "Stopping";
+      part(this, "phase", HTMLElement).textContent = words().model.stopping;
     });
     this.#button("change", () => this.#offer());
     this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
     this.#button("forget", () => void this.#forget());
+    this.#deaf ??= onLanguage(() => this.#describe());
     const file = part(this, "file", HTMLInputElement);
     file.addEventListener("change", () => {
       const chosen = file.files?.[0];
@@ -50,6 +56,8 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
     this.#loading?.abort();
     void this.#close();
   }
@@ -126,50 +134,61 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   #sizeText(bytes: number): void {
-    part(this, "size", HTMLElement).textContent = bytes > 0 ? megabytes(bytes) : "of unknown size";
+    this.#sizeBytes = bytes;
+    part(this, "size", HTMLElement).textContent = bytes > 0 ? megabytes(bytes) : words().model.unknownSize;
   }
 
   #progress(progress: Progress): void {
     const { phase, doneBytes, totalBytes, fromCache } = progress;
     const bar = part(this, "bar", HTMLProgressElement);
-    const title = phase === "download" && fromCache ? "Reading the model from this browser" : phases[phase];
+    const title = words().model[phase === "download" && fromCache ? "reading" : phases[phase]];
     part(this, "phase", HTMLElement).textContent = title;
     if (totalBytes > 0) bar.value = doneBytes / totalBytes;
     else bar.removeAttribute("value");
     part(this, "figures", HTMLElement).textContent = this.#figures(progress);
     const quarter = totalBytes > 0 ? Math.floor((doneBytes / totalBytes) * 4) * 25 : 0;
-    this.#announce(quarter > 0 && quarter < 100 ? `${title}, ${quarter} percent` : title);
+    this.#announce(quarter > 0 && quarter < 100 ? words().model.percent(title, quarter) : title);
     this.dispatchEvent(new ImprintProgressEvent(progress));
   }
 
   #figures({ phase, doneBytes, totalBytes }: Progress): string {
     if (totalBytes <= 0) return "";
     const percent = Math.floor((doneBytes / totalBytes) * 100);
-    const figures = [`${megabytes(doneBytes)} of ${megabytes(totalBytes)}`, `${percent} %`];
+    const figures = [words().model.of(megabytes(doneBytes), megabytes(totalBytes)), `${percent} %`];
     if (phase !== "download") return figures.join(" · ");
     this.#pace.mark(doneBytes, performance.now());
     const speed = this.#pace.perSecond;
     if (speed > 0)
-      figures.push(`${megabytes(speed)}/s`, `${timeLeft((totalBytes - doneBytes) / speed)} left`);
+      figures.push(`${megabytes(speed)}/s`, words().model.left(timeLeft((totalBytes - doneBytes) / speed)));
     return figures.join(" · ");
   }
 
   #ready(imprint: Imprint, name: string): void {
     this.#loading = undefined;
-    const { kind, description, reason } = imprint.device;
-    const place = kind === "webgpu" ? "on the GPU" : "on the processor";
+    this.#named = name;
+    this.#describe();
+    this.#show("ready");
+    const { readyOnGpu, readyOnProcessor } = words().model;
+    this.#announce(imprint.device.kind === "webgpu" ? readyOnGpu : readyOnProcessor);
+    this.dispatchEvent(new ImprintModelEvent(imprint));
+  }
+
+  /** Says what is offered and what is open. */
+  #describe(): void {
+    this.#sizeText(this.#sizeBytes);
+    if (!this.#imprint) return;
+    const { kind, description, reason } = this.#imprint.device;
+    const place = kind === "webgpu" ? words().model.onGpu : words().model.onProcessor;
     // What people call a model is its file; the name inside is often that of a training run.
-    part(this, "name", HTMLElement).textContent = name || imprint.info.name || "Your model";
-    part(this, "facts", HTMLElement).textContent = facts(imprint.info);
+    part(this, "name", HTMLElement).textContent =
+      this.#named || this.#imprint.info.name || words().model.yours;
+    part(this, "facts", HTMLElement).textContent = facts(this.#imprint.info);
     const device = part(this, "device-line", HTMLElement);
     const what = kind === "webgpu" && description ? ` (${description})` : "";
     // A driver may tell a long story; its first line is for people.
     const why = reason?.split("\n", 1)[0];
-    device.textContent = `Runs ${place}${what}${why ? `: ${why}` : ""}`;
+    device.textContent = `${place}${what}${why ? `: ${why}` : ""}`;
     device.dataset["kind"] = kind;
-    this.#show("ready");
-    this.#announce(`The model is ready and runs ${place}.`);
-    this.dispatchEvent(new ImprintModelEvent(imprint));
   }
 
   #offer(): void {
@@ -181,8 +200,8 @@ export class ImprintModelElement extends HTMLElement {
   async #forget(): Promise<void> {
     try {
       await forgetModel(this.#src);
-      this.#announce("The stored model is gone from this browser.");
-      part(this, "forget", HTMLButtonElement).textContent = "Forgotten";
+      this.#announce(words().model.gone);
+      part(this, "forget", HTMLButtonElement).textContent = words().model.forgotten;
     } catch (thrown) {
       this.#error(ImprintError.from(thrown));
     }
@@ -199,7 +218,7 @@ export class ImprintModelElement extends HTMLElement {
   #error(error?: ImprintError): void {
     const shown = part(this, "error", HTMLElement);
     shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
     part(this, "detail", HTMLElement).textContent = error && error.code !== "cancelled" ? error.message : "";
     if (error) shown.dataset["code"] = error.code;
     else delete shown.dataset["code"];
@@ -239,7 +258,7 @@ function nameOf(model: string | Blob): string {
 
 function facts(info: ModelInfo): string {
   const known = [
-    info.parameters > 0 ? `${parameters(info.parameters)} parameters` : "",
+    info.parameters > 0 ? words().model.parameters(parameters(info.parameters)) : "",
     info.sizeBytes > 0 ? megabytes(info.sizeBytes) : "",
   ];
   return known.filter(Boolean).join(" · ");

@@ -15,6 +15,7 @@ import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./ev
 import { count, megabytes, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
 import { part } from "./part.js";
+import { words } from "../words/words.js";
 
 /** Quiet after the last change before the texts are read for their counts. */
 const pauseMs = 400;
@@ -64,7 +65,7 @@ export class ImprintTeacherElement extends HTMLElement {
     for (const choice of this.querySelectorAll("[name=imprint-effort]"))
       choice.addEventListener("change", () => this.#changed());
     this.#button("learn", () => void this.learn());
-    this.#button("pause", () => void this.#pause());
+    this.#button("pause", () => void this.pause());
     this.#button("resume", () => this.#resume());
     this.#button("cancel", () => this.#stop?.abort());
     this.#button("another", () => this.#show("form"));
@@ -158,7 +159,10 @@ export class ImprintTeacherElement extends HTMLElement {
     }
   }
 
-  async #pause(): Promise<void> {
+  /** Keeps the run where it is, to go on later; does nothing where none goes on. */
+  async pause(): Promise<void> {
+    const state = this.#run?.state;
+    if (state !== "learning") return;
     this.#phase("Pausing", "The state is being saved.");
     await this.#run?.pause();
     if (this.#run?.state !== "paused") return;
@@ -288,7 +292,7 @@ export class ImprintTeacherElement extends HTMLElement {
   #error(error?: ImprintError): void {
     const shown = part(this, "error", HTMLElement);
     shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
     part(this, "detail", HTMLElement).textContent = error?.message ?? "";
     if (error) shown.dataset["code"] = error.code;
     else delete shown.dataset["code"];

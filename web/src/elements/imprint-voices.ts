@@ -1,30 +1,33 @@
 import { printsName, type AdapterSource } from "../adapters.js";
-import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 import type { AdapterInfo, RunInfo, StorageUsage } from "../voice.js";
-import { ImprintErrorEvent, ImprintResumeEvent, ImprintTextsEvent, ImprintVoiceEvent } from "./events.js";
+import {
+  ImprintErrorEvent,
+  ImprintForgetEvent,
+  ImprintResumeEvent,
+  ImprintTextsEvent,
+  ImprintVoiceEvent,
+} from "./events.js";
 import { bytes, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { part } from "./part.js";
+import { words } from "../words/words.js";
 
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 /**
- * The voices kept in this browser: use, rename, export, import, delete, how strongly the one in use speaks, and what all
- * of it takes.
+ * The voices kept in this browser: use, rename, export, import, delete, and what all of it takes.
  *
  * Set `imprint` to an open model. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
- * `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept, and
- * `imprint-error`.
+ * `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept,
+ * `imprint-forget` when everything is gone, and `imprint-error`.
  */
 export class ImprintVoicesElement extends HTMLElement {
   #imprint: Imprint | null = null;
   #used: AdapterInfo | undefined;
 
   connectedCallback(): void {
-    const strength = part(this, "strength", HTMLInputElement);
-    strength.addEventListener("input", () => this.#strength());
     const file = part(this, "file", HTMLInputElement);
     file.addEventListener("change", () => {
       const chosen = [...(file.files ?? [])];
@@ -38,9 +41,9 @@ export class ImprintVoicesElement extends HTMLElement {
         this.#announce("Everything that was kept in this browser is gone.");
         await this.refresh();
         this.dispatchEvent(new ImprintVoiceEvent(null));
+        this.dispatchEvent(new ImprintForgetEvent());
       }),
     );
-    this.#strength();
   }
 
   /** The model that speaks, if one is open. */
@@ -59,12 +62,6 @@ export class ImprintVoicesElement extends HTMLElement {
     return this.#used;
   }
 
-  /** What `write` is to be told so that the voice in use speaks. */
-  options(): Pick<WriteOptions, "strength"> {
-    if (!this.#used) return {};
-    return { strength: part(this, "strength", HTMLInputElement).valueAsNumber };
-  }
-
   /** Lists anew what is stored. */
   async refresh(): Promise<void> {
     const imprint = this.#imprint;
@@ -72,9 +69,13 @@ export class ImprintVoicesElement extends HTMLElement {
     part(this, "kept", HTMLElement).hidden = !imprint;
     if (!imprint) return this.#list([], []);
     await this.#try(async () => {
-      const [voices, runs] = await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
+      const kept = await imprint.storageUsage();
+      // Where the page asks for the passphrase, a list that cannot be read is no error.
+      const [voices, runs] = kept.locked
+        ? [[], []]
+        : await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
       this.#list(voices, runs);
-      part(this, "usage", HTMLElement).textContent = usage(await imprint.storageUsage());
+      part(this, "usage", HTMLElement).textContent = usage(kept);
     });
   }
 
@@ -94,7 +95,6 @@ export class ImprintVoicesElement extends HTMLElement {
     part(this, "list", HTMLElement).replaceChildren(...voices.map((voice) => this.#voice(voice)));
     part(this, "runs", HTMLElement).replaceChildren(...runs.map((run) => this.#run(run)));
     part(this, "empty", HTMLElement).hidden = voices.length > 0 || runs.length > 0;
-    part(this, "dial", HTMLElement).hidden = this.#used === undefined;
   }
 
   #voice(voice: AdapterInfo): HTMLElement {
@@ -195,11 +195,6 @@ export class ImprintVoicesElement extends HTMLElement {
     await this.refresh();
   }
 
-  #strength(): void {
-    const value = part(this, "strength", HTMLInputElement).valueAsNumber;
-    part(this, "strength-value", HTMLElement).textContent = value.toFixed(1);
-  }
-
   async #try(work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -213,7 +208,7 @@ export class ImprintVoicesElement extends HTMLElement {
   #error(error?: ImprintError): void {
     const shown = part(this, "error", HTMLElement);
     shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error?.advice ?? "";
+    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
     part(this, "detail", HTMLElement).textContent = error?.message ?? "";
     if (error) shown.dataset["code"] = error.code;
     else delete shown.dataset["code"];

@@ -1,31 +1,46 @@
+import "./trust.js";
 import "../elements/imprint-comparison-define.js";
+import "../elements/imprint-draft-define.js";
+import "../elements/imprint-drafts-define.js";
 import "../elements/imprint-model-define.js";
+import "../elements/imprint-requests-define.js";
 import "../elements/imprint-sampling-define.js";
 import "../elements/imprint-teacher-define.js";
+import "../elements/imprint-unlock-define.js";
+import "../elements/imprint-vault-define.js";
 import "../elements/imprint-voices-define.js";
-import "../elements/imprint-writer-define.js";
 import type { ErrorCode } from "../errors.js";
 import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
+import { ImprintDraftElement } from "../elements/imprint-draft.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
-import { ImprintWriterElement } from "../elements/imprint-writer.js";
-import { keepDraft } from "./draft.js";
+import { requests } from "../requests.js";
+import { vault } from "../vault.js";
+import { Drafts } from "./drafts.js";
+import { find } from "./find.js";
 import { Keeper } from "./keeper.js";
+import { chooseLanguage } from "./language.js";
+import { Places } from "./places.js";
+import { offerSamples } from "./samples.js";
+import { followVault } from "./sealed.js";
+import { keepShell } from "./shell.js";
+import { furnishWrite } from "./write.js";
 
 /** After these the model is of no use any more and must be loaded anew. */
 const fatal: readonly ErrorCode[] = ["device-lost", "internal", "out-of-memory"];
 
 function start(): void {
+  const places = new Places();
   const model = find("imprint-model", ImprintModelElement);
-  const writer = find("imprint-writer", ImprintWriterElement);
+  const draft = find("imprint-draft", ImprintDraftElement);
   const sampling = find("imprint-sampling", ImprintSamplingElement);
   const voices = find("imprint-voices", ImprintVoicesElement);
   const teacher = find("imprint-teacher", ImprintTeacherElement);
   const comparison = find("imprint-comparison", ImprintComparisonElement);
-  writer.options = () => {
-    const options = { ...sampling.options(), ...voices.options() };
+  draft.options = () => {
+    const options = sampling.options();
     // A voice from elsewhere does not know its text, so nothing can be held against it.
     if (voices.used?.prints === false) {
       delete options.maxCopiedWords;
@@ -33,13 +48,14 @@ function start(): void {
     }
     return options;
   };
-  comparison.options = writer.options;
+  comparison.options = () => ({ ...draft.options(), ...draft.voiceOptions() });
   const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {
-    for (const element of [writer, voices, teacher, comparison]) element.imprint = imprint;
+    draft.voice = null;
+    for (const element of [draft, voices, teacher, comparison]) element.imprint = imprint;
     void keeper.keep(imprint);
   });
-  for (const element of [writer, voices, teacher]) {
+  for (const element of [draft, voices, teacher]) {
     element.addEventListener("imprint-error", (event) => {
       if (!fatal.includes(event.error.code)) return;
       event.preventDefault();
@@ -48,35 +64,27 @@ function start(): void {
   }
   // A voice just learned is the one to hear.
   teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
-  voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = voice));
-  voices.addEventListener("imprint-resume", ({ run }) => void teacher.resume(run));
-  voices.addEventListener("imprint-texts", ({ texts }) => teacher.add(texts));
+  voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = draft.voice = voice));
+  voices.addEventListener("imprint-resume", ({ run }) => {
+    places.go("voice");
+    void teacher.resume(run);
+  });
+  voices.addEventListener("imprint-texts", ({ texts }) => {
+    places.go("voice");
+    teacher.add(texts);
+  });
   teacher.addEventListener("imprint-learning", ({ learning }) => {
-    writer.busy = learning;
+    draft.busy = learning;
     if (learning) void keeper.ask();
     else void voices.refresh();
   });
-  keepDraft(writer);
-  // The keys work on the whole page, not on the sheet alone.
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") writer.stop();
-  });
+  const shelf = furnishWrite(draft, new Drafts(vault));
+  document.addEventListener("imprint-forget", () => void shelf.forget());
+  void followVault({ draft, shelf, teacher, voices });
+  offerSamples(teacher);
 }
 
-function find<E extends HTMLElement>(selector: string, kind: new () => E): E {
-  const found = document.querySelector(selector);
-  if (!(found instanceof kind)) throw new TypeError(`the page lacks <${selector}>`);
-  return found;
-}
-
-/** Lets the page open without a network from its second visit on; it works without, so a failure is no error. */
-async function keepShell(): Promise<void> {
-  try {
-    await navigator.serviceWorker?.register(new URL("sw.js", document.baseURI));
-  } catch (thrown) {
-    console.warn("the page cannot be kept for use without a network", thrown);
-  }
-}
-
+chooseLanguage(find("#imprint-language", HTMLSelectElement));
 start();
-void keepShell();
+requests.watch();
+void keepShell(find("#imprint-update", HTMLElement));

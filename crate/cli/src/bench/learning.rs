@@ -6,7 +6,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::{Backend, LanguageModel, Mode, WriteOptions},
-    learn::{FusedLearner, Learner, PlainLearner, Update},
+    learn::{FusedLearner, Learner, ProcessorLearner, Update},
     peft,
     sample::Sampling,
 };
@@ -125,8 +125,8 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, runs: usi
     // The most that was held since now; where that is refused, what was held before counts too.
     let _ = fs::write("/proc/self/clear_refs", "5");
     match &model.backend {
-        Backend::Plain(plain) => {
-            let learner = PlainLearner::new(plain, adapter)?;
+        Backend::Processor(processor) => {
+            let learner = ProcessorLearner::new(processor, adapter)?;
             steps(learner, model, adapter, &ids, runs)
         }
         Backend::Fused(fused) => {

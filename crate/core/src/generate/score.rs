@@ -1,11 +1,9 @@
 //! How well a model foresees a text.
 
-use burn::tensor::{Tensor, TensorData};
-
-use super::{Backend, CHUNK, LanguageModel, Mode, read_f32};
+use super::{Backend, CHUNK, LanguageModel, Mode};
 use crate::{
     error::{Error, ErrorKind, Result},
-    model::{Cache, LowRank, log_likelihoods},
+    processor::Reading,
 };
 
 impl LanguageModel {
@@ -36,7 +34,7 @@ impl LanguageModel {
     ) -> Result<Vec<f32>> {
         self.check_ids(ids)?;
         let mix = self.mix(strength.or(self.adapter.as_ref().map(|_| 1.0)), Mode::Scale)?;
-        let adapter = self.voice(mix).adapter;
+        let paths = self.voice(mix).own.paths;
         #[cfg(feature = "gpu")]
         if let Backend::Fused(model) = &self.backend {
             model.set_mix(mix);
@@ -49,13 +47,12 @@ impl LanguageModel {
         let mut start = 0;
         loop {
             let end = (start + self.capacity).min(ids.len() - 1);
-            let mut cache = Cache::default();
+            let mut reading = Reading::new(paths.clone());
             let mut at = start;
             while at < end {
                 let n = (end - at).min(CHUNK);
-                let scored = self
-                    .score_chunk(&mut cache, adapter.as_ref(), at - start, &ids[at..at + n], &ids[at + 1..at + n + 1])
-                    .await?;
+                let scored =
+                    self.score_chunk(&mut reading, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
                 let new = (at + n).saturating_sub(nll.len()).min(n);
                 nll.extend_from_slice(&scored[n - new..]);
                 at += n;
@@ -68,28 +65,14 @@ impl LanguageModel {
         }
     }
 
-    async fn score_chunk(
-        &self,
-        cache: &mut Cache,
-        adapter: Option<&LowRank>,
-        at: usize,
-        ids: &[u32],
-        targets: &[u32],
-    ) -> Result<Vec<f32>> {
+    async fn score_chunk(&self, reading: &mut Reading, at: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         match &self.backend {
-            Backend::Plain(model) => {
-                let hidden = model.forward(ids, 1, Some(cache), adapter);
-                let log_p = log_likelihoods(model.logits(hidden));
-                let targets: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
-                let targets = Tensor::from_data(TensorData::new(targets, [1, ids.len(), 1]), &model.device);
-                let nll = log_p.gather(2, targets).neg();
-                read_f32(nll.into_data_async().await)
+            Backend::Processor(processor) => {
+                let hidden = processor.read(ids, &mut [reading]);
+                Ok(processor.nll(&hidden, targets))
             }
             #[cfg(feature = "gpu")]
-            Backend::Fused(model) => {
-                let _ = (cache, adapter);
-                model.score(at, ids, targets).await
-            }
+            Backend::Fused(model) => model.score(at, ids, targets).await,
         }
     }
 }

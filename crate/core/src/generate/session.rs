@@ -5,7 +5,7 @@ use super::{
     guard::{Judged, Watch},
 };
 use crate::{
-    model::{Cache, LowRank},
+    processor::{Processor, Reading},
     sample::{Mix, Seen},
     tokenizer::DecodeStream,
 };
@@ -17,9 +17,8 @@ pub struct Session {
     pub(super) prefilled: usize,
     /// Tokens drawn.
     pub(super) drawn: usize,
-    /// The token drawn last, which the cache does not hold yet.
+    /// The token drawn last, which is not read yet.
     pub(super) last: u32,
-    pub(super) cache: Cache,
     pub(super) voice: Voice,
     /// Changes of the model's adapter when the text began.
     pub(super) changes: usize,
@@ -32,13 +31,45 @@ pub struct Session {
     pub batch: usize,
 }
 
-/// What the plain path writes from; on the GPU the model holds it.
+/// What the processor writes from; on the GPU the model holds it.
 pub(super) struct Voice {
     pub mix: Mix,
-    /// The adapter, scaled for this text.
-    pub adapter: Option<LowRank>,
-    /// What a contrast has read without the adapter.
-    pub base: Cache,
+    /// What is read with the adapter, scaled for this text, where there is one.
+    pub own: Reading,
+    /// What a contrast has read without it.
+    pub base: Option<Reading>,
+}
+
+impl Voice {
+    /// Reads `ids`, for a contrast into both texts; the hidden states of each, one after the other.
+    pub fn read(&mut self, processor: &Processor, ids: &[u32]) -> Vec<f32> {
+        match &mut self.base {
+            Some(base) => processor.read(ids, &mut [base, &mut self.own]),
+            None => processor.read(ids, &mut [&mut self.own]),
+        }
+    }
+
+    /// Reads `ids`: the scores after them, for a contrast the base's and the personal ones.
+    pub fn scores(&mut self, processor: &Processor, ids: &[u32]) -> (Vec<f32>, Option<Vec<f32>>) {
+        let hidden = self.read(processor, ids);
+        let d_model = processor.model.config.d_model;
+        let last: Vec<f32> = hidden
+            .chunks_exact(ids.len() * d_model)
+            .flat_map(|text| &text[(ids.len() - 1) * d_model..])
+            .copied()
+            .collect();
+        let mut scores = processor.logits(&last);
+        let personal = self.base.as_ref().map(|_| scores.split_off(processor.model.config.vocab));
+        (scores, personal)
+    }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        self.own.truncate(len);
+        if let Some(base) = &mut self.base {
+            base.truncate(len);
+        }
+    }
 }
 
 /// What a text under guard needs besides, to go back.

@@ -152,10 +152,10 @@ fn text(value: &str) -> Vec<u8> {
     bytes
 }
 
-/// Rounds weights to F32, F16, BF16, Q4_0, Q4_1 or Q8_0.
+/// Rounds weights to F32, F16, BF16, Q4_0, Q4_1 or Q8_0; in the other formats gives others of about that size.
 ///
 /// # Panics
-/// For the other formats, and if the weights are no whole number of blocks.
+/// If the weights are no whole number of blocks.
 pub fn quantise(ty: BlockType, weights: &[f32]) -> Vec<u8> {
     assert!(weights.len().is_multiple_of(ty.block_len()), "{} weights are no whole blocks", weights.len());
     let blocks = weights.chunks_exact(ty.block_len());
@@ -166,8 +166,27 @@ pub fn quantise(ty: BlockType, weights: &[f32]) -> Vec<u8> {
         BlockType::Q4_0 => blocks.flat_map(q4_0).collect(),
         BlockType::Q4_1 => blocks.flat_map(q4_1).collect(),
         BlockType::Q8_0 => blocks.flat_map(q8_0).collect(),
-        _ => panic!("no rounding to {}", ty.name()),
+        _ => blocks.flat_map(|weights| arbitrary(ty, weights)).collect(),
     }
+}
+
+/// A block of weights between about -1/4 and 1/4, another for other `weights`.
+fn arbitrary(ty: BlockType, weights: &[f32]) -> Vec<u8> {
+    let seed = weights.iter().fold(0u64, |seed, weight| seed.rotate_left(5) ^ u64::from(weight.to_bits()));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut block: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(ty.block_bytes()).collect();
+    // The scale, and what the least weight is a multiple of.
+    let scales = match ty {
+        BlockType::Q5_0 => [0.015, 0.0],
+        BlockType::Q5_1 => [0.015, -0.25],
+        BlockType::Q4K => [5e-4, 4e-3],
+        BlockType::Q5K => [2.5e-4, 4e-3],
+        _ => [1e-4, 0.0],
+    };
+    for (&at, scale) in ty.scale_places().iter().zip(scales) {
+        block[at..at + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+    }
+    block
 }
 
 /// The scale as the file keeps it, and the factor that divides by it.

@@ -9,8 +9,8 @@ use crate::{
 /// Which learner computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Burn tensors and their automatic gradients.
-    Plain,
+    /// Packed weights on the processor.
+    Processor,
     /// Fused kernels.
     Fused,
 }
@@ -19,6 +19,9 @@ pub enum Engine {
 const LEAST_WINDOW: usize = 32;
 /// Positions whose logits stand in memory at a time.
 const LOSS_BLOCK: usize = 64;
+/// As on the processor: positions whose scores, and rows of a matrix whose weights stand in memory at a time.
+const SCORED: usize = 16;
+const UNPACKED: usize = 512;
 /// Parts of the vocabulary whose gradients stand in memory side by side on the fused path.
 const SPLITS: usize = 8;
 
@@ -29,9 +32,9 @@ pub struct Need {
     pub adapter_bytes: u64,
     /// The two kept states and a copy of all on the way to a checkpoint: in the host's memory, whatever computes.
     pub kept_bytes: u64,
-    /// What is kept of every block from the forward to the backward pass, which computes the rest again.
+    /// What is kept of every block from the forward to the backward pass.
     pub inputs_bytes: u64,
-    /// The values of one block and their gradients, and on the plain path the weights of that block unpacked.
+    /// The values of one block and their gradients, and on the processor some weights unpacked.
     pub block_bytes: u64,
     /// Logits of a part of the window, and their gradient.
     pub loss_bytes: u64,
@@ -45,12 +48,11 @@ impl Need {
     /// - adapter: `4 · 4 · numbers`, on the fused path with the rank filled up to quads
     /// - kept: `6 · 4 · numbers`
     ///
-    /// On the plain path, where the block is over before the loss begins and their larger one counts:
+    /// On the processor, where the block is over before the loss begins and their larger one counts:
     ///
-    /// - inputs: `4 · n_layers · window · d_model`
-    /// - block: `2 · 4 · window · (6·d_model + 2·d_query + 2·d_kv + 4·d_ff + 3·n_heads·window)` and four bytes for each
-    ///   weight
-    /// - loss: `2 · 4 · min(window, 64) · vocab` and the head unpacked
+    /// - values: `4 · n_layers · window · (2·d_model + 2·d_query + 2·d_kv + 2·d_ff)`
+    /// - block: `4 · window · (4·d_model + 3·d_query + 4·d_kv + 4·d_ff)` and 512 rows of weights unpacked
+    /// - loss: `4 · (min(window, 16) · vocab + 4·window·d_model)` and 512 rows of the head unpacked
     ///
     /// On the fused path, where everything is there from the start, for `tokens`, the window filled up to 64s:
     ///
@@ -68,7 +70,7 @@ impl Need {
             .sum();
         let numbers = |rank: usize| config.n_layers * rank * widths;
         let (adapter, [inputs, block, loss]) = match engine {
-            Engine::Plain => (4 * numbers(recipe.rank), plain(recipe, config)),
+            Engine::Processor => (4 * numbers(recipe.rank), processor(recipe, config)),
             Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config)),
         };
         let bytes = |numbers: usize| 4 * numbers as u64;
@@ -85,7 +87,7 @@ impl Need {
     /// What it takes on the device that computes.
     pub fn device_bytes(&self) -> u64 {
         let work = match self.engine {
-            Engine::Plain => self.block_bytes.max(self.loss_bytes),
+            Engine::Processor => self.block_bytes.max(self.loss_bytes),
             Engine::Fused => self.block_bytes + self.loss_bytes,
         };
         self.adapter_bytes + self.inputs_bytes + work
@@ -97,17 +99,18 @@ impl Need {
     }
 }
 
-/// Numbers for the inputs of all blocks, for one block, and for the loss.
-fn plain(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
+/// Numbers for what is kept of all blocks, for one block, and for the loss.
+fn processor(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
     let (window, d_model, d_ff) = (recipe.window, config.d_model, config.d_ff);
     let (d_query, d_kv) = (config.d_query(), config.d_kv());
-    let values = 6 * d_model + 2 * d_query + 2 * d_kv + 4 * d_ff + 3 * config.n_heads * window;
-    let weights = 2 * d_model * (d_query + d_kv) + 3 * d_model * d_ff;
-    let loss = 2 * window.min(LOSS_BLOCK) * config.vocab + config.vocab * d_model;
-    [config.n_layers * window * d_model, 2 * window * values + weights, loss]
+    let kept = 2 * d_model + 2 * d_query + 2 * d_kv + 2 * d_ff;
+    let values = 4 * d_model + 3 * d_query + 4 * d_kv + 4 * d_ff;
+    let unpacked = UNPACKED * d_model.max(d_ff);
+    let loss = window.min(SCORED) * config.vocab + 4 * window * d_model + unpacked;
+    [config.n_layers * window * kept, window * values + unpacked, loss]
 }
 
-/// As [`plain`]; a law holds it to the buffers that the learner makes.
+/// As [`processor`]; a law holds it to the buffers that the learner makes.
 fn fused(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
     let tokens = recipe.window.next_multiple_of(LOSS_BLOCK);
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());

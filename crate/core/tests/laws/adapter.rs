@@ -229,7 +229,7 @@ fn real_adapter(model: &LanguageModel) -> Adapter {
 #[test]
 fn strength_0_is_the_base_1_the_adapter_and_the_gpu_writes_the_processors_contrast() {
     let file = file();
-    let (mut plain, mut fused) = (plain(&file, Keep::Packed), fused(&file, GpuOptions::default(), Variant::for_device));
+    let (mut plain, mut fused) = (processor(&file), fused(&file, GpuOptions::default(), Variant::for_device));
     let base = write(&fused, None, None);
     let adapter = real_adapter(&plain);
     block_on(plain.attach(&adapter, None)).unwrap();
@@ -250,7 +250,7 @@ fn strength_0_is_the_base_1_the_adapter_and_the_gpu_writes_the_processors_contra
 
 #[test]
 fn what_an_adapter_cannot_do_is_refused() {
-    let mut model = plain(&file(), Keep::Packed);
+    let mut model = processor(&file());
     let code =
         |model: &LanguageModel, strength, mode| model.begin(PROMPT, options(strength, mode)).err().map(|e| e.code());
     assert_eq!(code(&model, Some(1.0), None), Some("invalid-option"), "no adapter to be strong");
@@ -278,7 +278,7 @@ fn what_an_adapter_cannot_do_is_refused() {
 
 #[test]
 fn scores_are_those_of_the_adapter_and_its_strength() {
-    let mut model = plain(&file(), Keep::Packed);
+    let mut model = processor(&file());
     let ids = golden().prompts.swap_remove(0).ids;
     let base = score(&model, &ids).unwrap();
     block_on(model.attach(&real_adapter(&model), None)).unwrap();

@@ -1,9 +1,11 @@
 //! The golden numbers of an independent implementation hold both paths.
 
+use burn::tensor::{Tensor, TensorData};
 use imprint_core::{
     fused::Variant,
     generate::{Backend, LanguageModel, WriteOptions},
-    model::Cache,
+    model::log_likelihoods,
+    processor::Reading,
     sample::Sampling,
     weights::Keep,
 };
@@ -14,11 +16,9 @@ use crate::material::*;
 /// Scores after the whole prompt.
 fn last_logits(model: &LanguageModel, ids: &[u32]) -> Vec<f32> {
     match &model.backend {
-        Backend::Plain(plain) => {
-            let mut cache = Cache::default();
-            let hidden = plain.forward(ids, 1, Some(&mut cache), None);
-            let last = hidden.narrow(1, ids.len() - 1, 1);
-            plain.logits(last).into_data().try_into_vec().unwrap()
+        Backend::Processor(processor) => {
+            let hidden = processor.read(ids, &mut [&mut Reading::default()]);
+            processor.logits(&hidden[(ids.len() - 1) * processor.model.config.d_model..])
         }
         Backend::Fused(fused) => {
             block_on(fused.read(0, ids)).unwrap();
@@ -73,8 +73,26 @@ fn follows_golden(model: &LanguageModel) {
 }
 
 #[test]
-fn plain_path_follows_golden_numbers() {
-    follows_golden(&plain(&file(), Keep::Packed));
+fn the_forward_follows_golden_numbers() {
+    let model = load_plain(&file(), Keep::Dense);
+    for Prompt { name, ids, mean_nll, top20_ids, top20_logits, .. } in golden().prompts {
+        let logits = model.logits(model.forward(&ids, 1, None, None));
+        let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
+        let n = targets.len();
+        let targets = Tensor::from_data(TensorData::new(targets, [1, n, 1]), &model.device);
+        let nll = log_likelihoods(logits.clone().narrow(1, 0, n)).gather(2, targets).neg().mean().into_scalar::<f32>();
+        assert!((nll - mean_nll).abs() < NLL, "{name}: mean NLL {nll}, golden {mean_nll}");
+        let last: Vec<f32> = logits.narrow(1, n, 1).into_data().try_into_vec().unwrap();
+        for (&id, &expected) in top20_ids.iter().zip(&top20_logits) {
+            let found = last[id as usize];
+            assert!((found - expected).abs() < LOGIT, "{name}: logit of {id} is {found}, golden {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_processors_path_follows_golden_numbers() {
+    follows_golden(&processor(&file()));
 }
 
 #[test]
@@ -84,7 +102,7 @@ fn fused_path_follows_golden_numbers() {
 
 #[test]
 fn tokenizer_gives_the_golden_ids() {
-    let model = plain(&file(), Keep::Packed);
+    let model = processor(&file());
     for prompt in golden().prompts {
         assert_eq!(model.tokenizer.encode_with_specials(&prompt.text).unwrap(), prompt.ids, "{}", prompt.name);
     }

@@ -8,12 +8,11 @@ use imprint_core::{
     fused::Variant,
     generate::{Finish, Guard, LanguageModel, Mode, Run, WriteOptions},
     kernels::gpu::GpuOptions,
-    learn::{Learner, PlainLearner, Update},
+    learn::{Learner, ProcessorLearner, Update},
     preview::{Previews, unlikely},
     sample::Sampling,
     text::{Document, prepare},
     voice::{Name, Prints, RUN, Training},
-    weights::Keep,
 };
 use pollster::block_on;
 
@@ -34,10 +33,10 @@ fn prints() -> Arc<Prints> {
 fn parrot() -> &'static Adapter {
     static LEARNED: OnceLock<Adapter> = OnceLock::new();
     LEARNED.get_or_init(|| {
-        let model = load_plain(&file(), Keep::Packed);
-        let mut adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
-        let sentence = plain(&file(), Keep::Packed).tokenizer.encode(SENTENCE).unwrap();
-        let mut learner = PlainLearner::new(&model, &adapter).unwrap();
+        let model = load_processor(&file());
+        let mut adapter = Adapter::fresh(None, &model.model.config, &Shape::default(), 0).unwrap();
+        let sentence = processor(&file()).tokenizer.encode(SENTENCE).unwrap();
+        let mut learner = ProcessorLearner::new(&model, &adapter).unwrap();
         for _ in 0..16 {
             block_on(learner.step(&[&sentence], &Update { rate: 4e-3, clip: Some(1.0), ..UPDATE })).unwrap();
         }
@@ -51,7 +50,7 @@ fn parrot() -> &'static Adapter {
 /// The model on the processor and on the GPU, with what has learned the sentence.
 fn parrots() -> [LanguageModel; 2] {
     let file = file();
-    let mut models = [plain(&file, Keep::Packed), fused(&file, GpuOptions::default(), Variant::for_device)];
+    let mut models = [processor(&file), fused(&file, GpuOptions::default(), Variant::for_device)];
     models.iter_mut().for_each(|model| block_on(model.attach(parrot(), None)).unwrap());
     models
 }
@@ -171,7 +170,7 @@ fn a_text_ended_early_keeps_what_was_refused_back() {
 
 #[test]
 fn names_that_the_model_would_write_anyway_are_nobodys() {
-    let model = plain(&file(), Keep::Packed);
+    let model = processor(&file());
     let words = ["Sunday", "London", "England", "Mary", "Bennet", "Queequeg", "Longbourn"];
     let names: Vec<Name> = words.iter().map(|&word| Name { word: word.into(), count: 2 }).collect();
     let kept = block_on(unlikely(&model, &names, &mut async || Ok(()))).unwrap();
@@ -182,7 +181,7 @@ fn names_that_the_model_would_write_anyway_are_nobodys() {
 
 #[test]
 fn previews_tell_what_is_copied_and_named() {
-    let mut model = plain(&file(), Keep::Packed);
+    let mut model = processor(&file());
     let pages = format!("{SENTENCE} Quill and Marta met Quill.\n\n") + &"The tide was low. ".repeat(30);
     let document = |name, text: &'static str| Document { name, bytes: text.as_bytes(), kind: None };
     let texts = prepare(&[document("own.txt", pages.leak())]).unwrap();
@@ -201,7 +200,7 @@ fn previews_tell_what_is_copied_and_named() {
 
 #[test]
 fn runs_that_prints_cannot_tell_are_no_option() {
-    let model = plain(&file(), Keep::Packed);
+    let model = processor(&file());
     let guard = Guard { most_copied_words: Some(6), ..Guard::new(prints()) };
     let refused = model.begin(PROMPT, WriteOptions { guard: Some(guard), ..Default::default() }).err().unwrap();
     assert_eq!(refused.code(), "invalid-option");

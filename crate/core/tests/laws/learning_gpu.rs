@@ -8,7 +8,7 @@ use imprint_core::{
         gpu::{Gpu, GpuOptions},
         project::Cut,
     },
-    learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, Recipe, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
     quant::BlockType,
     testing::SmallModel,
     weights::Keep,
@@ -24,7 +24,7 @@ use crate::{
 fn real_model() -> FusedModel {
     match fused(&file(), GpuOptions::default(), Variant::for_device).backend {
         Backend::Fused(model) => *model,
-        Backend::Plain(_) => panic!("a fused model was asked for"),
+        Backend::Processor(_) => panic!("a fused model was asked for"),
     }
 }
 
@@ -144,7 +144,7 @@ fn boundless(model: &FusedModel) -> Adapter {
 }
 
 #[test]
-fn both_learners_tell_of_a_loss_that_is_no_number() {
+fn every_learner_tells_of_a_loss_that_is_no_number() {
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3);
     let (model, plain) = (load_fused(&file, GpuOptions::default(), software), load_plain(&file, Keep::Dense));
     let adapter = boundless(&model);
@@ -152,6 +152,8 @@ fn both_learners_tell_of_a_loss_that_is_no_number() {
     let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
     tells_of_a_loss_that_is_no_number(&mut learner, &window);
     tells_of_a_loss_that_is_no_number(&mut PlainLearner::new(&plain, &adapter).unwrap(), &window);
+    let processor = load_processor(&file);
+    tells_of_a_loss_that_is_no_number(&mut ProcessorLearner::new(&processor, &adapter).unwrap(), &window);
 }
 
 #[test]

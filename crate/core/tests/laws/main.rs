@@ -10,5 +10,6 @@ mod learning_gpu;
 mod material;
 mod order;
 mod peft;
+mod processor;
 mod trainer;
 mod writing;

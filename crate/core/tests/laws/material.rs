@@ -10,6 +10,7 @@ use imprint_core::{
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
     model::Model,
+    processor::Processor,
     testing::model_path,
     tokenizer::{Tokenizer, Vocabulary},
     weights::{Keep, load_model},
@@ -64,9 +65,14 @@ pub fn gpu(options: GpuOptions) -> Gpu {
     block_on(Gpu::request(options)).expect("a Vulkan device; `cargo xtask setup` installs a software one")
 }
 
-pub fn plain(source: &impl Source, keep: Keep) -> LanguageModel {
+pub fn processor(source: &impl Source) -> LanguageModel {
     let gguf = block_on(Gguf::read(source)).unwrap();
-    language_model(&gguf, Backend::Plain(Box::new(load_plain(source, keep))))
+    language_model(&gguf, Backend::Processor(Box::new(load_processor(source))))
+}
+
+/// The processor's path alone.
+pub fn load_processor(source: &impl Source) -> Processor {
+    Processor::new(load_plain(source, Keep::Packed))
 }
 
 /// The plain model alone.

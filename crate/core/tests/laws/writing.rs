@@ -6,7 +6,6 @@ use imprint_core::{
     fused::Variant,
     generate::{Backend, Finish, LanguageModel, WriteOptions},
     sample::Sampling,
-    weights::Keep,
 };
 use pollster::block_on;
 
@@ -47,7 +46,7 @@ fn options(max_tokens: usize, temperature: f32) -> WriteOptions {
 /// One model for all tests here; `capacity` is all that some change.
 fn model() -> LanguageModel {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
-    plain(FILE.get_or_init(file), Keep::Packed)
+    processor(FILE.get_or_init(file))
 }
 
 const PROMPT: &str = "The capital of France is";

@@ -136,7 +136,7 @@ impl Course {
 /// Which way this model learns, and how many bytes that may take.
 fn room(open: &Open) -> (Engine, u64) {
     match &open.model.backend {
-        Backend::Plain(_) => (Engine::Plain, WASM_BYTES.saturating_sub(wasm_bytes())),
+        Backend::Processor(_) => (Engine::Processor, WASM_BYTES.saturating_sub(wasm_bytes())),
         Backend::Fused(_) => (Engine::Fused, GPU_BYTES),
     }
 }

@@ -4,7 +4,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::Backend,
-    learn::{FusedLearner, Learner, PlainLearner, Update},
+    learn::{FusedLearner, Learner, ProcessorLearner, Update},
 };
 use serde::{Deserialize, Serialize};
 use web_sys::AbortSignal;
@@ -65,8 +65,8 @@ pub async fn run(
     }
     let longest = options.sequences.iter().map(Vec::len).max().unwrap_or(0);
     match &open.model.backend {
-        Backend::Plain(model) => {
-            let learner = PlainLearner::new(model, &adapter)?;
+        Backend::Processor(processor) => {
+            let learner = ProcessorLearner::new(processor, &adapter)?;
             steps(learner, "cpu", options, on_step, signal).await
         }
         Backend::Fused(model) => {

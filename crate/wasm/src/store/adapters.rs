@@ -178,7 +178,7 @@ pub async fn forget_texts(id: &str) -> Result<()> {
 /// # Errors
 /// `invalid-option` where there is none of that id or the name is empty; as [`database::Database::write`].
 pub async fn rename(id: &str, name: &str) -> Result<()> {
-    if name.trim().is_empty() {
+    if named(name, "").is_empty() {
         return Err(Error::new(ErrorKind::InvalidOption, "the new name is empty; write at least one letter"));
     }
     let change = |info: &mut AdapterInfo| {
@@ -198,10 +198,18 @@ pub async fn delete(id: &str) -> Result<()> {
     database::open().await?.write(&gone).await
 }
 
+/// Characters of the longest name.
+const NAME_CHARS: usize = 80;
+
 /// A name without blanks around it, or `otherwise`.
+///
+/// Names come with files of others, too: what would break a line or turn the writing direction of the words around it is
+/// left out, and so is what goes beyond any name.
 pub fn named(name: &str, otherwise: &str) -> String {
-    let name = name.trim();
-    if name.is_empty() { otherwise.to_owned() } else { name.to_owned() }
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let plain: String = name.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
+    let short: String = plain.trim().chars().take(NAME_CHARS).collect();
+    if short.trim().is_empty() { otherwise.to_owned() } else { short.trim_end().to_owned() }
 }
 
 fn missing(id: &str) -> Error {

@@ -1,0 +1,262 @@
+//! The forward on the processor: packed weights multiplied in whole numbers, on plain slices.
+//!
+//! It is an optimisation of [`Model::forward`], which laws hold it to, and never a second model.
+
+mod attention;
+mod back;
+mod lanes;
+mod panels;
+mod paths;
+mod product;
+mod slope;
+
+use std::sync::Arc;
+
+pub use lanes::name;
+pub use paths::Paths;
+
+use attention::{Rotations, attend, exponentials, gated, norm};
+use paths::Pair;
+use product::{Activations, project};
+
+use crate::{
+    adapter::Kind,
+    linear::{Blocks, Linear},
+    model::Model,
+};
+
+/// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
+const SCORED: usize = 16;
+
+/// A packed model, ready to run on the processor.
+pub struct Processor {
+    /// The same model on Burn tensors: what it learns on.
+    pub model: Model,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    head: Blocks,
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    ffn_norm: Vec<f32>,
+    /// By [`Kind`], in its order.
+    weights: [Blocks; Kind::ALL.len()],
+}
+
+/// What learning keeps of a block from the way up to the way down; keys and values are kept by the [`Reading`].
+#[derive(Default)]
+struct Kept {
+    /// The block's input.
+    x: Vec<f32>,
+    /// Queries, turned.
+    q: Vec<f32>,
+    attended: Vec<f32>,
+    /// The residual stream between attention and the feed-forward layer.
+    middle: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+/// One reading of a text: its keys and values, and the adapter it is read with.
+#[derive(Clone, Default)]
+pub struct Reading {
+    /// The adapter's paths; none for the base.
+    pub paths: Option<Arc<Paths>>,
+    /// A block's keys and values, each `[len, n_kv_heads · d_head]`.
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    len: usize,
+}
+
+impl Reading {
+    /// A text of which nothing is read yet.
+    pub fn new(paths: Option<Arc<Paths>>) -> Self {
+        Self { paths, ..Self::default() }
+    }
+
+    /// Tokens read.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is read yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets all but the first `len` tokens.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn truncate(&mut self, len: usize) {
+        assert!(len <= self.len, "{len} of {} tokens cannot stay", self.len);
+        for (k, v) in &mut self.layers {
+            let numbers = k.len() / self.len * len;
+            k.truncate(numbers);
+            v.truncate(numbers);
+        }
+        self.len = len;
+    }
+
+    /// Makes room for `n` more tokens in `n_layers` blocks.
+    fn open(&mut self, n_layers: usize, n: usize) {
+        self.layers.resize_with(n_layers, Default::default);
+        self.len += n;
+    }
+
+    fn pair(&self, layer: usize, kind: Kind) -> Option<&Pair> {
+        self.paths.as_ref()?.pair(layer, kind)
+    }
+}
+
+impl Processor {
+    /// Takes a model whose projections are packed.
+    ///
+    /// # Panics
+    /// If they are not: our bug, [`crate::weights::Keep::Packed`] loads such a model.
+    pub fn new(model: Model) -> Self {
+        let blocks = |linear: &Linear| match linear {
+            Linear::Packed(blocks) => blocks.clone(),
+            Linear::Dense(_) => panic!("the processor's path needs packed weights"),
+        };
+        let vector = |norm: &crate::model::RmsNorm| {
+            norm.weight.to_data().try_into_vec::<f32>().expect("a norm's weights are f32 on the processor")
+        };
+        let layers = model.blocks.iter().map(|block| Layer {
+            attention_norm: vector(&block.attention_norm),
+            ffn_norm: vector(&block.ffn_norm),
+            weights: [&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down].map(blocks),
+        });
+        Self { layers: layers.collect(), norm: vector(&model.norm), head: blocks(&model.head), model }
+    }
+
+    /// Reads `ids` into every one of `readings`, which have read as many tokens so far; the weights are unpacked once for
+    /// all of them.
+    ///
+    /// # Shapes
+    /// - result: `[readings, ids, d_model]`, normed for the head
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary or the readings are not equally long: callers see to both.
+    pub fn read(&self, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
+        let mut x = self.embed(ids).repeat(readings.len());
+        let start = readings[0].len;
+        let at = Rotations::new(&self.model.config, start..start + ids.len());
+        for reading in readings.iter_mut() {
+            assert_eq!(reading.len, start, "texts read side by side are equally long");
+            reading.open(self.layers.len(), ids.len());
+        }
+        for layer in 0..self.layers.len() {
+            self.block(layer, &mut x, &at, readings, None);
+        }
+        norm(&x, &self.norm, self.model.config.norm_eps)
+    }
+
+    /// What the first block reads.
+    fn embed(&self, ids: &[u32]) -> Vec<f32> {
+        let d_model = self.model.config.d_model;
+        let mut x = vec![0.0; ids.len() * d_model];
+        for (&id, row) in ids.iter().zip(x.chunks_exact_mut(d_model)) {
+            self.model.embedding.row(id as usize, row);
+        }
+        x
+    }
+
+    /// Scores every token of the vocabulary.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, d_model]` from [`Processor::read`], result: `[rows, vocab]`
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        project(&self.head, &Activations::new(hidden, self.head.cols))
+    }
+
+    /// Negative log-likelihood of each target, in nats.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[targets, d_model]` from [`Processor::read`]
+    pub fn nll(&self, hidden: &[f32], targets: &[u32]) -> Vec<f32> {
+        let (vocab, d_model) = (self.model.config.vocab, self.model.config.d_model);
+        let mut nll = Vec::with_capacity(targets.len());
+        for (hidden, targets) in hidden.chunks(SCORED * d_model).zip(targets.chunks(SCORED)) {
+            let mut scores = self.logits(hidden);
+            for (scores, &target) in scores.chunks_exact_mut(vocab).zip(targets) {
+                let aim = scores[target as usize];
+                let (largest, sum) = exponentials(scores);
+                nll.push(largest + sum.ln() - aim);
+            }
+        }
+        nll
+    }
+
+    /// Runs block `layer` over `x` in place, `[readings, seq, d_model]`, and keeps its values where it is asked to.
+    fn block(
+        &self,
+        layer: usize,
+        x: &mut [f32],
+        at: &Rotations,
+        readings: &mut [&mut Reading],
+        kept: Option<&mut Kept>,
+    ) {
+        let config = &self.model.config;
+        let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
+        let exact = kept.is_some();
+        let input = if exact { x.to_vec() } else { Vec::new() };
+        let normed = norm(x, attention_norm, config.norm_eps);
+        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, exact);
+        let n = readings.len();
+        let mut attended = Vec::with_capacity(q.len());
+        let (q_len, kv_len) = (q.len() / n, k.len() / n);
+        let parts = q.chunks_exact_mut(q_len).zip(k.chunks_exact_mut(kv_len).zip(v.chunks_exact(kv_len)));
+        for (reading, (q, (k, v))) in readings.iter_mut().zip(parts) {
+            at.turn(q, config.n_heads);
+            at.turn(k, config.n_kv_heads);
+            let (keys, values) = &mut reading.layers[layer];
+            keys.extend_from_slice(k);
+            values.extend_from_slice(v);
+            attended.extend(attend(config, q, keys, values));
+        }
+        let [y] = self.project(layer, [Kind::O], &attended, readings, exact);
+        add(x, &y);
+        let normed = norm(x, ffn_norm, config.norm_eps);
+        let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, exact);
+        let gates = gated(&gate, &up);
+        if let Some(kept) = kept {
+            *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
+        }
+        let [y] = self.project(layer, [Kind::Down], &gates, readings, exact);
+        add(x, &y);
+    }
+
+    /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them; `exact` in f32.
+    fn project<const N: usize>(
+        &self,
+        layer: usize,
+        kinds: [Kind; N],
+        x: &[f32],
+        readings: &[&mut Reading],
+        exact: bool,
+    ) -> [Vec<f32>; N] {
+        let weights = &self.layers[layer].weights;
+        let cols = weights[kinds[0] as usize].cols;
+        let integers = (!exact).then(|| Activations::new(x, cols));
+        kinds.map(|kind| {
+            let weights = &weights[kind as usize];
+            let mut y = match &integers {
+                Some(integers) => project(weights, integers),
+                None => panels::project(weights, x),
+            };
+            let (x_len, y_len) = (x.len() / readings.len(), y.len() / readings.len());
+            let parts = x.chunks_exact(x_len).zip(y.chunks_exact_mut(y_len));
+            for (reading, (x, y)) in readings.iter().zip(parts) {
+                if let Some(pair) = reading.pair(layer, kind) {
+                    pair.add(x, y);
+                }
+            }
+            y
+        })
+    }
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}

@@ -1,0 +1,352 @@
+//! Products of activations with quantised weights, in whole numbers.
+//!
+//! Weights are small integers already; activations become integers of 15 bits, group by group, so a group's products
+//! sum exactly in 32 bits and meet the scales once a group. Fifteen bits and not eight, as is usual: the vector units
+//! multiply 16-bit numbers as fast once the weights are unpacked, and the scores stay within the f32 path's noise.
+
+use bytemuck::AnyBitPattern;
+
+use super::lanes::{Kernel, Lanes, run};
+use crate::{
+    linear::Blocks,
+    quant::{BlockType, GROUP, Group, has_least, integers},
+};
+
+/// Largest integer that stands for an activation: the sum of a group's products with weights up to 4096 (those of
+/// `Q6_K` times their scales) fits 32 bits.
+const LARGEST: f32 = 16383.0;
+
+/// Weight rows that are unpacked at once and share the reading of the activations.
+const TILE: usize = 4;
+
+/// Rows of activations as integers.
+pub struct Activations<'a> {
+    x: &'a [f32],
+    cols: usize,
+    groups: Vec<Group>,
+    /// A group's scale, and the sum of its numbers: what a weight's least value is multiplied by.
+    scales: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl<'a> Activations<'a> {
+    /// # Shapes
+    /// - `x`: `[rows, cols]`
+    pub fn new(x: &'a [f32], cols: usize) -> Self {
+        // Rows that no integer format has are multiplied as they are.
+        let n = if cols.is_multiple_of(GROUP) { x.len() / GROUP } else { 0 };
+        let mut activations = Self { x, cols, groups: vec![[0; GROUP]; n], scales: vec![0.0; n], sums: vec![0.0; n] };
+        run(Quantise(&mut activations));
+        activations
+    }
+
+    fn rows(&self) -> usize {
+        self.x.len() / self.cols
+    }
+
+    /// Row `i` of `n` groups.
+    #[inline(always)]
+    fn row(&self, i: usize, n: usize) -> Row<'_> {
+        let part = i * n..(i + 1) * n;
+        Row { groups: &self.groups[part.clone()], scales: &self.scales[part.clone()], sums: &self.sums[part] }
+    }
+}
+
+/// A row of activations as integers.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    groups: &'a [Group],
+    scales: &'a [f32],
+    sums: &'a [f32],
+}
+
+impl<'a> Row<'a> {
+    /// The first `n` groups, so that the compiler knows how many there are.
+    #[inline(always)]
+    fn first(&self, n: usize) -> Row<'a> {
+        Row { groups: &self.groups[..n], scales: &self.scales[..n], sums: &self.sums[..n] }
+    }
+}
+
+struct Quantise<'a, 'x>(&'a mut Activations<'x>);
+
+impl Kernel for Quantise<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Activations { x, groups, scales, sums, .. } = self.0;
+        let scaled = scales.iter_mut().zip(sums.iter_mut());
+        for ((x, group), (scale, sum)) in x.as_chunks::<GROUP>().0.iter().zip(groups).zip(scaled) {
+            // By their bits, so that what is not a number counts as the largest and stays one in the result.
+            let largest = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).fold(0, u32::max));
+            *scale = largest / LARGEST;
+            let inverse = if largest > 0.0 { LARGEST / largest } else { 0.0 };
+            let mut total = 0i32;
+            for (q, x) in group.iter_mut().zip(x) {
+                let rounded = nearest(x * inverse);
+                *q = rounded as i16;
+                total = rounded.wrapping_add(total);
+            }
+            *sum = *scale * total as f32;
+        }
+    }
+}
+
+/// The nearest integer to a number under 2²² in size: added to 1.5·2²³ it stands in the last bits. A conversion would first
+/// ask whether the number is one.
+#[inline(always)]
+fn nearest(x: f32) -> i32 {
+    const AT: f32 = 12_582_912.0;
+    (x + AT).to_bits().wrapping_sub(AT.to_bits()) as i32
+}
+
+/// `x·Wᵀ`.
+///
+/// Each number comes from the same sums in the same order however many rows stand beside it, so reading a text at once
+/// or token by token gives the same bits.
+///
+/// # Shapes
+/// - `x`: `[rows, d_in]`, result: `[rows, d_out]`
+pub fn project(weights: &Blocks, x: &Activations<'_>) -> Vec<f32> {
+    debug_assert_eq!(weights.cols, x.cols);
+    let mut y = vec![0.0; x.rows() * weights.rows];
+    match weights.ty {
+        BlockType::F32 | BlockType::F16 | BlockType::BF16 => run(Floats { weights, x, y: &mut y }),
+        _ => run(Integers { weights, x, y: &mut y }),
+    }
+    y
+}
+
+struct Integers<'a> {
+    weights: &'a Blocks,
+    x: &'a Activations<'a>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Integers<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        match (self.weights.ty, self.x.rows()) {
+            (BlockType::Q4_0, 1) => self.few::<L, Q4_0, 1>(),
+            (BlockType::Q4_1, 1) => self.few::<L, Q4_1, 1>(),
+            (BlockType::Q8_0, 1) => self.few::<L, Q8_0, 1>(),
+            (BlockType::Q4_0, 2) => self.few::<L, Q4_0, 2>(),
+            (BlockType::Q4_1, 2) => self.few::<L, Q4_1, 2>(),
+            (BlockType::Q8_0, 2) => self.few::<L, Q8_0, 2>(),
+            _ => self.many::<L>(),
+        }
+    }
+}
+
+/// A format that is unpacked into registers, block by block.
+trait Format {
+    /// A block of [`GROUP`] weights.
+    type Block: AnyBitPattern;
+
+    /// The scale, and what is added to each weight.
+    fn scales<L: Lanes>(block: &Self::Block) -> [f32; 2];
+
+    /// The integers.
+    fn integers<L: Lanes>(block: &Self::Block) -> L::Integers;
+}
+
+struct Q4_0;
+struct Q4_1;
+struct Q8_0;
+
+impl Format for Q4_0 {
+    type Block = [u8; 18];
+
+    #[inline(always)]
+    fn scales<L: Lanes>(block: &[u8; 18]) -> [f32; 2] {
+        [L::halves(u32::from(u16::from_le_bytes([block[0], block[1]])))[0], 0.0]
+    }
+
+    #[inline(always)]
+    fn integers<L: Lanes>(block: &[u8; 18]) -> L::Integers {
+        L::less(L::nibbles(block.last_chunk().expect("18 bytes hold 16")), 8)
+    }
+}
+
+impl Format for Q4_1 {
+    type Block = [u8; 20];
+
+    #[inline(always)]
+    fn scales<L: Lanes>(block: &[u8; 20]) -> [f32; 2] {
+        L::halves(u32::from_le_bytes([block[0], block[1], block[2], block[3]]))
+    }
+
+    #[inline(always)]
+    fn integers<L: Lanes>(block: &[u8; 20]) -> L::Integers {
+        L::nibbles(block.last_chunk().expect("20 bytes hold 16"))
+    }
+}
+
+impl Format for Q8_0 {
+    type Block = [u8; 34];
+
+    #[inline(always)]
+    fn scales<L: Lanes>(block: &[u8; 34]) -> [f32; 2] {
+        [L::halves(u32::from(u16::from_le_bytes([block[0], block[1]])))[0], 0.0]
+    }
+
+    #[inline(always)]
+    fn integers<L: Lanes>(block: &[u8; 34]) -> L::Integers {
+        L::signed(block.last_chunk().expect("34 bytes hold 32"))
+    }
+}
+
+impl Integers<'_> {
+    /// The product of `R` rows of activations: each block is unpacked into registers and used at once.
+    #[inline(always)]
+    fn few<L: Lanes, F: Format, const R: usize>(self) {
+        let Self { weights, x, y } = self;
+        let n = weights.cols / GROUP;
+        let x: [Row<'_>; R] = std::array::from_fn(|r| x.row(r, n));
+        let blocks: &[F::Block] = bytemuck::cast_slice(&weights.bytes);
+        let whole = weights.rows / TILE * TILE;
+        let (tiles, rest) = blocks.split_at(whole * n);
+        for (tile, blocks) in tiles.chunks_exact(TILE * n).enumerate() {
+            let totals = products_of_blocks::<L, F, R, TILE>(blocks, &x);
+            for (totals, y) in totals.iter().zip(y.chunks_exact_mut(weights.rows)) {
+                y[tile * TILE..][..TILE].copy_from_slice(totals);
+            }
+        }
+        for (row, blocks) in rest.chunks_exact(n).enumerate() {
+            let totals = products_of_blocks::<L, F, R, 1>(blocks, &x);
+            for (total, y) in totals.iter().zip(y.chunks_exact_mut(weights.rows)) {
+                y[whole + row] = total[0];
+            }
+        }
+    }
+
+    /// The product of many rows of activations: a tile of weight rows is unpacked into memory and meets them all.
+    #[inline(always)]
+    fn many<L: Lanes>(self) {
+        let Self { weights, x, y } = self;
+        let n = weights.cols / GROUP;
+        let row_bytes = weights.ty.row_bytes(weights.cols);
+        let mut tile = Tile { groups: vec![[0; GROUP]; TILE * n], scales: vec![[0.0; TILE]; n], least: None };
+        let (mut scales, mut least) = (vec![0.0; n], vec![0.0; n]);
+        if has_least(weights.ty) {
+            tile.least = Some(vec![[0.0; TILE]; n]);
+        }
+        for first in (0..weights.rows).step_by(TILE) {
+            let rows = TILE.min(weights.rows - first);
+            for (r, bytes) in weights.bytes[first * row_bytes..].chunks_exact(row_bytes).take(rows).enumerate() {
+                integers(weights.ty, bytes, &mut tile.groups[r * n..][..n], &mut scales, &mut least);
+                tile.scales.iter_mut().zip(&scales).for_each(|(tile, scale)| tile[r] = *scale);
+                if let Some(tile) = &mut tile.least {
+                    tile.iter_mut().zip(&least).for_each(|(tile, least)| tile[r] = *least);
+                }
+            }
+            for (i, y) in y.chunks_exact_mut(weights.rows).enumerate() {
+                let totals = tile.products::<L>(&x.row(i, n));
+                y[first..first + rows].copy_from_slice(&totals[..rows]);
+            }
+        }
+    }
+}
+
+/// The products of `W` packed weight rows with `R` rows of activations.
+#[allow(clippy::needless_range_loop)] // One index into all of them.
+#[inline(always)]
+fn products_of_blocks<L: Lanes, F: Format, const R: usize, const W: usize>(
+    blocks: &[F::Block],
+    x: &[Row<'_>; R],
+) -> [[f32; W]; R] {
+    let n = x[0].groups.len();
+    let weights: [&[F::Block]; W] = std::array::from_fn(|w| &blocks[w * n..][..n]);
+    let x: [Row<'_>; R] = std::array::from_fn(|r| x[r].first(n));
+    let mut sums = [[L::zero(); W]; R];
+    let mut added = [[0.0; W]; R];
+    for g in 0..n {
+        for w in 0..W {
+            let block = &weights[w][g];
+            let [scale, least] = F::scales::<L>(block);
+            let integers = F::integers::<L>(block);
+            for r in 0..R {
+                sums[r][w] = L::add(sums[r][w], integers, L::load(&x[r].groups[g]), scale * x[r].scales[g]);
+                added[r][w] += least * x[r].sums[g];
+            }
+        }
+    }
+    std::array::from_fn(|r| std::array::from_fn(|w| L::total(sums[r][w]) + added[r][w]))
+}
+
+/// Some weight rows, unpacked.
+struct Tile {
+    /// `[TILE, groups]`
+    groups: Vec<Group>,
+    scales: Vec<[f32; TILE]>,
+    /// Where the format has it, what is added to each weight.
+    least: Option<Vec<[f32; TILE]>>,
+}
+
+impl Tile {
+    /// The products with one row of activations, by the sums of [`products_of_blocks`].
+    #[allow(clippy::needless_range_loop)] // One index into all of them.
+    #[inline(always)]
+    fn products<L: Lanes>(&self, x: &Row<'_>) -> [f32; TILE] {
+        let n = self.scales.len();
+        let weights: [&[Group]; TILE] = std::array::from_fn(|w| &self.groups[w * n..][..n]);
+        let x = x.first(n);
+        let mut sums = [L::zero(); TILE];
+        for g in 0..n {
+            let (scales, group) = (self.scales[g].map(|scale| scale * x.scales[g]), L::load(&x.groups[g]));
+            for w in 0..TILE {
+                sums[w] = L::add(sums[w], L::load(&weights[w][g]), group, scales[w]);
+            }
+        }
+        let mut added = [0.0; TILE];
+        for (least, sum) in self.least.iter().flatten().zip(x.sums) {
+            added.iter_mut().zip(least).for_each(|(added, least)| *added += least * sum);
+        }
+        std::array::from_fn(|w| L::total(sums[w]) + added[w])
+    }
+}
+
+struct Floats<'a> {
+    weights: &'a Blocks,
+    x: &'a Activations<'a>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Floats<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { weights, x, y } = self;
+        let mut row = vec![0.0; weights.cols];
+        for r in 0..weights.rows {
+            weights.row(r, &mut row);
+            for (x, y) in x.x.chunks_exact(x.cols).zip(y.chunks_exact_mut(weights.rows)) {
+                y[r] = dot(&row, x);
+            }
+        }
+    }
+}
+
+/// Inner product in 16 lanes, which the compiler turns into vector instructions: it may not reorder f32 sums itself.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    for width in [8, 4, 2, 1] {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+    }
+    a_rest.iter().zip(b_rest).fold(sums[0], |sum, (a, b)| sum + a * b)
+}

@@ -1,0 +1,3 @@
+import { ImprintDraftElement } from "./imprint-draft.js";
+
+customElements.define("imprint-draft", ImprintDraftElement);

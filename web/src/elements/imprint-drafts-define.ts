@@ -1,0 +1,3 @@
+import { ImprintDraftsElement } from "./imprint-drafts.js";
+
+customElements.define("imprint-drafts", ImprintDraftsElement);

@@ -1,0 +1,3 @@
+import { ImprintRequestsElement } from "./imprint-requests.js";
+
+customElements.define("imprint-requests", ImprintRequestsElement);

@@ -1,0 +1,3 @@
+import { ImprintUnlockElement } from "./imprint-unlock.js";
+
+customElements.define("imprint-unlock", ImprintUnlockElement);

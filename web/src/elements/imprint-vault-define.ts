@@ -1,0 +1,3 @@
+import { ImprintVaultElement } from "./imprint-vault.js";
+
+customElements.define("imprint-vault", ImprintVaultElement);

@@ -1,3 +1,0 @@
-import { ImprintWriterElement } from "./imprint-writer.js";
-
-customElements.define("imprint-writer", ImprintWriterElement);

@@ -1,0 +1,248 @@
+import { sentences } from "../errors.js";
+
+/**
+ * Everything that the page says, in English: one section a room or element.
+ *
+ * A sentence that needs to be told something is a function. `{name}` in a text is the place of a child of the element it
+ * stands in; see `fill`.
+ */
+export const en = {
+  language: {
+    name: "English",
+    dir: "ltr",
+    label: "Language",
+  },
+
+  shell: {
+    description:
+      "A language model that writes on in your browser, on your own computer. Nothing you write leaves it.",
+    places: "Places",
+    write: "Write",
+    voice: "Voice",
+    library: "Library",
+    title: (place: string) => `${place} · Imprint`,
+    needsScript: "Imprint computes on this page and needs JavaScript to do so.",
+    licences: "What Imprint is made of",
+  },
+
+  /** Counts, sizes and times. */
+  format: {
+    million: (value: string) => `${value} million`,
+    billion: (value: string) => `${value} billion`,
+    moment: "a moment",
+    seconds: (value: number) => `about ${value} s`,
+    minutes: (value: number) => `about ${value} min`,
+  },
+
+  model: {
+    offerLabel: "Load a model",
+    first: "A small language model that writes on where you stop, in your own voice once you teach it.",
+    offered: "The model is {offered}.",
+    fetches:
+      "Your browser fetches its {size} once, from this site, and keeps it; nothing you write ever leaves this device.",
+    sample: "Try a sample voice",
+    unknownSize: "a file of unknown size",
+    load: "Load the model",
+    back: "Back",
+    others: "Another model, another device",
+    runOn: "Run on",
+    auto: "the GPU, if there is one",
+    webgpu: "the GPU only",
+    cpu: "the processor",
+    file: "A GGUF file of yours",
+    fileHint: "It is read where it lies; nothing is uploaded or copied.",
+    forget: "Forget the stored model",
+    forgotten: "Forgotten",
+    gone: "The stored model is gone from this browser.",
+    loadingLabel: "Loading",
+    loading: "Loading the model",
+    cancel: "Cancel",
+    stopping: "Stopping",
+    readyLabel: "The model",
+    change: "Change",
+    reading: "Reading the model from this browser",
+    download: "Downloading the model",
+    verify: "Checking the file",
+    unpack: "Unpacking the model",
+    compile: "Warming up",
+    ready: "Ready",
+    percent: (title: string, percent: number) => `${title}, ${percent} percent`,
+    of: (done: string, total: string) => `${done} of ${total}`,
+    left: (time: string) => `${time} left`,
+    yours: "Your model",
+    parameters: (count: string) => `${count} parameters`,
+    onGpu: "Runs on the GPU",
+    onProcessor: "Runs on the processor",
+    readyOnGpu: "The model is ready and runs on the GPU.",
+    readyOnProcessor: "The model is ready and runs on the processor.",
+  },
+
+  update: {
+    label: "New version",
+    here: "A new version of this page is here.",
+    reload: "Reload",
+  },
+
+  /** The passphrase of what is kept. */
+  vault: {
+    title: "A passphrase for what is kept",
+    offer:
+      "Without one, whoever can use this computer's account can read what is kept in this browser. With one, your voices, what they are learned from, and your drafts are sealed while they lie here. Models are not: they are the same for everybody.",
+    insecure: "The browser encrypts only on pages that come over HTTPS.",
+    passphrase: "Passphrase",
+    again: "Once more",
+    current: "Passphrase so far",
+    next: "New passphrase",
+    show: "Show",
+    advice: "Four or five words that nobody would guess are best.",
+    tooShort: "Too short yet: at least 8 letters.",
+    weak: "Easy to guess.",
+    fair: "Not easy to guess.",
+    strong: "Hard to guess.",
+    differs: "The two are not the same. Type the passphrase once more.",
+    warning: "Write it down somewhere safe: nobody can recover it, and without it what is sealed is gone.",
+    set: "Set the passphrase",
+    sealing: "Sealing what is kept …",
+    isSet: "What is kept here is sealed from now on.",
+    sealed: "What is kept here is sealed.",
+    since: (day: string) => `Since ${day}.`,
+    lock: "Lock now",
+    change: "Change the passphrase",
+    doChange: "Change it",
+    changing: "Changing the passphrase …",
+    isChanged: "The passphrase is changed.",
+    remove: "Remove the passphrase",
+    removeAdvice: "What is kept then lies here as readable as before.",
+    doRemove: "Remove it",
+    opening: "Opening what is kept …",
+    isRemoved: "The passphrase is removed.",
+    above: "What is kept here is locked. Unlock it at the top of the page.",
+    ask: "What is kept in this browser is locked. What you write meanwhile is kept once you unlock it.",
+    unlock: "Unlock",
+    unlocking: "Unlocking …",
+    lost: "The passphrase is lost",
+    lostAdvice:
+      "Nobody can open it without the passphrase: not we, not the browser. If it will not come back, all you can do is forget everything that is kept here (voices, texts, drafts, models) and begin anew. An exported voice can be imported again.",
+    forget: "Forget everything",
+    sure: "Really everything?",
+    forgetting: "Forgetting …",
+  },
+
+  /** What leaves this page. */
+  requests: {
+    title: "What leaves this page",
+    none: "The browser does not tell this page of its requests.",
+    allHere: (requests: string, host: string, size: string) =>
+      `Nothing but requests for its own files: ${requests} so far, all to ${host}, the site it comes from. ${size} came back.`,
+    elsewhere: (requests: string, hosts: string, size: string) =>
+      `Of ${requests} requests for files so far, some went to another site: ${hosts}. ${size} came back.`,
+    bare: "Each address is the name of a file and nothing more.",
+    queries: (requests: string) => `${requests} addresses carry more than the name of a file; see below.`,
+    list: "Every request since it was loaded",
+    label: "Requests",
+    thePage: "this page",
+    page: "page",
+    script: "script",
+    style: "style",
+    picture: "picture",
+    file: "file",
+    byPage: "asked for by the page",
+    byWorker: "asked for by the model's worker",
+    byServiceWorker: "asked for by the service worker",
+    kept: "was here already",
+    sight:
+      "This is what the browser tells the page: requests of the page itself, of the workers that run the model, and of the service worker since it woke. It does not tell of browser extensions. To see for yourself, open the browser's developer tools at Network, or pull the plug: everything but a first download works without.",
+    rules: "The rules the browser holds it to",
+    policy:
+      "Whatever the program tried, the browser would let this page connect to its own site only, run only scripts that lie there as files, and turn no text into markup or script.",
+  },
+
+  /** The sheet. */
+  draft: {
+    label: "Your text",
+    placeholder: "The first time I saw the sea,",
+    continue: "Continue",
+    stop: "Stop",
+    ways: "Another way",
+    waysDone: "Three ways are written.",
+    keepMine: "Leave it as it is",
+    take: "Take this",
+    takeWay: (number: number) => `Take this, way ${number}`,
+    back: "Take back",
+    suggest: "Suggest",
+    passage: "The selected passage",
+    mine: "In my words",
+    shorter: "Shorter",
+    longer: "Longer",
+    accept: "Accept",
+    refuse: "Refuse",
+    same: "The model found no other words for it.",
+    differenceDone: "Another version is written: accept or refuse it.",
+    suggestion: "The suggestion",
+    takeAll: "Take it",
+    takeWord: "A word",
+    drop: "Drop",
+    suggested: (text: string) => `Suggested: ${text}`,
+    suggesting: "Suggest words at the cursor",
+    suggestingHint: "in grey, until you take them",
+    never: "never",
+    onKey: "on Alt+Enter",
+    onPause: "when I pause",
+    strength: (voice: string) => `Strength of ${voice}`,
+    strengthHint: "0 is the model's average, 1 the voice as learned, 3 more you than you",
+    keys: "{ctrl} or {cmd} with {enter} writes on, {alt} with {return} suggests words, {esc} stops.",
+    loadFirst: "Load the model to continue.",
+    learning: "The model is learning; it writes again when that is done or stopped.",
+    begin: "Write a few words to begin.",
+    writing: "Writing.",
+    stopped: "Stopped.",
+    endings: {
+      end: "The model came to its end.",
+      stop: "Stopped at one of your strings.",
+      length: "Reached the length you set.",
+      context: "The text has become as long as the model can read at once.",
+    },
+    reading: (done: string, all: string) => `Reading your text: ${done} of ${all} tokens`,
+    counts: (read: string, written: string) => `${read} tokens read, ${written} written`,
+    speed: (rate: string) => `${rate} tokens/s`,
+    copies: "From your texts, word for word:",
+    count: (value: number, count: string) => (value === 1 ? "1 word" : `${count} words`),
+    share: (percent: number) => `${percent} % yours`,
+  },
+
+  /** The drafts that are kept. */
+  drafts: {
+    title: "Drafts",
+    create: "New draft",
+    delete: "Delete",
+    deleteNamed: (title: string) => `Delete ${title}`,
+    restore: "Bring it back",
+    gone: (title: string) => `“${title}” is gone.`,
+    untitled: "Without a title",
+    facts: (length: string, day: string) => `${length} · ${day}`,
+    kept: "Drafts are kept in this browser only, and save themselves.",
+    opened: (title: string) => `Opened: ${title}.`,
+    created: "A new, empty draft.",
+    copied: "Another tab changed this draft, so yours goes on as a copy of its own.",
+  },
+
+  /** Texts of others to try first. */
+  samples: {
+    label: "Sample voices",
+    lede: "No text of yours at hand? Try a voice that everybody knows first.",
+    austen: "Jane Austen, 1813",
+    melville: "Herman Melville, 1851",
+    taken: (name: string) => `The text of ${name} stands below; give the voice a name and press Learn.`,
+  },
+
+  /** The settings of writing. */
+  sampling: {
+    title: "How it writes",
+  },
+
+  /** For each code of an error, what happened and what a person can do next. */
+  errors: { ...sentences },
+};
+
+/** What every language has to say. */
+export type Words = typeof en;
