@@ -1,5 +1,7 @@
 import uPlot from "uplot";
-import { Plot, quietAxis, type Colour } from "./plot.js";
+import { words } from "../words/words.js";
+import { count, rate } from "./format.js";
+import { Plot, quietAxis, type Colour, type Drawing } from "./plot.js";
 
 /** Points of a curve: the step, and the mean negative log-likelihood of a token there, in nats. */
 export type Curve = readonly (readonly [step: number, nll: number])[];
@@ -31,7 +33,7 @@ export class LossChart {
     this.#plot.close();
   }
 
-  #drawing(colour: Colour): ReturnType<ConstructorParameters<typeof Plot>[2]> {
+  #drawing(colour: Colour): ReturnType<Drawing> {
     const axis = quietAxis(colour);
     return {
       cursor: { drag: { x: false, y: false } },
@@ -41,9 +43,9 @@ export class LossChart {
         { ...axis, size: 44 },
       ],
       series: [
-        { label: "Step" },
+        { label: words().teacher.loss.step },
         {
-          label: "While learning",
+          label: words().teacher.loss.learning,
           stroke: colour("--edge"),
           width: 1.5,
           spanGaps: true,
@@ -51,7 +53,7 @@ export class LossChart {
           points: { show: false },
         },
         {
-          label: "Held-out text",
+          label: words().teacher.loss.heldOut,
           stroke: colour("--accent"),
           width: 2.5,
           spanGaps: true,
@@ -70,11 +72,13 @@ function smooth(curve: Curve): Curve {
 }
 
 function figure(_: uPlot, value: number | null): string {
-  return value === null ? "–" : value.toFixed(3);
+  return value === null ? "–" : rate(value, 3);
 }
 
 function describe(learned: Curve, heldOut: Curve): string {
   const [first, last] = [heldOut[0], heldOut.at(-1)];
-  if (!first || !last) return `Loss over ${learned.length} steps; nothing is measured yet.`;
-  return `Loss over ${learned.length} steps. On the text held out: ${first[1].toFixed(3)} at first, ${last[1].toFixed(3)} now.`;
+  const said = words().teacher.loss;
+  const steps = said.steps(count(learned.length));
+  if (!first || !last) return `${steps} ${said.nothing}`;
+  return `${steps} ${said.measured(rate(first[1], 3), rate(last[1], 3))}`;
 }

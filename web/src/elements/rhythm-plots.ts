@@ -1,5 +1,5 @@
 import uPlot from "uplot";
-import { label, type Rhythm, type Spread } from "../page/measures.js";
+import { label, type Rhythm, type Spread } from "./measures.js";
 import { Plot, quietAxis, type Colour, type Drawing } from "./plot.js";
 
 /** Whose rhythm is drawn: the author as a ground, the base model and the voice as lines upon it. */
@@ -64,7 +64,7 @@ export class SpreadPlot {
   #series(side: Side, colour: Colour): uPlot.Series {
     const stroke = colour(strokes[side]);
     const points = { show: false };
-    if (side === "author") return { stroke, width: 1, fill: colour("--ground"), points };
+    if (side === "author") return { stroke, width: 1, fill: colour("--line"), points };
     if (side === "base") return { stroke, width: 2, dash: [5, 4], points };
     return { stroke, width: 2.5, points: { show: true, size: 6, fill: stroke } };
   }

@@ -4,6 +4,7 @@ import "../elements/imprint-draft-define.js";
 import "../elements/imprint-drafts-define.js";
 import "../elements/imprint-model-define.js";
 import "../elements/imprint-requests-define.js";
+import "../elements/imprint-rhythm-define.js";
 import "../elements/imprint-sampling-define.js";
 import "../elements/imprint-teacher-define.js";
 import "../elements/imprint-unlock-define.js";
@@ -13,6 +14,7 @@ import type { ErrorCode } from "../errors.js";
 import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
 import { ImprintDraftElement } from "../elements/imprint-draft.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
+import { ImprintRhythmElement } from "../elements/imprint-rhythm.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
@@ -39,6 +41,7 @@ function start(): void {
   const voices = find("imprint-voices", ImprintVoicesElement);
   const teacher = find("imprint-teacher", ImprintTeacherElement);
   const comparison = find("imprint-comparison", ImprintComparisonElement);
+  const rhythm = find("imprint-rhythm", ImprintRhythmElement);
   draft.options = () => {
     const options = sampling.options();
     // A voice from elsewhere does not know its text, so nothing can be held against it.
@@ -49,13 +52,14 @@ function start(): void {
     return options;
   };
   comparison.options = () => ({ ...draft.options(), ...draft.voiceOptions() });
+  rhythm.options = () => draft.voiceOptions();
   const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {
-    draft.voice = null;
-    for (const element of [draft, voices, teacher, comparison]) element.imprint = imprint;
+    draft.voice = comparison.voice = rhythm.voice = null;
+    for (const element of [draft, voices, teacher, comparison, rhythm]) element.imprint = imprint;
     void keeper.keep(imprint);
   });
-  for (const element of [draft, voices, teacher]) {
+  for (const element of [draft, voices, teacher, rhythm]) {
     element.addEventListener("imprint-error", (event) => {
       if (!fatal.includes(event.error.code)) return;
       event.preventDefault();
@@ -63,8 +67,13 @@ function start(): void {
     });
   }
   // A voice just learned is the one to hear.
-  teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
-  voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = draft.voice = voice));
+  teacher.addEventListener("imprint-voice", ({ voice }) => {
+    if (voice && teacher.given) void rhythm.author(voice.id, teacher.given);
+    void voices.use(voice ?? undefined);
+  });
+  voices.addEventListener("imprint-voice", ({ voice }) => {
+    comparison.voice = draft.voice = rhythm.voice = voice;
+  });
   voices.addEventListener("imprint-resume", ({ run }) => {
     places.go("voice");
     void teacher.resume(run);
@@ -74,7 +83,7 @@ function start(): void {
     teacher.add(texts);
   });
   teacher.addEventListener("imprint-learning", ({ learning }) => {
-    draft.busy = learning;
+    draft.busy = rhythm.busy = learning;
     if (learning) void keeper.ask();
     else void voices.refresh();
   });

@@ -235,6 +235,125 @@ export const en = {
     taken: (name: string) => `The text of ${name} stands below; give the voice a name and press Learn.`,
   },
 
+  /** Teaching a voice. */
+  teacher: {
+    title: "Teach it a voice",
+    texts: "Texts to learn from",
+    placeholder:
+      "Paste what you have written: letters, posts, chapters. Ten pages are a good start. Or drop .txt, .md and .html files here.",
+    files: "Files",
+    effort: "How thoroughly",
+    light: "Light",
+    lightHint: "one pass",
+    normal: "Normal",
+    normalHint: "about two passes",
+    deep: "Deep",
+    deepHint: "about three passes",
+    keep: "Keep these texts beside the voice, in this browser. Otherwise they go when learning ends.",
+    name: "Name of the voice",
+    unnamed: "My voice",
+    learn: "Learn",
+    running: "Learning",
+    pause: "Pause",
+    resume: "Go on",
+    cancel: "Cancel",
+    result: "What was learned",
+    another: "Teach it another",
+    remove: "Remove",
+    removeNamed: (name: string) => `Remove ${name}`,
+    loadFirst: "Load the model first: it does the learning.",
+    phases: {
+      read: "Reading your texts",
+      measure: "Measuring on the text held out",
+      learn: "Learning",
+      preview: "Trying the voice",
+      save: "Saving",
+    },
+    stopped: "Stopped; nothing was saved.",
+    pausing: "Pausing",
+    saving: "The state is being saved.",
+    paused: "Paused",
+    pausedAdvice: "Saved in this browser: go on now, or after closing the page.",
+    pausedSaved: "Paused and saved.",
+    goesOn: "Learning goes on.",
+    found: (words: string, passages: string, tokens: string, heldOut: string) =>
+      `${words} words in ${passages} passages to learn from (${tokens} tokens), ${heldOut} words held out to measure on.`,
+    plan: (steps: string, memory: string) => `${steps} steps, with ${memory} of memory beside the model.`,
+    step: (step: string, steps: string) => `step ${step} of ${steps}`,
+    learned: (name: string, verdict: string) => `The voice ${name} is learned and saved. ${verdict}`,
+    notMeasured: "It came from a file; nothing was measured here.",
+    verdict: (gain: string, after: string, before: string) =>
+      `It predicts your held-out text ${gain} % better than the base model: ${after} bits a character, ${before} before.`,
+    copiesNothing: (longest: string) =>
+      `It copies nothing: its longest run from your texts has ${longest} words.`,
+    copies: (share: string, longest: string) =>
+      `${share} of its eight-word runs stand in your texts; the longest has ${longest} words.`,
+    ownCopied: (share: string, longest: string) =>
+      `Of your own held-out text it is ${share}, the longest ${longest} words.`,
+    often: (word: string, times: string) => `${word} (${times} times)`,
+    names: (names: string) => `Names from your texts in it: ${names}.`,
+    endings: {
+      planned: (steps: string) => `It learned all ${steps} planned steps.`,
+      faded: (steps: string) => `It stopped after ${steps} steps: more brought nothing.`,
+      copying: (steps: string) => `It stopped after ${steps} steps, before it would copy.`,
+    },
+    loss: {
+      step: "Step",
+      learning: "While learning",
+      heldOut: "Held-out text",
+      nothing: "Nothing measured yet.",
+      steps: (steps: string) => `Loss over ${steps} steps.`,
+      measured: (from: string, to: string) => `On the text held out: ${from} at first, ${to} now.`,
+    },
+  },
+
+  /** The base model beside a voice. */
+  comparison: {
+    title: "Hear the difference",
+    opening: "An opening to continue",
+    compare: "Compare",
+    halt: "Stop",
+    base: "The base model",
+    theirs: (name: string) => `In the voice ${name}`,
+    done: "Both are written.",
+  },
+
+  /** How the author's text, the base model and the voice move. */
+  rhythm: {
+    title: "How it moves",
+    absent:
+      "The texts of this voice were not kept, so there is nothing to hold beside it. Keep them when you teach the next one, and they are pictured here.",
+    author: "your text",
+    base: "the base model",
+    sentencesTitle: "How long the sentences are, in words",
+    sentencesUnit: "Words",
+    wordsTitle: "How long the words are, in letters",
+    wordsUnit: "Letters",
+    beatTitle: "Sentence after sentence, as high as each has words",
+    beatLabel: (name: string, lengths: string) => `Words in each sentence, ${name}: ${lengths}.`,
+    table: "The same in figures",
+    average: "Average",
+    mean: (name: string, mean: string) => `On average ${mean}: ${name}.`,
+    measure: "Let both write",
+    again: "Let both write again",
+    cost: (openings: string, tokens: string) =>
+      `The base model and the voice each continue ${openings} plain openings, ${tokens} tokens at most. It can be stopped.`,
+    writing: "Writing to be measured",
+    of: (tokens: string, all: string) => `${tokens} of ${all} tokens`,
+    halt: "Stop writing",
+    stopped: "Stopped; what was measured before still stands.",
+    done: "Both are written and pictured.",
+    unfinished: "Too few sentences were finished to picture them.",
+    own: (mean: string, median: string) =>
+      `Your sentences have ${mean} words on average; half of them have ${median} or fewer.`,
+    models: (base: string, name: string, voice: string) =>
+      `The base model's have ${base}, those of ${name} ${voice}.`,
+    likeness: (base: string, name: string, voice: string) =>
+      `How often sentences are as long as yours: the base model agrees with you in ${base}, ${name} in ${voice}.`,
+    few: (base: string, voice: string) =>
+      `That is from ${base} finished sentences of the one and ${voice} of the other: a hint, no proof.`,
+  },
+
   /** The settings of writing. */
   sampling: {
     title: "How it writes",
