@@ -49,6 +49,7 @@ export class SpreadPlot {
       axes: [
         {
           ...axis,
+          size: 28,
           grid: { show: false },
           incrs: [1, 2, 3, 4],
           space: this.#labels.width === 1 ? 24 : 44,

@@ -2,10 +2,12 @@ import "./trust.js";
 import "../elements/imprint-comparison-define.js";
 import "../elements/imprint-draft-define.js";
 import "../elements/imprint-drafts-define.js";
+import "../elements/imprint-kept-drafts-define.js";
 import "../elements/imprint-model-define.js";
 import "../elements/imprint-requests-define.js";
 import "../elements/imprint-rhythm-define.js";
 import "../elements/imprint-sampling-define.js";
+import "../elements/imprint-storage-define.js";
 import "../elements/imprint-teacher-define.js";
 import "../elements/imprint-unlock-define.js";
 import "../elements/imprint-vault-define.js";
@@ -24,6 +26,7 @@ import { Drafts } from "./drafts.js";
 import { find } from "./find.js";
 import { Keeper } from "./keeper.js";
 import { chooseLanguage } from "./language.js";
+import { furnishLibrary } from "./library.js";
 import { Places } from "./places.js";
 import { offerSamples } from "./samples.js";
 import { followVault } from "./sealed.js";
@@ -87,8 +90,13 @@ function start(): void {
     if (learning) void keeper.ask();
     else void voices.refresh();
   });
-  const shelf = furnishWrite(draft, new Drafts(vault));
-  document.addEventListener("imprint-forget", () => void shelf.forget());
+  const drafts = new Drafts(vault);
+  const shelf = furnishWrite(draft, drafts);
+  furnishLibrary({ places, voices, shelf, drafts });
+  document.addEventListener("imprint-forget", () => {
+    rhythm.clear();
+    if (voices.used) void voices.use(undefined);
+  });
   void followVault({ draft, shelf, teacher, voices });
   offerSamples(teacher);
 }
