@@ -189,7 +189,7 @@ export class ImprintRhythmElement extends HTMLElement {
     const voice = this.#voice;
     if (!voice) return;
     const { rhythms } = this.#of(voice.id);
-    const shown = sides.filter((side) => (rhythms[side]?.sentences.count ?? 0) > 0);
+    const shown = sides.filter((side) => rhythms[side] !== undefined);
     const said = words().rhythm;
     part(this, "cost", HTMLElement).textContent = said.cost(count(openings.en.length), count(ALL));
     part(this, "measure", HTMLButtonElement).textContent = rhythms.voice ? said.again : said.measure;
@@ -214,7 +214,9 @@ export class ImprintRhythmElement extends HTMLElement {
     this.#sentences.show(of("sentences"));
     this.#words.show(of("words"));
     for (const kind of ["sentences", "words"] as const) {
-      const means = shown.map((side) => said.mean(name(side), rate(rhythms[side]?.[kind].mean ?? 0)));
+      const means = shown
+        .filter((side) => rhythms[side]?.[kind].count)
+        .map((side) => said.mean(name(side), rate(rhythms[side]?.[kind].mean ?? 0)));
       part(this, kind, HTMLElement).ariaLabel = `${said[`${kind}Title`]}. ${means.join(" ")}`;
       const columns = shown.map((side) => ({ name: name(side), spread: rhythms[side]?.[kind] }));
       part(this, `${kind}-table`, HTMLElement).replaceChildren(
@@ -223,8 +225,8 @@ export class ImprintRhythmElement extends HTMLElement {
     }
     const beats = shown.map((side) => rhythms[side]?.beat ?? []);
     const most = {
-      sentences: Math.max(...beats.map((beat) => beat.length)),
-      words: Math.max(...beats.flat()),
+      sentences: Math.max(1, ...beats.map((beat) => beat.length)),
+      words: Math.max(1, ...beats.flat()),
     };
     for (const side of sides) {
       const figure = part(this, `beat-${side}`, HTMLElement);
@@ -233,7 +235,7 @@ export class ImprintRhythmElement extends HTMLElement {
       part(figure, "name", HTMLElement).textContent = name(side);
       const box = part(figure, "beat", HTMLElement);
       const beat = rhythms[side]?.beat ?? [];
-      box.ariaLabel = said.beatLabel(name(side), beat.map((length) => count(length)).join(", "));
+      box.ariaLabel = said.beatLabel(name(side), beat.map((length) => count(length)).join(", ") || "–");
       const plot = this.#beats.get(side) ?? new BeatPlot(box, side);
       this.#beats.set(side, plot);
       plot.show(beat, most);

@@ -2,6 +2,9 @@ import { words } from "../words/words.js";
 import { rate } from "./format.js";
 import { label, type Spread } from "./measures.js";
 
+/** Where nothing was finished that could be counted. */
+const none = "–";
+
 /** The shares of a picture in figures, for whoever cannot see it or wants to know: a row for each length. */
 export function spreadTable(
   title: string,
@@ -18,11 +21,11 @@ export function spreadTable(
     const row = body.insertRow();
     row.append(heading(some ? label(some, at) : "", "row"));
     for (const { spread } of columns)
-      row.insertCell().textContent = `${rate((spread?.shares[at] ?? 0) * 100)} %`;
+      row.insertCell().textContent = spread?.count ? `${rate((spread.shares[at] ?? 0) * 100)} %` : none;
   }
   const mean = table.createTFoot().insertRow();
   mean.append(heading(words().rhythm.average, "row"));
-  for (const { spread } of columns) mean.insertCell().textContent = rate(spread?.mean ?? 0);
+  for (const { spread } of columns) mean.insertCell().textContent = spread?.count ? rate(spread.mean) : none;
   return table;
 }
 

@@ -391,7 +391,7 @@ export const de: Words = {
     title: "Wie es sich bewegt",
     absent:
       "Die Texte dieser Stimme wurden nicht behalten, darum steht nichts daneben. Behalte sie bei der nächsten, dann siehst du sie hier im Bild.",
-    author: "dein Text",
+    author: "die Vorlage",
     base: "das Grundmodell",
     sentencesTitle: "Wie lang die Sätze sind, in Wörtern",
     sentencesUnit: "Wörter",
@@ -413,10 +413,10 @@ export const de: Words = {
     done: "Beide haben geschrieben und sind im Bild.",
     unfinished: "Es wurden zu wenige Sätze fertig, um sie zu zeigen.",
     own: (mean, median) =>
-      `Deine Sätze haben im Mittel ${mean} Wörter; die Hälfte hat ${median} oder weniger.`,
+      `Die Sätze der Vorlage haben im Mittel ${mean} Wörter; die Hälfte hat ${median} oder weniger.`,
     models: (base, name, voice) => `Die des Grundmodells haben ${base}, die von ${name} ${voice}.`,
     likeness: (base, name, voice) =>
-      `Wie oft Sätze so lang sind wie deine: Das Grundmodell stimmt zu ${base} mit dir überein, ${name} zu ${voice}.`,
+      `Wie oft Sätze so lang sind wie die der Vorlage: Das Grundmodell stimmt zu ${base} überein, ${name} zu ${voice}.`,
     few: (base, voice) =>
       `Das beruht auf ${base} fertigen Sätzen des einen und ${voice} der anderen: ein Hinweis, kein Beweis.`,
   },

@@ -402,7 +402,7 @@ export const en = {
     title: "How it moves",
     absent:
       "The texts of this voice were not kept, so there is nothing to hold beside it. Keep them when you teach the next one, and they are pictured here.",
-    author: "your text",
+    author: "the author",
     base: "the base model",
     sentencesTitle: "How long the sentences are, in words",
     sentencesUnit: "Words",
@@ -424,11 +424,11 @@ export const en = {
     done: "Both are written and pictured.",
     unfinished: "Too few sentences were finished to picture them.",
     own: (mean: string, median: string) =>
-      `Your sentences have ${mean} words on average; half of them have ${median} or fewer.`,
+      `The author's sentences have ${mean} words on average; half of them have ${median} or fewer.`,
     models: (base: string, name: string, voice: string) =>
       `The base model's have ${base}, those of ${name} ${voice}.`,
     likeness: (base: string, name: string, voice: string) =>
-      `How often sentences are as long as yours: the base model agrees with you in ${base}, ${name} in ${voice}.`,
+      `How often sentences are as long as the author's: the base model agrees in ${base}, ${name} in ${voice}.`,
     few: (base: string, voice: string) =>
       `That is from ${base} finished sentences of the one and ${voice} of the other: a hint, no proof.`,
   },
