@@ -80,6 +80,7 @@ async function buildSite() {
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
   html = withModelHost(html);
+  await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
   const { files, version } = await shell(html);
   html = html.replace('name="imprint-version" content=""', `name="imprint-version" content="${version}"`);
   await writeFile(join(site, "index.html"), html);
@@ -109,6 +110,13 @@ async function withParts(markup, inside = []) {
     pieces[at] = await withParts(part.trimEnd(), [...inside, name]);
   }
   return pieces.join("");
+}
+
+/** The page for a frame, beside the page. */
+async function buildEmbed(urls) {
+  const script = await bundle("web/src/widget/embed.ts", urls);
+  const html = await readFile(join(source, "widget/embed.html"), "utf8");
+  await writeFile(join(site, "embed.html"), html.replace('src="embed.js"', `src="assets/${script}"`));
 }
 
 /** The icons that the manifest and the page name, by their names in the sources. */
@@ -167,17 +175,27 @@ async function buildServiceWorker({ files, version, worker, policy }) {
 /** The package: modules that a browser loads as they are and that bundlers understand. */
 async function buildPackage() {
   await fresh(pkg);
-  // Two builds, so that the worker stands alone and can be named by its address.
-  for (const entry of ["index", "worker"]) {
+  // Apart, so that the worker stands alone and can be named by its address, and defining the element is `define.js` alone. Whitespace goes, names stay: what a page
+  // loads before its reader presses anything is to be small, and a bundler minifies the rest.
+  const entries = {
+    imprint: { index: "web/src/index.ts", define: "web/src/widget/define.ts" },
+    embed: { embed: "web/src/widget/embed.ts" },
+    worker: { worker: "web/src/worker.ts" },
+  };
+  for (const [name, entryPoints] of Object.entries(entries)) {
     await bundling({
-      entryPoints: [`web/src/${entry}.ts`],
+      entryPoints,
       outdir: pkg,
       minify: false,
+      minifyWhitespace: true,
+      minifySyntax: true,
       splitting: true,
-      chunkNames: `${entry}-[name]-[hash]`,
-      external: [`./${wasmScript}`],
+      chunkNames: `${name}-[hash]`,
+      external: [`./${wasmScript}`, ...(name === "embed" ? ["./define.js"] : [])],
     });
   }
+  for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(root, licence), join(pkg, licence));
+  await cp(join(source, "widget/embed.html"), join(pkg, "embed.html"));
   for (const name of await readdir(wasm)) {
     if (name.startsWith("imprint_wasm") || name === "snippets") {
       await cp(join(wasm, name), join(pkg, name), { recursive: true });

@@ -13,7 +13,10 @@ export const printsName = "imprint_prints.bin";
 /** An archive that unpacks to more than this is refused unread. */
 const mostBytes = 500_000_000;
 
-/** What `adapters.import` takes: an archive as `export` makes it, or PEFT's two files apart. */
+/** Key of the configuration in the metadata of weights that Imprint wrote: they are enough by themselves. */
+const configKey = "imprint.adapter_config";
+
+/** What `adapters.import` takes: an archive as `export` makes it, the weights in it, or PEFT's two files apart. */
 export type AdapterSource = Blob | { config: Blob; weights: Blob; prints?: Blob };
 
 /** The adapters that this browser keeps. */
@@ -78,18 +81,35 @@ export class Adapters {
   }
 
   /**
-   * Takes an adapter in, from an exported archive, one of a PEFT folder, or the folder's two files.
+   * Takes an adapter in, from an exported archive, one of a PEFT folder, the `.safetensors` of an export by itself, or a
+   * folder's two files.
    *
    * Rejects with `adapter-corrupt` or `adapter-wrong-base`, and nothing is kept then.
    */
   async import(source: AdapterSource, { name }: { name?: string } = {}): Promise<AdapterInfo> {
-    const { files, told } = source instanceof Blob ? await unpack(source) : await apart(source);
+    const { files, told } = source instanceof Blob ? await whole(source) : await apart(source);
     const named = name === undefined ? told : { ...told, name };
     return this.#engine.run("importAdapter", { files, told: named });
   }
 }
 
 type Taken = { files: AdapterFiles; told: Partial<AdapterInfo> };
+
+/** An archive, or weights alone: those begin with the length of their JSON header. */
+async function whole(file: Blob): Promise<Taken> {
+  const head = new DataView(await file.slice(0, 9).arrayBuffer());
+  const isWeights = head.byteLength === 9 && head.getUint8(8) === 0x7b;
+  if (!isWeights) return unpack(file);
+  const length = Number(head.getBigUint64(0, true));
+  const header = parse(length < file.size ? await file.slice(8, 8 + length).text() : "");
+  const { __metadata__: metadata } = header as { __metadata__?: Record<string, unknown> };
+  const config = metadata?.[configKey];
+  if (typeof config !== "string") {
+    const message = `the weights hold no \`${configKey}\`: bring the ${configName} that belongs to them too`;
+    throw new ImprintError("adapter-corrupt", message);
+  }
+  return { files: { config, weights: new Uint8Array(await file.arrayBuffer()) }, told: {} };
+}
 
 async function unpack(archive: Blob): Promise<Taken> {
   checkSize(archive.size);

@@ -47,12 +47,29 @@ function make(worker: WorkerChoice): Engine {
   return new WorkerEngine(worker as Port, false);
 }
 
+/** Where this script comes from; in a name of its own, where no bundler takes it for the address of a file. */
+const here: string = import.meta.url;
+
 function startWorker(url?: URL): Worker {
   try {
     // Bundlers look for this very expression.
     if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     return new Worker(url, { type: "module" });
   } catch (thrown) {
+    const script = url ?? (URL.canParse("./worker.js", here) ? new URL("./worker.js", here) : undefined);
+    if (script && script.origin !== globalThis.location?.origin) return foreignWorker(script);
     throw new ImprintError("internal", `the worker could not be made: ${String(thrown)}`, { cause: thrown });
+  }
+}
+
+/** Browsers start Workers of the page's own origin only; one from elsewhere is imported by a script of a line. */
+function foreignWorker(url: URL): Worker {
+  const script = `import ${JSON.stringify(url.href)};`;
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  try {
+    return new Worker(address, { type: "module" });
+  } finally {
+    // The browser has taken the address in by the time it answers, or never will.
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
   }
 }

@@ -1,4 +1,8 @@
-/** Language models that write in the browser, on the person's own computer. */
+/**
+ * Language models that write in the browser, on the person's own computer.
+ *
+ * @packageDocumentation
+ */
 export {
   forgetEverything,
   forgetModel,
@@ -52,3 +56,14 @@ export type {
   TextInput,
   Voice,
 } from "./voice.js";
+export { ImprintWriterElement } from "./widget/imprint-writer.js";
+export { WriterAttributes } from "./widget/attributes.js";
+export {
+  ImprintDoneEvent,
+  ImprintErrorEvent,
+  ImprintPieceEvent,
+  ImprintProgressEvent,
+  ImprintStateEvent,
+  type WriterState,
+} from "./widget/events.js";
+export type { EmbedCommand, EmbedMessage, EmbedOptions } from "./widget/embed-protocol.js";

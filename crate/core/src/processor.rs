@@ -17,7 +17,7 @@ pub use paths::Paths;
 
 use attention::{Rotations, attend, exponentials, gated, norm};
 use paths::Pair;
-use product::{Activations, project};
+use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
@@ -42,6 +42,15 @@ struct Layer {
     ffn_norm: Vec<f32>,
     /// By [`Kind`], in its order.
     weights: [Blocks; Kind::ALL.len()],
+}
+
+/// How activations are multiplied with weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Products {
+    /// In whole numbers: fast, and exact enough to write from.
+    Whole,
+    /// In f32: for measuring, and for gradients, which pass through every block twice.
+    Exact,
 }
 
 /// What learning keeps of a block from the way up to the way down; keys and values are kept by the [`Reading`].
@@ -113,7 +122,7 @@ impl Processor {
     /// Takes a model whose projections are packed.
     ///
     /// # Panics
-    /// If they are not: our bug, [`crate::weights::Keep::Packed`] loads such a model.
+    /// If they are not: our bug, a model is loaded so for it.
     pub fn new(model: Model) -> Self {
         let blocks = |linear: &Linear| match linear {
             Linear::Packed(blocks) => blocks.clone(),
@@ -139,6 +148,10 @@ impl Processor {
     /// # Panics
     /// If an id is not in the vocabulary or the readings are not equally long: callers see to both.
     pub fn read(&self, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
+        self.read_with(Products::Whole, ids, readings)
+    }
+
+    fn read_with(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
         let at = Rotations::new(&self.model.config, start..start + ids.len());
@@ -147,7 +160,7 @@ impl Processor {
             reading.open(self.layers.len(), ids.len());
         }
         for layer in 0..self.layers.len() {
-            self.block(layer, &mut x, &at, readings, None);
+            self.block(layer, &mut x, &at, readings, products, None);
         }
         norm(&x, &self.norm, self.model.config.norm_eps)
     }
@@ -167,7 +180,19 @@ impl Processor {
     /// # Shapes
     /// - `hidden`: `[rows, d_model]` from [`Processor::read`], result: `[rows, vocab]`
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        project(&self.head, &Activations::new(hidden, self.head.cols))
+        project(&self.head, &Activations::new(hidden, self.head.cols, finest(&[&self.head])))
+    }
+
+    /// Reads `ids` and gives the negative log-likelihood of each of `targets`, which follow them, in nats.
+    ///
+    /// Its products are of f32 numbers, where those of [`Processor::read`] are within a few thousandths of a nat of a single
+    /// token: what is measured is told to more digits than what is drawn from.
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn score(&self, ids: &[u32], targets: &[u32], reading: &mut Reading) -> Vec<f32> {
+        let hidden = self.read_with(Products::Exact, ids, &mut [reading]);
+        self.nll_of(|hidden| panels::project(&self.head, hidden), &hidden, targets)
     }
 
     /// Negative log-likelihood of each target, in nats.
@@ -175,10 +200,14 @@ impl Processor {
     /// # Shapes
     /// - `hidden`: `[targets, d_model]` from [`Processor::read`]
     pub fn nll(&self, hidden: &[f32], targets: &[u32]) -> Vec<f32> {
+        self.nll_of(|hidden| self.logits(hidden), hidden, targets)
+    }
+
+    fn nll_of(&self, logits: impl Fn(&[f32]) -> Vec<f32>, hidden: &[f32], targets: &[u32]) -> Vec<f32> {
         let (vocab, d_model) = (self.model.config.vocab, self.model.config.d_model);
         let mut nll = Vec::with_capacity(targets.len());
         for (hidden, targets) in hidden.chunks(SCORED * d_model).zip(targets.chunks(SCORED)) {
-            let mut scores = self.logits(hidden);
+            let mut scores = logits(hidden);
             for (scores, &target) in scores.chunks_exact_mut(vocab).zip(targets) {
                 let aim = scores[target as usize];
                 let (largest, sum) = exponentials(scores);
@@ -195,14 +224,14 @@ impl Processor {
         x: &mut [f32],
         at: &Rotations,
         readings: &mut [&mut Reading],
+        products: Products,
         kept: Option<&mut Kept>,
     ) {
         let config = &self.model.config;
         let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
-        let exact = kept.is_some();
-        let input = if exact { x.to_vec() } else { Vec::new() };
+        let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
-        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, exact);
+        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
         let n = readings.len();
         let mut attended = Vec::with_capacity(q.len());
         let (q_len, kv_len) = (q.len() / n, k.len() / n);
@@ -215,30 +244,33 @@ impl Processor {
             values.extend_from_slice(v);
             attended.extend(attend(config, q, keys, values));
         }
-        let [y] = self.project(layer, [Kind::O], &attended, readings, exact);
+        let [y] = self.project(layer, [Kind::O], &attended, readings, products);
         add(x, &y);
         let normed = norm(x, ffn_norm, config.norm_eps);
-        let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, exact);
+        let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, products);
         let gates = gated(&gate, &up);
         if let Some(kept) = kept {
             *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
         }
-        let [y] = self.project(layer, [Kind::Down], &gates, readings, exact);
+        let [y] = self.project(layer, [Kind::Down], &gates, readings, products);
         add(x, &y);
     }
 
-    /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them; `exact` in f32.
+    /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them.
     fn project<const N: usize>(
         &self,
         layer: usize,
         kinds: [Kind; N],
         x: &[f32],
         readings: &[&mut Reading],
-        exact: bool,
+        products: Products,
     ) -> [Vec<f32>; N] {
         let weights = &self.layers[layer].weights;
         let cols = weights[kinds[0] as usize].cols;
-        let integers = (!exact).then(|| Activations::new(x, cols));
+        let integers = match products {
+            Products::Exact => None,
+            Products::Whole => Some(Activations::new(x, cols, finest(&kinds.map(|kind| &weights[kind as usize])))),
+        };
         kinds.map(|kind| {
             let weights = &weights[kind as usize];
             let mut y = match &integers {

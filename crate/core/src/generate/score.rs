@@ -67,10 +67,7 @@ impl LanguageModel {
 
     async fn score_chunk(&self, reading: &mut Reading, at: usize, ids: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         match &self.backend {
-            Backend::Processor(processor) => {
-                let hidden = processor.read(ids, &mut [reading]);
-                Ok(processor.nll(&hidden, targets))
-            }
+            Backend::Processor(processor) => Ok(processor.score(ids, targets, reading)),
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => model.score(at, ids, targets).await,
         }

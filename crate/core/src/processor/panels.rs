@@ -3,11 +3,16 @@
 //! Activations in whole numbers are exact enough to write from, but a gradient has passed through every block twice: it
 //! would be off by a thousandth.
 
-use super::lanes::{Kernel, Lanes, WIDEST, run};
+use super::{
+    lanes::{Kernel, Lanes, WIDEST, run},
+    product::dot,
+};
 use crate::linear::Blocks;
 
 /// Weight rows that are unpacked at once.
 const UNPACKED: usize = 512;
+/// Rows that are few.
+const FEW: usize = 8;
 /// Vectors of a panel's columns, and rows of the other factor, whose sums stand in registers.
 const ACROSS: usize = 2;
 const DOWN: usize = 4;
@@ -45,6 +50,14 @@ impl Kernel for Project<'_> {
         let (d_in, d_out) = (weights.cols, weights.rows);
         let width = ACROSS * L::WIDTH;
         let mut row = vec![0.0; d_in];
+        if x.len() <= FEW * d_in {
+            // Turning weights over would cost more than the product.
+            for r in 0..d_out {
+                weights.row(r, &mut row);
+                x.chunks_exact(d_in).zip(y.chunks_exact_mut(d_out)).for_each(|(x, y)| y[r] = dot(&row, x));
+            }
+            return;
+        }
         // Some rows turned over: what they multiply one number by lies side by side.
         let mut panel = vec![0.0; d_in * width];
         for first in (0..d_out).step_by(width) {

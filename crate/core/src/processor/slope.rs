@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Kept, Paths, Processor, Reading, SCORED,
+    Kept, Paths, Processor, Products, Reading, SCORED,
     attention::{Rotations, exponentials, gated, norm},
     back::{attend_back, gated_back, norm_back},
     panels::{project, project_back},
@@ -40,7 +40,7 @@ impl Processor {
         reading.open(self.layers.len(), ids.len());
         for layer in 0..self.layers.len() {
             let mut values = Kept::default();
-            self.block(layer, &mut x, &at, &mut [&mut reading], Some(&mut values));
+            self.block(layer, &mut x, &at, &mut [&mut reading], Products::Exact, Some(&mut values));
             kept.push(values);
         }
         let (nll, mut dy) = self.head_back(&x, targets, weight);

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use imprint_core::{
-    adapter::{Adapter, Kind},
+    adapter::{Adapter, Kind, Shape},
+    learn::{Learner, PlainLearner},
     model::{Cache, LowRank, Model},
     processor::{Paths, Processor, Reading},
     quant::BlockType,
     testing::SmallModel,
     weights::Keep,
 };
+
+use pollster::block_on;
 
 use crate::{
     adapter::random_adapter,
@@ -110,4 +113,14 @@ fn likelihoods_are_those_of_the_scores() {
         })
         .collect();
     assert_close("likelihoods", &found, &expected, 1e-5);
+    let (first, rest) = text[..39].split_at(5);
+    let mut reading = Reading::default();
+    let mut exact = processor.score(first, &text[1..6], &mut reading);
+    exact.extend(processor.score(rest, &text[6..], &mut reading));
+    assert_close("likelihoods in f32", &exact, &expected, RELATIVE);
+    let plain = load_plain(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 2), Keep::Dense);
+    // An adapter that changes nothing yet.
+    let fresh = Adapter::fresh(None, &plain.config, &Shape::default(), 0).unwrap();
+    let expected = block_on(PlainLearner::new(&plain, &fresh).unwrap().evaluate(&text)).unwrap();
+    assert_close("the plain forward's likelihoods", &exact, &expected, 1e-5);
 }
