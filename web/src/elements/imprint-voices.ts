@@ -90,6 +90,7 @@ export class ImprintVoicesElement extends HTMLElement {
   async refresh(): Promise<void> {
     const kept = this.#kept;
     part(this, "file", HTMLInputElement).disabled = !this.#imprint;
+    part(this, "import-hint", HTMLElement).hidden = this.#imprint === null;
     part(this, "load-first", HTMLElement).hidden = this.#imprint !== null;
     if (!kept) return this.#list([], []);
     await this.#try(async () => {

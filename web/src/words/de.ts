@@ -361,7 +361,7 @@ export const de: Words = {
       adapters: "Stimmen und ihre Texte",
       runs: "Unfertiges Lernen",
       drafts: "Entwürfe",
-      rest: "Diese Seite selbst, für offline, und die Buchführung des Browsers",
+      rest: "Diese Seite selbst, für offline, und was der Browser dazutut",
     },
     quota: (size) => `Der Browser erlaubt dieser Seite insgesamt ${size}.`,
     promised: "Der Browser hat versprochen, es nicht von sich aus wegzuwerfen.",

@@ -372,7 +372,7 @@ export const en = {
       adapters: "Voices and their texts",
       runs: "Unfinished learning",
       drafts: "Drafts",
-      rest: "This page itself, for use offline, and the browser's own books",
+      rest: "This page itself, for use offline, and what the browser adds",
     },
     quota: (size: string) => `The browser allows this site ${size} in all.`,
     promised: "The browser promised not to throw it away by itself.",
