@@ -12,7 +12,7 @@ import {
   rhythm,
   sentences,
   words,
-} from "../../web/src/page/measures.js";
+} from "../../web/src/elements/measures.js";
 
 /** The repository's root; written in by the bundler. */
 declare const ROOT: string;

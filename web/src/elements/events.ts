@@ -53,11 +53,31 @@ export class ImprintEditEvent extends Event {
   }
 }
 
+/** What is kept in this browser may have changed. */
+export class ImprintKeptEvent extends Event {
+  static readonly type = "imprint-kept";
+  constructor() {
+    super(ImprintKeptEvent.type, up);
+  }
+}
+
 /** Everything that was kept in this browser is gone, and what the page keeps itself shall go too. */
 export class ImprintForgetEvent extends Event {
   static readonly type = "imprint-forget";
+  readonly #pending: Promise<unknown>[] = [];
+
   constructor() {
     super(ImprintForgetEvent.type, up);
+  }
+
+  /** Whoever forgets something of their own too has it waited for. */
+  waitUntil(pending: Promise<unknown>): void {
+    this.#pending.push(pending);
+  }
+
+  /** Settles when all of it is gone. */
+  async done(): Promise<void> {
+    await Promise.all(this.#pending);
   }
 }
 
@@ -65,10 +85,14 @@ declare global {
   interface HTMLElementEventMap {
     "imprint-edit": ImprintEditEvent;
     "imprint-forget": ImprintForgetEvent;
+    "imprint-kept": ImprintKeptEvent;
     "imprint-learning": ImprintLearningEvent;
     "imprint-voice": ImprintVoiceEvent;
     "imprint-resume": ImprintResumeEvent;
     "imprint-texts": ImprintTextsEvent;
     "imprint-model": ImprintModelEvent;
+  }
+  interface DocumentEventMap {
+    "imprint-forget": ImprintForgetEvent;
   }
 }

@@ -17,8 +17,9 @@ export function megabytes(bytes: number): string {
   return `${number(bytes / 1e6, 1)} MB`;
 }
 
-/** Bytes of something that may be small: `40 kB`, `9.8 MB`. */
+/** Bytes of something that may be small or large: `40 kB`, `9.8 MB`, `10.7 GB`. */
 export function bytes(value: number): string {
+  if (value >= 1e9) return `${number(value / 1e9, 1)} GB`;
   return value < 1e5 ? `${number(Math.ceil(value / 1e3), 0)} kB` : megabytes(value);
 }
 

@@ -38,7 +38,7 @@ export class ImprintComparisonElement extends HTMLElement {
   set voice(voice: AdapterInfo | null) {
     this.#voice = voice;
     this.hidden = voice === null;
-    part(this, "theirs", HTMLElement).textContent = voice ? `In the voice ${voice.name}` : "";
+    part(this, "theirs", HTMLElement).textContent = voice ? words().comparison.theirs(voice.name) : "";
   }
 
   /** Writes both continuations, one after the other. */
@@ -58,8 +58,8 @@ export class ImprintComparisonElement extends HTMLElement {
       // A strength is of the voice; the base knows none.
       const { strength: _, mode: __, ...plain } = options;
       await this.#write("base", imprint, opening, { ...plain, seed, adapter: null, signal });
-      await this.#write("personal", imprint, opening, { ...options, seed, adapter: voice.id, signal });
-      this.#say("Both are written.");
+      await this.#write("personal", imprint, opening, { ...options, seed, signal });
+      this.#say(words().comparison.done);
     } catch (thrown) {
       this.#say(words().errors[ImprintError.from(thrown).code]);
     }

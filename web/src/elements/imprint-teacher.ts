@@ -15,21 +15,13 @@ import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./ev
 import { count, megabytes, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
 import { part } from "./part.js";
-import { words } from "../words/words.js";
+import { onLanguage, words } from "../words/words.js";
 
 /** Quiet after the last change before the texts are read for their counts. */
 const pauseMs = 400;
 
 type State = "form" | "run" | "result";
 type Point = readonly [step: number, nll: number];
-
-const phases: Record<LearnProgress["phase"], string> = {
-  read: "Reading your texts",
-  measure: "Measuring on the text held out",
-  learn: "Learning",
-  preview: "Trying the voice",
-  save: "Saving",
-};
 
 /**
  * Learns a voice from pasted and dropped texts: counts, progress, a chart, pause, resume, cancel, the result in words.
@@ -49,6 +41,9 @@ export class ImprintTeacherElement extends HTMLElement {
   #waiting: ReturnType<typeof setTimeout> | undefined;
   /** Counts changes, so that an answer about older texts is not shown. */
   #changes = 0;
+  #given: readonly (string | File)[] | undefined;
+  #learnedLast: AdapterInfo | undefined;
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
     part(this, "texts", HTMLTextAreaElement).addEventListener("input", () => this.#changed());
@@ -69,10 +64,16 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#button("resume", () => this.#resume());
     this.#button("cancel", () => this.#stop?.abort());
     this.#button("another", () => this.#show("form"));
+    this.#deaf ??= onLanguage(() => {
+      this.#changed();
+      if (this.#learnedLast) this.#tell(this.#learnedLast);
+    });
     this.#show("form");
   }
 
   disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
     clearTimeout(this.#waiting);
     this.#stop?.abort();
     this.#chart?.close();
@@ -89,6 +90,11 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#changed();
   }
 
+  /** The texts that the last run here learned from, where it began here. */
+  get given(): readonly (string | File)[] | undefined {
+    return this.#given;
+  }
+
   /** Whether a run is going on, or is paused here. */
   get learning(): boolean {
     return this.#run !== undefined;
@@ -98,9 +104,10 @@ export class ImprintTeacherElement extends HTMLElement {
   async learn(): Promise<void> {
     const imprint = this.#imprint;
     if (!imprint || this.#run) return;
-    const name = part(this, "name", HTMLInputElement).value.trim() || "My voice";
+    const name = part(this, "name", HTMLInputElement).value.trim() || words().teacher.unnamed;
     const keepTexts = part(this, "keep-texts", HTMLInputElement).checked;
     const chosen = { name, effort: this.#effort(), keepTexts };
+    this.#given = this.#texts();
     await this.#follow((options) => imprint.learn(this.#texts(), { ...chosen, ...options }));
   }
 
@@ -109,6 +116,8 @@ export class ImprintTeacherElement extends HTMLElement {
     const imprint = this.#imprint;
     if (this.#run?.id === run.id) return this.#resume();
     if (!imprint || this.#run) return;
+    // What stands in the form is not what that run learns from.
+    this.#given = undefined;
     this.scrollIntoView({ block: "nearest" });
     await this.#follow((options) => imprint.runs.resume(run.id, options));
   }
@@ -119,7 +128,7 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#heldOut = [];
     this.#error();
     this.#show("run");
-    this.#phase(phases.read, "");
+    this.#phase(words().teacher.phases.read, "");
     for (const name of ["counts", "preview-text"]) part(this, name, HTMLElement).textContent = "";
     part(this, "run-dropped", HTMLElement).replaceChildren();
     part(this, "preview", HTMLElement).hidden = true;
@@ -143,17 +152,26 @@ export class ImprintTeacherElement extends HTMLElement {
   }
 
   #finished(adapter: AdapterInfo): void {
+    this.#tell(adapter);
+    this.#show("result");
+    this.#announce(words().teacher.learned(adapter.name, verdict(adapter)));
+    this.dispatchEvent(new ImprintVoiceEvent(adapter));
+  }
+
+  /** What was gained, and what is copied beside the author's own text. */
+  #tell(adapter: AdapterInfo): void {
+    this.#learnedLast = adapter;
     part(this, "verdict", HTMLElement).textContent = verdict(adapter);
     part(this, "copied", HTMLElement).textContent = copied(adapter.measures ?? {});
-    this.#show("result");
-    this.#announce(`The voice ${adapter.name} is learned and saved. ${verdict(adapter)}`);
-    this.dispatchEvent(new ImprintVoiceEvent(adapter));
+    part(this, "ending", HTMLElement).textContent = adapter.measures
+      ? words().teacher.endings[adapter.measures.ending](count(adapter.measures.steps))
+      : "";
   }
 
   #broke(error: ImprintError): void {
     this.#show("form");
     if (error.code === "cancelled") {
-      this.#announce("Stopped; nothing was saved.");
+      this.#announce(words().teacher.stopped);
     } else if (this.dispatchEvent(new ImprintErrorEvent(error))) {
       this.#error(error);
     }
@@ -163,19 +181,19 @@ export class ImprintTeacherElement extends HTMLElement {
   async pause(): Promise<void> {
     const state = this.#run?.state;
     if (state !== "learning") return;
-    this.#phase("Pausing", "The state is being saved.");
+    this.#phase(words().teacher.pausing, words().teacher.saving);
     await this.#run?.pause();
     if (this.#run?.state !== "paused") return;
-    this.#phase("Paused", "Saved in this browser: go on now, or after closing the page.");
-    this.#announce("Paused and saved.");
+    this.#phase(words().teacher.paused, words().teacher.pausedAdvice);
+    this.#announce(words().teacher.pausedSaved);
     this.#buttons();
     this.dispatchEvent(new ImprintLearningEvent(false));
   }
 
   #resume(): void {
     this.#run?.resume();
-    this.#phase(phases.learn, "");
-    this.#announce("Learning goes on.");
+    this.#phase(words().teacher.phases.learn, "");
+    this.#announce(words().teacher.goesOn);
     this.#buttons();
     this.dispatchEvent(new ImprintLearningEvent(true));
   }
@@ -188,7 +206,8 @@ export class ImprintTeacherElement extends HTMLElement {
     const bar = part(this, "bar", HTMLProgressElement);
     if (steps > 0) bar.value = step / steps;
     else bar.removeAttribute("value");
-    this.#phase(phases[phase], figures(progress));
+    const title = words().teacher.phases[phase];
+    this.#phase(title, figures(progress));
     if (counts) {
       part(this, "counts", HTMLElement).textContent = found(counts);
       part(this, "run-dropped", HTMLElement).replaceChildren(...leftOut(counts).map(item));
@@ -199,7 +218,7 @@ export class ImprintTeacherElement extends HTMLElement {
       part(this, "preview-copied", HTMLElement).textContent = copied(preview);
     }
     const quarter = steps > 0 ? Math.floor((step / steps) * 4) * 25 : 0;
-    this.#announce(quarter > 0 ? `${phases[phase]}, ${quarter} percent` : phases[phase]);
+    this.#announce(quarter > 0 ? words().model.percent(title, quarter) : title);
   }
 
   #effort(): Effort {
@@ -228,8 +247,8 @@ export class ImprintTeacherElement extends HTMLElement {
     Object.assign(remove, {
       type: "button",
       className: "quiet",
-      textContent: "Remove",
-      ariaLabel: `Remove ${file.name}`,
+      textContent: words().teacher.remove,
+      ariaLabel: words().teacher.removeNamed(file.name),
     });
     remove.addEventListener("click", () => {
       this.#files = this.#files.filter((other) => other !== file);
@@ -245,7 +264,7 @@ export class ImprintTeacherElement extends HTMLElement {
     this.#changes += 1;
     clearTimeout(this.#waiting);
     this.#buttons();
-    if (!this.#imprint) return this.#amount("Load the model first: it does the learning.");
+    if (!this.#imprint) return this.#amount(words().teacher.loadFirst);
     if (this.#texts().length === 0) return this.#amount("");
     this.#waiting = setTimeout(() => void this.#plan(), pauseMs);
   }
@@ -257,7 +276,7 @@ export class ImprintTeacherElement extends HTMLElement {
     try {
       const plan = await this.#imprint?.plan(this.#texts(), { effort: this.#effort() });
       if (!plan) return;
-      line = `${found(plan.counts)} ${count(plan.steps)} steps, with ${megabytes(plan.memoryBytes)} of memory beside the model.`;
+      line = `${found(plan.counts)} ${words().teacher.plan(count(plan.steps), megabytes(plan.memoryBytes))}`;
       lines = leftOut(plan.counts);
     } catch (thrown) {
       // What stands here is not finished; Learn would tell it as an error.
@@ -317,10 +336,8 @@ function put(curve: Point[], more: readonly Loss[]): void {
 }
 
 function found({ learned, heldOut }: TextCounts): string {
-  return (
-    `${count(learned.words)} words in ${count(learned.passages)} passages to learn from ` +
-    `(${count(learned.tokens)} tokens), ${count(heldOut.words)} words held out to measure on.`
-  );
+  const { words: all, passages, tokens } = learned;
+  return words().teacher.found(count(all), count(passages), count(tokens), count(heldOut.words));
 }
 
 function leftOut({ dropped, problems }: TextCounts): string[] {
@@ -337,30 +354,33 @@ function item(sentence: string): HTMLElement {
 }
 
 function figures({ step, steps, tokensPerS, secondsLeft }: LearnProgress): string {
-  const line = steps > 0 ? [`step ${count(step)} of ${count(steps)}`] : [];
-  if (tokensPerS > 0) line.push(`${rate(tokensPerS)} tokens/s`);
-  if (secondsLeft > 0) line.push(`${timeLeft(secondsLeft)} left`);
+  const line = steps > 0 ? [words().teacher.step(count(step), count(steps))] : [];
+  if (tokensPerS > 0) line.push(words().draft.speed(rate(tokensPerS)));
+  if (secondsLeft > 0) line.push(words().model.left(timeLeft(secondsLeft)));
   return line.join(" · ");
 }
 
 /** What was gained, as a sentence. */
 export function verdict({ measures }: AdapterInfo): string {
-  if (!measures) return "It came from a file; nothing was measured here.";
+  if (!measures) return words().teacher.notMeasured;
   const before = measures.before.bitsPerChar;
   const after = measures.fullest.bitsPerChar;
   const gain = ((before - after) / before) * 100;
-  return `It predicts your held-out text ${gain.toFixed(1)} % better than the base model: ${after.toFixed(3)} bits a character, ${before.toFixed(3)} before.`;
+  return words().teacher.verdict(rate(gain), rate(after, 3), rate(before, 3));
 }
 
 /** What is copied and whom it names, beside the same of the author's own text where that is known. */
 function copied({ copied, ownCopied, names = [] }: Partial<Measures>): string {
   if (!copied) return "";
-  const percent = ({ share }: Copied): string => `${(share * 100).toFixed(1)} %`;
-  const own = ownCopied ? ` In your own held-out text it is ${percent(ownCopied)}.` : "";
-  const said =
+  const said = words().teacher;
+  const percent = ({ share }: Copied): string => `${rate(share * 100)} %`;
+  const lines = [
     copied.share === 0
-      ? `It copies nothing: its longest run from your texts has ${copied.longest} words.`
-      : `${percent(copied)} of its eight-word runs stand in your texts; the longest has ${copied.longest} words.${own}`;
-  const named = names.map(({ word, count }) => (count > 1 ? `${word} (${count} times)` : word)).join(", ");
-  return named === "" ? said : `${said} Names from your texts in it: ${named}.`;
+      ? said.copiesNothing(count(copied.longest))
+      : said.copies(percent(copied), count(copied.longest)),
+  ];
+  if (ownCopied) lines.push(said.ownCopied(percent(ownCopied), count(ownCopied.longest)));
+  const named = names.map(({ word, count: often }) => (often > 1 ? said.often(word, count(often)) : word));
+  if (named.length > 0) lines.push(said.names(named.join(", ")));
+  return lines.join(" ");
 }

@@ -54,7 +54,9 @@ export class ImprintUnlockElement extends HTMLElement {
   async #forget(): Promise<void> {
     await working(this, words().vault.forgetting, async () => {
       await forgetEverything();
-      this.dispatchEvent(new ImprintForgetEvent());
+      const forgotten = new ImprintForgetEvent();
+      this.dispatchEvent(forgotten);
+      await forgotten.done();
     });
   }
 }

@@ -1,31 +1,34 @@
 import { printsName, type AdapterSource } from "../adapters.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
-import type { AdapterInfo, RunInfo, StorageUsage } from "../voice.js";
+import type { Library } from "../library.js";
+import type { AdapterInfo, RunInfo, Voice } from "../voice.js";
 import {
   ImprintErrorEvent,
-  ImprintForgetEvent,
+  ImprintKeptEvent,
   ImprintResumeEvent,
   ImprintTextsEvent,
   ImprintVoiceEvent,
 } from "./events.js";
-import { bytes, megabytes } from "./format.js";
+import { bytes, count, day, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { part } from "./part.js";
-import { words } from "../words/words.js";
-
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+import { twice } from "./twice.js";
+import { onLanguage, words } from "../words/words.js";
 
 /**
- * The voices kept in this browser: use, rename, export, import, delete, and what all of it takes.
+ * The voices kept in this browser, and the runs that can go on: use, rename, export, import, delete.
  *
- * Set `imprint` to an open model. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
+ * Set `imprint` to an open model, or `library` to look after them without one. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
  * `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept,
- * `imprint-forget` when everything is gone, and `imprint-error`.
+ * `imprint-kept` when the list is drawn anew, and `imprint-error`.
  */
 export class ImprintVoicesElement extends HTMLElement {
   #imprint: Imprint | null = null;
+  #library: Library | null = null;
   #used: AdapterInfo | undefined;
+  #state: Voice["state"];
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
     const file = part(this, "file", HTMLInputElement);
@@ -34,16 +37,23 @@ export class ImprintVoicesElement extends HTMLElement {
       file.value = "";
       if (chosen.length > 0) void this.#try(() => this.#import(chosen));
     });
-    const forget = part(this, "forget", HTMLButtonElement);
-    twice(forget, "Really everything?", () =>
-      this.#try(async () => {
-        await this.#imprint?.forgetEverything();
-        this.#announce("Everything that was kept in this browser is gone.");
-        await this.refresh();
-        this.dispatchEvent(new ImprintVoiceEvent(null));
-        this.dispatchEvent(new ImprintForgetEvent());
-      }),
-    );
+    this.#deaf ??= onLanguage(() => void this.refresh());
+    this.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-over", true);
+    });
+    this.addEventListener("dragleave", () => this.toggleAttribute("data-over", false));
+    this.addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.toggleAttribute("data-over", false);
+      const dropped = [...(event.dataTransfer?.files ?? [])];
+      if (dropped.length > 0) void this.#try(() => this.#import(dropped));
+    });
+  }
+
+  disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
   }
 
   /** The model that speaks, if one is open. */
@@ -57,6 +67,20 @@ export class ImprintVoicesElement extends HTMLElement {
     void this.refresh();
   }
 
+  /** What looks after the voices while no model is open. */
+  get library(): Library | null {
+    return this.#library;
+  }
+
+  set library(library: Library | null) {
+    this.#library = library;
+    void this.refresh();
+  }
+
+  get #kept(): Imprint | Library | null {
+    return this.#imprint ?? this.#library;
+  }
+
   /** The voice in use, if any. */
   get used(): AdapterInfo | undefined {
     return this.#used;
@@ -64,28 +88,30 @@ export class ImprintVoicesElement extends HTMLElement {
 
   /** Lists anew what is stored. */
   async refresh(): Promise<void> {
-    const imprint = this.#imprint;
-    part(this, "file", HTMLInputElement).disabled = !imprint;
-    part(this, "kept", HTMLElement).hidden = !imprint;
-    if (!imprint) return this.#list([], []);
+    const kept = this.#kept;
+    part(this, "file", HTMLInputElement).disabled = !this.#imprint;
+    part(this, "import-hint", HTMLElement).hidden = this.#imprint === null;
+    part(this, "load-first", HTMLElement).hidden = this.#imprint !== null;
+    if (!kept) return this.#list([], []);
     await this.#try(async () => {
-      const kept = await imprint.storageUsage();
+      const { locked } = await kept.storageUsage();
       // Where the page asks for the passphrase, a list that cannot be read is no error.
-      const [voices, runs] = kept.locked
-        ? [[], []]
-        : await Promise.all([imprint.adapters.list(), imprint.runs.list()]);
+      const [voices, runs] = locked ? [[], []] : await Promise.all([kept.adapters.list(), kept.runs.list()]);
       this.#list(voices, runs);
-      part(this, "usage", HTMLElement).textContent = usage(kept);
+      if (locked) part(this, "empty", HTMLElement).hidden = true;
+      this.dispatchEvent(new ImprintKeptEvent());
     });
   }
 
   /** Speaks in a voice from now on; `undefined` is the model's own. */
-  async use(voice: AdapterInfo | undefined): Promise<void> {
+  async use(voice: AdapterInfo | undefined, state: Voice["state"] = "fullest"): Promise<void> {
     await this.#try(async () => {
-      await this.#imprint?.adapters.use(voice?.id ?? null);
+      await this.#imprint?.adapters.use(voice?.id ?? null, voice ? { state } : {});
       this.#used = voice;
+      this.#state = state;
       this.dispatchEvent(new ImprintVoiceEvent(voice ?? null));
-      this.#announce(voice ? `Writes in the voice ${voice.name}.` : "Writes in the model's own voice.");
+      const { writesIn, writesPlain } = words().voices;
+      this.#announce(voice ? writesIn(voice.name) : writesPlain);
       await this.refresh();
     });
   }
@@ -102,44 +128,84 @@ export class ImprintVoicesElement extends HTMLElement {
     const inUse = this.#used?.id === voice.id;
     row.toggleAttribute("data-used", inUse);
     part(row, "name", HTMLElement).textContent = voice.name;
-    part(row, "facts", HTMLElement).textContent =
-      `${day.format(voice.createdMs)} · ${megabytes(voice.sizeBytes)} · ${verdict(voice)}`;
+    const said = words().voices;
+    const facts = [day(voice.createdMs), megabytes(voice.sizeBytes), verdict(voice)];
+    part(row, "facts", HTMLElement).textContent = facts.join(" · ");
     const use = part(row, "use", HTMLButtonElement);
-    use.textContent = inUse ? "Stop using" : "Use";
+    use.textContent = inUse ? said.stopUsing : said.use;
     use.ariaPressed = String(inUse);
-    on(row, "use", `Use the voice ${voice.name}`, () => this.use(inUse ? undefined : voice));
-    on(row, "rename", `Rename ${voice.name}`, () => this.#rename(row, voice));
-    on(row, "export", `Export ${voice.name}`, () => this.#try(() => this.#export(voice)));
-    part(row, "delete", HTMLButtonElement).title = `Delete ${voice.name}`;
-    twice(part(row, "delete", HTMLButtonElement), "Really delete?", () => this.#delete(voice));
+    use.disabled = !this.#imprint;
+    on(row, "use", said.useNamed(voice.name), () => this.use(inUse ? undefined : voice));
+    on(row, "rename", said.renameNamed(voice.name), () => this.#rename(row, voice));
+    on(row, "export", said.exportNamed(voice.name), () => this.#try(() => this.#export(voice)));
+    const remove = part(row, "delete", HTMLButtonElement);
+    remove.title = said.deleteNamed(voice.name);
+    twice(
+      remove,
+      () => said.deleteSure,
+      () => void this.#delete(voice),
+    );
+    this.#states(row, voice, inUse);
+    this.#texts(row, voice);
+    return row;
+  }
+
+  /** Lets the fuller or the better measured of a voice's two states be chosen, where they are two. */
+  #states(row: HTMLElement, voice: AdapterInfo, inUse: boolean): void {
+    const { best, fullest } = voice.measures ?? {};
+    const two = inUse && best !== undefined && fullest !== undefined && best.step !== fullest.step;
+    part(row, "states", HTMLElement).hidden = !two;
+    const choice = part(row, "state", HTMLSelectElement);
+    choice.value = this.#state ?? "fullest";
+    choice.addEventListener("change", () => void this.use(voice, choice.value as Voice["state"]));
+  }
+
+  /** The texts that stayed beside a voice: to read, to learn from again, to forget. */
+  #texts(row: HTMLElement, voice: AdapterInfo): void {
+    const said = words().voices;
     part(row, "texts", HTMLElement).hidden = voice.textBytes === 0;
-    part(row, "kept-texts", HTMLElement).textContent = `Its texts are kept: ${bytes(voice.textBytes)}.`;
-    on(row, "again", `Learn again from the texts of ${voice.name}`, () =>
+    part(row, "kept-texts", HTMLElement).textContent = said.textsKept(bytes(voice.textBytes));
+    const read = part(row, "read", HTMLButtonElement);
+    const text = part(row, "text", HTMLElement);
+    const show = async (): Promise<void> => {
+      const open = text.hidden;
+      const texts = open ? await this.#kept?.adapters.texts(voice.id) : undefined;
+      text.textContent = (await Promise.all(texts?.map((file) => file.text()) ?? [])).join("\n\n");
+      text.ariaLabel = said.textOf(voice.name);
+      text.hidden = !open;
+      read.ariaExpanded = String(open);
+      read.textContent = open ? said.hideTexts : said.readTexts;
+    };
+    on(row, "read", said.readNamed(voice.name), () => this.#try(show));
+    on(row, "again", said.againNamed(voice.name), () =>
       this.#try(async () => {
-        const texts = await this.#imprint?.adapters.texts(voice.id);
+        const texts = await this.#kept?.adapters.texts(voice.id);
         if (texts) this.dispatchEvent(new ImprintTextsEvent(texts));
       }),
     );
-    on(row, "forget-texts", `Forget the texts of ${voice.name}`, () =>
+    on(row, "forget-texts", said.forgetTextsNamed(voice.name), () =>
       this.#try(async () => {
-        await this.#imprint?.adapters.forgetTexts(voice.id);
+        await this.#kept?.adapters.forgetTexts(voice.id);
         await this.refresh();
       }),
     );
-    return row;
   }
 
   #run(run: RunInfo): HTMLElement {
     const row = copy(part(this, "run", HTMLTemplateElement));
     part(row, "name", HTMLElement).textContent = run.name;
-    part(row, "facts", HTMLElement).textContent =
-      `interrupted on ${day.format(run.updatedMs)} at step ${run.step} of ${run.steps}`;
-    on(row, "resume", `Go on learning ${run.name}`, () => {
+    part(row, "facts", HTMLElement).textContent = words().voices.interrupted(
+      day(run.updatedMs),
+      count(run.step),
+      count(run.steps),
+    );
+    part(row, "resume", HTMLButtonElement).disabled = !this.#imprint;
+    on(row, "resume", words().voices.resumeNamed(run.name), () => {
       this.dispatchEvent(new ImprintResumeEvent(run));
     });
-    on(row, "discard", `Discard the run ${run.name}`, () =>
+    on(row, "discard", words().voices.discardNamed(run.name), () =>
       this.#try(async () => {
-        await this.#imprint?.runs.discard(run.id);
+        await this.#kept?.runs.discard(run.id);
         await this.refresh();
       }),
     );
@@ -150,7 +216,7 @@ export class ImprintVoicesElement extends HTMLElement {
   #rename(row: HTMLElement, voice: AdapterInfo): void {
     const name = part(row, "name", HTMLElement);
     const field = document.createElement("input");
-    Object.assign(field, { value: voice.name, ariaLabel: "Name of the voice", maxLength: 80 });
+    Object.assign(field, { value: voice.name, ariaLabel: words().teacher.name, maxLength: 80 });
     name.replaceChildren(field);
     field.select();
     let settled = false;
@@ -160,7 +226,7 @@ export class ImprintVoicesElement extends HTMLElement {
       const wanted = field.value.trim();
       void this.#try(async () => {
         if (keep && wanted !== "" && wanted !== voice.name)
-          await this.#imprint?.adapters.rename(voice.id, wanted);
+          await this.#kept?.adapters.rename(voice.id, wanted);
         await this.refresh();
       });
     };
@@ -172,15 +238,15 @@ export class ImprintVoicesElement extends HTMLElement {
 
   #delete(voice: AdapterInfo): Promise<void> {
     return this.#try(async () => {
-      await this.#imprint?.adapters.delete(voice.id);
-      this.#announce(`The voice ${voice.name} is gone.`);
+      await this.#kept?.adapters.delete(voice.id);
+      this.#announce(words().voices.gone(voice.name));
       await this.refresh();
       this.dispatchEvent(new ImprintVoiceEvent(this.#used ?? null));
     });
   }
 
   async #export(voice: AdapterInfo): Promise<void> {
-    const blob = await this.#imprint?.adapters.export(voice.id);
+    const blob = await this.#kept?.adapters.export(voice.id);
     if (!blob) return;
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
@@ -191,7 +257,7 @@ export class ImprintVoicesElement extends HTMLElement {
 
   async #import(files: File[]): Promise<void> {
     const voice = await this.#imprint?.adapters.import(source(files));
-    if (voice) this.#announce(`The voice ${voice.name} is imported.`);
+    this.#announce(voice ? words().voices.imported(voice.name) : words().voices.loadFirst);
     await this.refresh();
   }
 
@@ -229,37 +295,6 @@ function on(row: HTMLElement, name: string, label: string, press: () => unknown)
   const button = part(row, name, HTMLButtonElement);
   button.title = label;
   button.addEventListener("click", () => void press());
-}
-
-/** Asks back at the first press, in the button itself: nothing brings back what is gone. */
-function twice(button: HTMLButtonElement, question: string, press: () => unknown): void {
-  const label = button.textContent;
-  const calm = (): void => {
-    button.textContent = label;
-    delete button.dataset["sure"];
-  };
-  button.addEventListener("blur", calm);
-  button.addEventListener("click", () => {
-    if (button.dataset["sure"] === undefined) {
-      button.dataset["sure"] = "";
-      button.textContent = question;
-      return;
-    }
-    calm();
-    void press();
-  });
-}
-
-/** What is kept, as a sentence. */
-function usage({ modelsBytes, adaptersBytes, runsBytes, persisted }: StorageUsage): string {
-  const kinds = [
-    modelsBytes > 0 ? `models ${bytes(modelsBytes)}` : "",
-    adaptersBytes > 0 ? `voices ${bytes(adaptersBytes)}` : "",
-    runsBytes > 0 ? `unfinished runs ${bytes(runsBytes)}` : "",
-  ].filter(Boolean);
-  if (kinds.length === 0) return "Nothing is kept in this browser.";
-  const promise = persisted ? "" : " The browser may clear it when space runs short: export what matters.";
-  return `Kept in this browser: ${kinds.join(", ")}.${promise}`;
 }
 
 /** An exported archive, or the two files of a PEFT folder chosen together. */

@@ -74,6 +74,12 @@ export class Drafts {
     return drafts.sort((a, b) => b.updatedMs - a.updatedMs);
   }
 
+  /** The bytes that they take, about; what is locked counts too. */
+  async size(): Promise<number> {
+    const kept = await this.#try(async (database) => database.getAll("drafts"));
+    return kept.reduce((sum, { head, body }) => sum + head.length + body.length, 0);
+  }
+
   /** Reads a draft, where it is still there. */
   async read(id: string): Promise<{ draft: Draft; content: Content } | undefined> {
     const kept = await this.#try(async (database) => database.get("drafts", id));

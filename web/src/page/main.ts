@@ -2,9 +2,12 @@ import "./trust.js";
 import "../elements/imprint-comparison-define.js";
 import "../elements/imprint-draft-define.js";
 import "../elements/imprint-drafts-define.js";
+import "../elements/imprint-kept-drafts-define.js";
 import "../elements/imprint-model-define.js";
 import "../elements/imprint-requests-define.js";
+import "../elements/imprint-rhythm-define.js";
 import "../elements/imprint-sampling-define.js";
+import "../elements/imprint-storage-define.js";
 import "../elements/imprint-teacher-define.js";
 import "../elements/imprint-unlock-define.js";
 import "../elements/imprint-vault-define.js";
@@ -13,6 +16,7 @@ import type { ErrorCode } from "../errors.js";
 import { ImprintComparisonElement } from "../elements/imprint-comparison.js";
 import { ImprintDraftElement } from "../elements/imprint-draft.js";
 import { ImprintModelElement } from "../elements/imprint-model.js";
+import { ImprintRhythmElement } from "../elements/imprint-rhythm.js";
 import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
@@ -22,6 +26,7 @@ import { Drafts } from "./drafts.js";
 import { find } from "./find.js";
 import { Keeper } from "./keeper.js";
 import { chooseLanguage } from "./language.js";
+import { furnishLibrary } from "./library.js";
 import { Places } from "./places.js";
 import { offerSamples } from "./samples.js";
 import { followVault } from "./sealed.js";
@@ -39,6 +44,7 @@ function start(): void {
   const voices = find("imprint-voices", ImprintVoicesElement);
   const teacher = find("imprint-teacher", ImprintTeacherElement);
   const comparison = find("imprint-comparison", ImprintComparisonElement);
+  const rhythm = find("imprint-rhythm", ImprintRhythmElement);
   draft.options = () => {
     const options = sampling.options();
     // A voice from elsewhere does not know its text, so nothing can be held against it.
@@ -49,13 +55,14 @@ function start(): void {
     return options;
   };
   comparison.options = () => ({ ...draft.options(), ...draft.voiceOptions() });
+  rhythm.options = () => draft.voiceOptions();
   const keeper = new Keeper(navigator.storage);
   model.addEventListener("imprint-model", ({ imprint }) => {
-    draft.voice = null;
-    for (const element of [draft, voices, teacher, comparison]) element.imprint = imprint;
+    draft.voice = comparison.voice = rhythm.voice = null;
+    for (const element of [draft, voices, teacher, comparison, rhythm]) element.imprint = imprint;
     void keeper.keep(imprint);
   });
-  for (const element of [draft, voices, teacher]) {
+  for (const element of [draft, voices, teacher, rhythm]) {
     element.addEventListener("imprint-error", (event) => {
       if (!fatal.includes(event.error.code)) return;
       event.preventDefault();
@@ -63,8 +70,13 @@ function start(): void {
     });
   }
   // A voice just learned is the one to hear.
-  teacher.addEventListener("imprint-voice", ({ voice }) => void voices.use(voice ?? undefined));
-  voices.addEventListener("imprint-voice", ({ voice }) => (comparison.voice = draft.voice = voice));
+  teacher.addEventListener("imprint-voice", ({ voice }) => {
+    if (voice && teacher.given) void rhythm.author(voice.id, teacher.given);
+    void voices.use(voice ?? undefined);
+  });
+  voices.addEventListener("imprint-voice", ({ voice }) => {
+    comparison.voice = draft.voice = rhythm.voice = voice;
+  });
   voices.addEventListener("imprint-resume", ({ run }) => {
     places.go("voice");
     void teacher.resume(run);
@@ -74,12 +86,17 @@ function start(): void {
     teacher.add(texts);
   });
   teacher.addEventListener("imprint-learning", ({ learning }) => {
-    draft.busy = learning;
+    draft.busy = rhythm.busy = learning;
     if (learning) void keeper.ask();
     else void voices.refresh();
   });
-  const shelf = furnishWrite(draft, new Drafts(vault));
-  document.addEventListener("imprint-forget", () => void shelf.forget());
+  const drafts = new Drafts(vault);
+  const shelf = furnishWrite(draft, drafts);
+  furnishLibrary({ places, voices, shelf, drafts });
+  document.addEventListener("imprint-forget", () => {
+    rhythm.clear();
+    if (voices.used) void voices.use(undefined);
+  });
   void followVault({ draft, shelf, teacher, voices });
   offerSamples(teacher);
 }

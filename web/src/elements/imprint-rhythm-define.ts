@@ -1,0 +1,3 @@
+import { ImprintRhythmElement } from "./imprint-rhythm.js";
+
+customElements.define("imprint-rhythm", ImprintRhythmElement);

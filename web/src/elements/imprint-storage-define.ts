@@ -1,0 +1,3 @@
+import { ImprintStorageElement } from "./imprint-storage.js";
+
+customElements.define("imprint-storage", ImprintStorageElement);
