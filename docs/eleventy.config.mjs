@@ -65,6 +65,13 @@ function pages(engine) {
       if (href && !/^[a-z]+:/.test(href)) link.attrSet("href", href.replace(/\.md(?=#|$)/, ".html"));
     }
   });
+  // A column's side as a class: the policy forbids styles in markup.
+  engine.core.ruler.push("columns", ({ tokens }) => {
+    for (const cell of tokens.filter(({ type }) => type === "th_open" || type === "td_open")) {
+      const side = /text-align:(\w+)/.exec(cell.attrGet("style") ?? "")?.[1];
+      cell.attrs = side ? [["class", side]] : [];
+    }
+  });
   engine.renderer.rules.table_open = () => '<div class="table" tabindex="0"><table>';
   engine.renderer.rules.table_close = () => "</table></div>";
 }

@@ -101,8 +101,8 @@ async function whole(file: Blob): Promise<Taken> {
   const isWeights = head.byteLength === 9 && head.getUint8(8) === 0x7b;
   if (!isWeights) return unpack(file);
   const length = Number(head.getBigUint64(0, true));
-  const header = parse(length < file.size ? await file.slice(8, 8 + length).text() : "");
-  const { __metadata__: metadata } = header as { __metadata__?: Record<string, unknown> };
+  const header = json(length < file.size ? await file.slice(8, 8 + length).text() : "");
+  const { __metadata__: metadata } = (header ?? {}) as { __metadata__?: Record<string, unknown> | null };
   const config = metadata?.[configKey];
   if (typeof config !== "string") {
     const message = `the weights hold no \`${configKey}\`: bring the ${configName} that belongs to them too`;
@@ -168,16 +168,21 @@ function checkSize(bytes: number): void {
 
 /** What is told beside the weights, as far as anybody asks for it; an adapter is as good without. */
 function parse(text: string): Partial<AdapterInfo> {
+  const told = json(text) as Partial<Record<keyof AdapterInfo, unknown>> | null;
+  const { name, recipe = null, measures = null } = told ?? {};
+  return {
+    ...(typeof name === "string" ? { name } : {}),
+    ...(isFlat(recipe) ? { recipe: recipe as AdapterInfo["recipe"] } : {}),
+    ...(isFlat(measures) ? { measures: measures as AdapterInfo["measures"] } : {}),
+  };
+}
+
+/** What a text says as JSON; null where it is none. */
+function json(text: string): unknown {
   try {
-    const told = JSON.parse(text) as Partial<Record<keyof AdapterInfo, unknown>> | null;
-    const { name, recipe = null, measures = null } = told ?? {};
-    return {
-      ...(typeof name === "string" ? { name } : {}),
-      ...(isFlat(recipe) ? { recipe: recipe as AdapterInfo["recipe"] } : {}),
-      ...(isFlat(measures) ? { measures: measures as AdapterInfo["measures"] } : {}),
-    };
+    return JSON.parse(text);
   } catch {
-    return {};
+    return null;
   }
 }
 

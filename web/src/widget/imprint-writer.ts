@@ -266,6 +266,9 @@ export class ImprintWriterElement extends WriterAttributes {
         throw new ImprintError("invalid-option", this.#words.badNumber(name, String(value)));
     }
     const options: WriteOptions = Object.fromEntries(given);
+    // A strength is of a voice; by contrast it means the same on every device.
+    if (this.adapter === null) delete options.strength;
+    else options.mode = "contrast";
     if (this.withoutNames) options.withoutNames = true;
     return options;
   }
