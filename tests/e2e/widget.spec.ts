@@ -39,7 +39,7 @@ test.beforeAll(async ({ browser }) => {
 });
 test.afterAll(() => Promise.all([blog.close(), other.close()]));
 test.beforeEach(({ laws }) => {
-  blog.asked.length = 0;
+  blog.asked.length = other.asked.length = 0;
   laws.allow(blog.url);
   laws.allow(other.url);
 });
