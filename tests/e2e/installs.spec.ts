@@ -57,7 +57,7 @@ test("installed into a fresh Vite app and into a page without a bundler, the pac
   );
   run(process.execPath, [join(root, "node_modules/vite/bin/vite.js"), "build", "--logLevel", "error"], app);
   blog.folders.set("/", join(app, "dist"));
-  await page.goto(`${blog.url}/`);
+  await page.goto(`${blog.url}/index.html`);
   const bundled = await writes(page);
   expect(bundled.length).toBeGreaterThan(0);
   expect(page.workers().length, "the Worker is let go").toBe(0);
