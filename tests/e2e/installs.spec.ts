@@ -60,7 +60,7 @@ test("installed into a fresh Vite app and into a page without a bundler, the pac
   await page.goto(`${blog.url}/index.html`);
   const bundled = await writes(page);
   expect(bundled.length).toBeGreaterThan(0);
-  expect(page.workers().length, "the Worker is let go").toBe(0);
+  await expect.poll(() => page.workers().length, "the Worker is let go").toBe(0);
   expect(await page.evaluate(() => customElements.get("imprint-writer") !== undefined)).toBe(true);
 
   blog.folders.delete("/");
