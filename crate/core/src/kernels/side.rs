@@ -119,14 +119,35 @@ impl Side {
             .ok();
     }
 
-    /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to.
-    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32) {
+    /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to: each
+    /// number by eight invocations, or, where barriers are what costs, `apart` by one.
+    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32, apart: bool) {
         let quads = self.cols / 4;
         let (begin, end) = match self.role {
             Role::Qkv { .. } => (self.part(first), format!("({} + 1u)", self.part(last))),
             role => ("0u".into(), format!("{}u", role.parts())),
         };
         self.open(w);
+        if apart {
+            writeln!(
+                w,
+                "  for (var k = {begin} * rank + l; k < {end} * rank; k += {WORKGROUP}u) {{
+    var even = vec4<f32>();
+    var odd = vec4<f32>();
+    let row = {a_from}u + k * {quads}u;
+    for (var i = 0u; i < {quads}u; i += 2u) {{
+      even += side[row + i] * xs[{block}u + i / 8u][i % 8u];
+      odd += side[row + i + 1u] * xs[{block}u + i / 8u][i % 8u + 1u];
+    }}
+    t[k] = (dot(even, 1.0 / EVEN) + dot(odd, 1.0 / ODD)) * bitcast<f32>(state[{factor}]);
+  }}
+  workgroupBarrier();",
+                a_from = self.a_from(),
+                factor = state::FACTOR,
+            )
+            .ok();
+            return;
+        }
         writeln!(
             w,
             "  let k_end = {end} * rank;
