@@ -1,5 +1,9 @@
 //! A low-rank adapter (LoRA, Hu et al. 2021) as plain numbers: what is learned, kept, exported and attached.
 
+mod mix;
+
+pub use mix::{MOST_VOICES, WEIGHTS, check_weights};
+
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},

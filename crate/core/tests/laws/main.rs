@@ -9,6 +9,7 @@ mod kernels;
 mod learning;
 mod learning_gpu;
 mod material;
+mod mix;
 mod order;
 mod peft;
 mod processor;
