@@ -556,7 +556,7 @@ impl Scratch {
     fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize) -> Self {
         let tokens = state::MAX_COUNT as usize;
         let rope: Vec<f32> = {
-            let (cos, sin) = config.rope_table(0..capacity);
+            let (cos, sin) = config.rope_table(0..capacity, false);
             cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
         };
         Self {

@@ -151,7 +151,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::RopeStyle, learn::Effort};
+    use crate::{learn::Effort, testing::plain_config};
 
     fn config() -> ModelConfig {
         ModelConfig {
@@ -165,9 +165,7 @@ mod tests {
             d_head: 64,
             vocab: 49_152,
             context: 8192,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         }
     }
 

@@ -93,7 +93,7 @@ impl Scratch {
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         let rope: Vec<f32> = {
-            let (cos, sin) = c.rope_table(0..tokens);
+            let (cos, sin) = c.rope_table(0..tokens, false);
             cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
         };
         let held = RefCell::new(Vec::new());
