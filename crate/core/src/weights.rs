@@ -262,5 +262,5 @@ pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 
 /// Whether a block format has fused GPU kernels.
 pub fn fused(ty: BlockType) -> bool {
-    matches!(ty, BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q8_0)
+    !matches!(ty, BlockType::F32 | BlockType::F16 | BlockType::BF16)
 }
