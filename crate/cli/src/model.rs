@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::Device;
 use clap::ValueEnum;
 use imprint_core::{
     Error, ErrorKind, Result,
@@ -17,7 +16,7 @@ use imprint_core::{
     kernels::gpu::{Gpu, GpuOptions},
     processor::{self, Processor},
     tokenizer::{Tokenizer, Vocabulary},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -238,7 +237,7 @@ impl Load<'_> {
     fn on_cpu(self, reason: Option<String>) -> Result<Opened> {
         let mut progress = self.terminal.progress("loading");
         let on_tensor = &mut |done, total| progress.advance(done, total);
-        let model = block_on(load_model(self.gguf, self.source, Keep::Packed, &Device::flex(), on_tensor))?;
+        let model = block_on(load_packed(self.gguf, self.source, on_tensor))?;
         drop(progress);
         if let Some(reason) = &reason {
             self.terminal.note(&format!("using the CPU: {reason}"));

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
-    linear::Blocks,
+    packed::Blocks,
     quant::{BlockType, pack},
     sample::{Mix, Sampling, Seen},
     weights::{EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused, refuse_unknown},

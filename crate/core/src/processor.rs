@@ -1,6 +1,6 @@
 //! The forward on the processor: packed weights multiplied in whole numbers, on plain slices.
 //!
-//! It is an optimisation of [`Model::forward`], which laws hold it to, and never a second model.
+//! It is an optimisation of the plain forward (`model.rs`), which laws hold it to, and never a second model.
 
 mod attention;
 mod back;
@@ -21,8 +21,7 @@ use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
-    linear::{Blocks, Linear},
-    model::Model,
+    packed::{Layer, Packed},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -30,18 +29,8 @@ const SCORED: usize = 16;
 
 /// A packed model, ready to run on the processor.
 pub struct Processor {
-    /// The same model on Burn tensors: what it learns on.
-    pub model: Model,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    head: Blocks,
-}
-
-struct Layer {
-    attention_norm: Vec<f32>,
-    ffn_norm: Vec<f32>,
-    /// By [`Kind`], in its order.
-    weights: [Blocks; Kind::ALL.len()],
+    /// Its weights.
+    pub model: Packed,
 }
 
 /// How activations are multiplied with weights.
@@ -119,24 +108,9 @@ impl Reading {
 }
 
 impl Processor {
-    /// Takes a model whose projections are packed.
-    ///
-    /// # Panics
-    /// If they are not: our bug, a model is loaded so for it.
-    pub fn new(model: Model) -> Self {
-        let blocks = |linear: &Linear| match linear {
-            Linear::Packed(blocks) => blocks.clone(),
-            Linear::Dense(_) => panic!("the processor's path needs packed weights"),
-        };
-        let vector = |norm: &crate::model::RmsNorm| {
-            norm.weight.to_data().try_into_vec::<f32>().expect("a norm's weights are f32 on the processor")
-        };
-        let layers = model.blocks.iter().map(|block| Layer {
-            attention_norm: vector(&block.attention_norm),
-            ffn_norm: vector(&block.ffn_norm),
-            weights: [&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down].map(blocks),
-        });
-        Self { layers: layers.collect(), norm: vector(&model.norm), head: blocks(&model.head), model }
+    /// Takes a model's weights.
+    pub fn new(model: Packed) -> Self {
+        Self { model }
     }
 
     /// Reads `ids` into every one of `readings`, which have read as many tokens so far; the weights are unpacked once for
@@ -157,12 +131,12 @@ impl Processor {
         let at = Rotations::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
-            reading.open(self.layers.len(), ids.len());
+            reading.open(self.model.layers.len(), ids.len());
         }
-        for layer in 0..self.layers.len() {
+        for layer in 0..self.model.layers.len() {
             self.block(layer, &mut x, &at, readings, products, None);
         }
-        norm(&x, &self.norm, self.model.config.norm_eps)
+        norm(&x, &self.model.norm, self.model.config.norm_eps)
     }
 
     /// What the first block reads.
@@ -180,7 +154,16 @@ impl Processor {
     /// # Shapes
     /// - `hidden`: `[rows, d_model]` from [`Processor::read`], result: `[rows, vocab]`
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        project(&self.head, &Activations::new(hidden, self.head.cols, finest(&[&self.head])))
+        project(&self.model.head, &Activations::new(hidden, self.model.head.cols, finest(&[&self.model.head])))
+    }
+
+    /// Scores every token of the vocabulary after the last of `ids`, with products of f32 numbers: what a GPU is held to.
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn exact_scores(&self, ids: &[u32]) -> Vec<f32> {
+        let hidden = self.read_with(Products::Exact, ids, &mut [&mut Reading::default()]);
+        panels::project(&self.model.head, &hidden[hidden.len() - self.model.config.d_model..])
     }
 
     /// Reads `ids` and gives the negative log-likelihood of each of `targets`, which follow them, in nats.
@@ -192,7 +175,7 @@ impl Processor {
     /// As [`Processor::read`].
     pub fn score(&self, ids: &[u32], targets: &[u32], reading: &mut Reading) -> Vec<f32> {
         let hidden = self.read_with(Products::Exact, ids, &mut [reading]);
-        self.nll_of(|hidden| panels::project(&self.head, hidden), &hidden, targets)
+        self.nll_of(|hidden| panels::project(&self.model.head, hidden), &hidden, targets)
     }
 
     /// Negative log-likelihood of each target, in nats.
@@ -228,7 +211,7 @@ impl Processor {
         kept: Option<&mut Kept>,
     ) {
         let config = &self.model.config;
-        let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
+        let Layer { attention_norm, ffn_norm, .. } = &self.model.layers[layer];
         let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
         let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
@@ -265,7 +248,7 @@ impl Processor {
         readings: &[&mut Reading],
         products: Products,
     ) -> [Vec<f32>; N] {
-        let weights = &self.layers[layer].weights;
+        let weights = &self.model.layers[layer].weights;
         let cols = weights[kinds[0] as usize].cols;
         let integers = match products {
             Products::Exact => None,

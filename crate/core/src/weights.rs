@@ -1,26 +1,14 @@
-//! Tensors of a GGUF file into a [`Model`]; the only file that knows foreign tensor names.
+//! Tensors of a GGUF file into a model; the only file that knows foreign tensor names.
 
 use std::sync::Arc;
-
-use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source, TensorInfo},
-    linear::{Blocks, Linear},
-    model::{Block, Model, RmsNorm},
+    packed::{Blocks, Layer, Packed},
     quant::{BlockType, dequantise},
 };
-
-/// How a plain model keeps its projections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Packed as in the file: least memory, CPU only.
-    Packed,
-    /// Unpacked to f32 tensors: any device, the reference.
-    Dense,
-}
 
 /// Told after each tensor: bytes read so far, bytes in all. An error it returns stops the load.
 pub type OnTensor<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
@@ -93,49 +81,37 @@ pub fn block_tensor(layer: usize, name: &str) -> String {
     format!("blk.{layer}.{name}.weight")
 }
 
-/// Builds the plain model on `device`.
+/// Reads all weights into memory, packed as they are.
 ///
 /// # Errors
 /// `model-corrupt` for missing or misshapen tensors, `model-unsupported` for what `config` does not describe, and what
 /// `source` and `on_tensor` return.
-pub async fn load_model(
-    gguf: &Gguf,
-    source: &impl Source,
-    keep: Keep,
-    device: &Device,
-    on_tensor: OnTensor<'_>,
-) -> Result<Model> {
+pub async fn load_packed(gguf: &Gguf, source: &impl Source, on_tensor: OnTensor<'_>) -> Result<Packed> {
     let config = ModelConfig::from_gguf(gguf)?;
     refuse_unknown(gguf, &config)?;
     let mut reader = Reader::new(gguf, source, on_tensor);
-    let linear = |blocks: Blocks| match keep {
-        Keep::Packed => Linear::Packed(blocks),
-        Keep::Dense => Linear::Dense(Box::new(blocks.to_tensor(device))),
-    };
-    let norm = |weight: Vec<f32>| {
-        let len = weight.len();
-        RmsNorm { weight: Tensor::from_data(TensorData::new(weight, [len]), device), eps: config.norm_eps }
-    };
     let embedding = reader.matrix(EMBEDDING, config.vocab, config.d_model).await?;
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let mut blocks = Vec::with_capacity(config.n_layers);
+    let mut layers = Vec::with_capacity(config.n_layers);
     for layer in 0..config.n_layers {
         let name = |n| block_tensor(layer, n);
-        blocks.push(Block {
-            attention_norm: norm(reader.vector(&name("attn_norm"), d_model).await?),
-            q: linear(reader.matrix(&name("attn_q"), d_query, d_model).await?),
-            k: linear(reader.matrix(&name("attn_k"), d_kv, d_model).await?),
-            v: linear(reader.matrix(&name("attn_v"), d_kv, d_model).await?),
-            o: linear(reader.matrix(&name("attn_output"), d_model, d_query).await?),
-            ffn_norm: norm(reader.vector(&name("ffn_norm"), d_model).await?),
-            gate: linear(reader.matrix(&name("ffn_gate"), d_ff, d_model).await?),
-            up: linear(reader.matrix(&name("ffn_up"), d_ff, d_model).await?),
-            down: linear(reader.matrix(&name("ffn_down"), d_model, d_ff).await?),
+        layers.push(Layer {
+            attention_norm: reader.vector(&name("attn_norm"), d_model).await?,
+            ffn_norm: reader.vector(&name("ffn_norm"), d_model).await?,
+            weights: [
+                reader.matrix(&name("attn_q"), d_query, d_model).await?,
+                reader.matrix(&name("attn_k"), d_kv, d_model).await?,
+                reader.matrix(&name("attn_v"), d_kv, d_model).await?,
+                reader.matrix(&name("attn_output"), d_model, d_query).await?,
+                reader.matrix(&name("ffn_gate"), d_ff, d_model).await?,
+                reader.matrix(&name("ffn_up"), d_ff, d_model).await?,
+                reader.matrix(&name("ffn_down"), d_model, d_ff).await?,
+            ],
         });
     }
-    let norm = norm(reader.vector(OUTPUT_NORM, d_model).await?);
-    let head = linear(reader.head(&config).await?.unwrap_or_else(|| embedding.clone()));
-    Ok(Model { config, embedding, blocks, norm, head, device: device.clone() })
+    let norm = reader.vector(OUTPUT_NORM, d_model).await?;
+    let head = reader.head(&config).await?.unwrap_or_else(|| embedding.clone());
+    Ok(Packed { config, embedding, layers, norm, head })
 }
 
 /// Refuses files that hold tensors this architecture does not have: running without them would give wrong numbers.

@@ -1,6 +1,5 @@
 //! Where the model runs: on the GPU, or on the processor with the reason why.
 
-use burn::tensor::Device;
 use imprint_core::{
     Error, ErrorKind, Result,
     fused::{FusedModel, Variant},
@@ -8,7 +7,7 @@ use imprint_core::{
     gguf::Gguf,
     kernels::gpu::{Gpu, GpuOptions},
     processor::Processor,
-    weights::{Keep, OnTensor, load_model},
+    weights::{OnTensor, load_packed},
 };
 use js_sys::{Object, Promise};
 use serde::{Deserialize, Serialize};
@@ -153,7 +152,7 @@ async fn on_cpu(
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
     check_cpu(gguf)?;
-    let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;
+    let model = load_packed(gguf, source, on_tensor).await?;
     let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason };
     Ok((Backend::Processor(Box::new(Processor::new(model))), device))
 }

@@ -1,6 +1,7 @@
 //! The fused learner follows the golden run, and its gradients are those of the numbers it gives.
 
 use imprint_core::{
+    model::Keep,
     adapter::{Adapter, Kind, Shape},
     fused::{FusedModel, Variant},
     generate::Backend,
@@ -11,7 +12,6 @@ use imprint_core::{
     learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
     quant::BlockType,
     testing::SmallModel,
-    weights::Keep,
 };
 use pollster::block_on;
 
