@@ -6,6 +6,7 @@
 mod adapt;
 mod contrast;
 mod plan;
+mod trial;
 
 use std::cell::{Cell, OnceCell, RefCell};
 
@@ -119,6 +120,12 @@ impl Variant {
         };
         Self { cut }
     }
+
+    /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
+    pub const OTHERS: [Self; 2] = [
+        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 } },
+        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile_rows: 8 } },
+    ];
 }
 
 /// A language model in GPU memory, with its cache and its dispatches.

@@ -126,6 +126,12 @@ impl Processor {
     }
 
     fn read_with(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
+        let x = self.blocks(products, ids, readings);
+        norm(&x, &self.model.norm, self.model.config.norm_eps)
+    }
+
+    /// The residual stream after the last block.
+    fn blocks(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
         let at = Rotations::new(&self.model.config, start..start + ids.len());
@@ -136,7 +142,7 @@ impl Processor {
         for layer in 0..self.model.layers.len() {
             self.block(layer, &mut x, &at, readings, products, None);
         }
-        norm(&x, &self.model.norm, self.model.config.norm_eps)
+        x
     }
 
     /// What the first block reads.
@@ -162,8 +168,18 @@ impl Processor {
     /// # Panics
     /// As [`Processor::read`].
     pub fn exact_scores(&self, ids: &[u32]) -> Vec<f32> {
-        let hidden = self.read_with(Products::Exact, ids, &mut [&mut Reading::default()]);
-        panels::project(&self.model.head, &hidden[hidden.len() - self.model.config.d_model..])
+        self.trace(ids).1
+    }
+
+    /// The residual stream after the last block of the last of `ids`, and the scores after it, as [`Processor::exact_scores`].
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn trace(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let x = self.blocks(Products::Exact, ids, &mut [&mut Reading::default()]);
+        let last = x[x.len() - self.model.config.d_model..].to_vec();
+        let scores = panels::project(&self.model.head, &norm(&last, &self.model.norm, self.model.config.norm_eps));
+        (last, scores)
     }
 
     /// Reads `ids` and gives the negative log-likelihood of each of `targets`, which follow them, in nats.

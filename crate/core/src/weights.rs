@@ -74,7 +74,8 @@ impl<'a, S: Source> Reader<'a, S> {
 pub const EMBEDDING: &str = "token_embd.weight";
 /// Name of the norm before the head.
 pub const OUTPUT_NORM: &str = "output_norm.weight";
-const OUTPUT: &str = "output.weight";
+/// Name of the head, where it is not the embedding.
+pub const OUTPUT: &str = "output.weight";
 
 /// The full name of a tensor of block `layer`.
 pub fn block_tensor(layer: usize, name: &str) -> String {
@@ -91,27 +92,35 @@ pub async fn load_packed(gguf: &Gguf, source: &impl Source, on_tensor: OnTensor<
     refuse_unknown(gguf, &config)?;
     let mut reader = Reader::new(gguf, source, on_tensor);
     let embedding = reader.matrix(EMBEDDING, config.vocab, config.d_model).await?;
-    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let mut layers = Vec::with_capacity(config.n_layers);
     for layer in 0..config.n_layers {
-        let name = |n| block_tensor(layer, n);
-        layers.push(Layer {
-            attention_norm: reader.vector(&name("attn_norm"), d_model).await?,
-            ffn_norm: reader.vector(&name("ffn_norm"), d_model).await?,
-            weights: [
-                reader.matrix(&name("attn_q"), d_query, d_model).await?,
-                reader.matrix(&name("attn_k"), d_kv, d_model).await?,
-                reader.matrix(&name("attn_v"), d_kv, d_model).await?,
-                reader.matrix(&name("attn_output"), d_model, d_query).await?,
-                reader.matrix(&name("ffn_gate"), d_ff, d_model).await?,
-                reader.matrix(&name("ffn_up"), d_ff, d_model).await?,
-                reader.matrix(&name("ffn_down"), d_model, d_ff).await?,
-            ],
-        });
+        layers.push(read_layer(&mut reader, &config, layer).await?);
     }
-    let norm = reader.vector(OUTPUT_NORM, d_model).await?;
+    let norm = reader.vector(OUTPUT_NORM, config.d_model).await?;
     let head = reader.head(&config).await?.unwrap_or_else(|| embedding.clone());
     Ok(Packed { config, embedding, layers, norm, head })
+}
+
+/// Reads the weights of block `layer`.
+///
+/// # Errors
+/// As [`load_packed`].
+pub async fn read_layer<S: Source>(reader: &mut Reader<'_, S>, config: &ModelConfig, layer: usize) -> Result<Layer> {
+    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
+    let name = |n| block_tensor(layer, n);
+    Ok(Layer {
+        attention_norm: reader.vector(&name("attn_norm"), d_model).await?,
+        ffn_norm: reader.vector(&name("ffn_norm"), d_model).await?,
+        weights: [
+            reader.matrix(&name("attn_q"), d_query, d_model).await?,
+            reader.matrix(&name("attn_k"), d_kv, d_model).await?,
+            reader.matrix(&name("attn_v"), d_kv, d_model).await?,
+            reader.matrix(&name("attn_output"), d_model, d_query).await?,
+            reader.matrix(&name("ffn_gate"), d_ff, d_model).await?,
+            reader.matrix(&name("ffn_up"), d_ff, d_model).await?,
+            reader.matrix(&name("ffn_down"), d_model, d_ff).await?,
+        ],
+    })
 }
 
 /// Refuses files that hold tensors this architecture does not have: running without them would give wrong numbers.

@@ -6,7 +6,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     generate::{LanguageModel, Mode, WriteOptions},
     kernels::gpu::GpuOptions,
-    model::{Keep, Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     quant::BlockType,
     sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling, Seen, contrast},
 };

@@ -8,7 +8,7 @@ use imprint_core::{
         project::Cut,
         sampling, state,
     },
-    model::{Keep, Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     quant::BlockType,
     sample::{Mix, Sampling, Seen},
     testing::SmallModel,

@@ -1,7 +1,6 @@
 //! The fused learner follows the golden run, and its gradients are those of the numbers it gives.
 
 use imprint_core::{
-    model::Keep,
     adapter::{Adapter, Kind, Shape},
     fused::{FusedModel, Variant},
     generate::Backend,
@@ -10,6 +9,7 @@ use imprint_core::{
         project::Cut,
     },
     learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
+    model::Keep,
     quant::BlockType,
     testing::SmallModel,
 };

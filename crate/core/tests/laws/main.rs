@@ -12,4 +12,5 @@ mod order;
 mod peft;
 mod processor;
 mod trainer;
+mod trial;
 mod writing;

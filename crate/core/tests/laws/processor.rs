@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     learn::{Learner, PlainLearner},
-    model::{Keep, Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     processor::{Paths, Processor, Reading},
     quant::BlockType,
     testing::SmallModel,
