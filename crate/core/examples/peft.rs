@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 use burn::tensor::{Device, activation};
 use imprint_core::{
     gguf::Gguf,
-    model::{LowRank, Model},
+    model::{Keep, LowRank, Model},
     peft,
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -42,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, ids, folder, out] = &args[..] else { return Err("expected MODEL.gguf IDS.json FOLDER OUT".into()) };
     let file = fs::read(model)?;
     let gguf = block_on(Gguf::read(&file))?;
-    let model = block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(())))?;
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(())))?;
+    let model = Model::new(packed, Keep::Dense, &Device::flex());
     let texts: Vec<Vec<u32>> = serde_json::from_slice(&fs::read(ids)?)?;
 
     let read = |name: &str| fs::read(Path::new(folder).join(name));

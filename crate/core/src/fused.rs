@@ -6,6 +6,7 @@
 mod adapt;
 mod contrast;
 pub(crate) mod plan;
+mod trial;
 mod vocabulary;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -13,18 +14,18 @@ use std::cell::{Cell, OnceCell, RefCell};
 use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
-use vocabulary::upload_parts;
 pub(crate) use vocabulary::Part;
+use vocabulary::upload_parts;
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
-    linear::Blocks,
+    packed::{Blocks, More},
     quant::{BlockType, pack, q5_0_as_q8_0},
     sample::{Mix, Sampling, Seen},
-    weights::{EMBEDDING, More, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
+    weights::{self, EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
 };
 
 /// A dispatch ready to be recorded: pipeline, bindings, workgroups.
@@ -132,6 +133,12 @@ impl Variant {
         };
         Self { cut }
     }
+
+    /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
+    pub const OTHERS: [Self; 2] = [
+        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 } },
+        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile_rows: 8 } },
+    ];
 }
 
 /// A language model in GPU memory, with its cache and its dispatches.
@@ -537,9 +544,7 @@ fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
 /// The matrix in a format of the kernels.
 fn widened(blocks: Blocks) -> Result<Blocks> {
     match blocks.ty {
-        BlockType::Q5_0 => {
-            Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks })
-        }
+        BlockType::Q5_0 => Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks }),
         _ => Ok(blocks),
     }
 }
@@ -569,28 +574,17 @@ async fn read_layer<S: Source>(
     config: &ModelConfig,
     layer: usize,
 ) -> Result<Layer> {
-    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let name = |n| block_tensor(layer, n);
-    let More { bias, head_norms, post_norms } = reader.more(config, layer).await?;
+    let read = weights::read_layer(reader, config, layer).await?;
+    let [q, k, v, o, gate, up, down] = read.weights;
+    let More { bias, head_norms, post_norms } = read.more;
     let more: Vec<f32> = bias.into_iter().flatten().chain(head_norms.into_iter().flatten()).flatten().collect();
-    let attention_norm = gpu.upload("norm", &reader.vector(&name("attn_norm"), d_model).await?);
-    let q = reader.turning(config, &name("attn_q"), config.n_heads).await?;
-    let k = reader.turning(config, &name("attn_k"), config.n_kv_heads).await?;
-    let v = reader.matrix(&name("attn_v"), d_kv, d_model).await?;
-    let qkv = upload(gpu, "qkv", join([q, k, v], false)?)?;
-    let o = upload(gpu, "o", reader.matrix(&name("attn_output"), d_model, d_query).await?)?;
-    let ffn_norm = gpu.upload("norm", &reader.vector(&name("ffn_norm"), d_model).await?);
-    let gate = reader.matrix(&name("ffn_gate"), d_ff, d_model).await?;
-    let up = reader.matrix(&name("ffn_up"), d_ff, d_model).await?;
-    let gate_up = upload(gpu, "gate up", join([gate, up], true)?)?;
-    let down = upload(gpu, "down", reader.matrix(&name("ffn_down"), d_model, d_ff).await?)?;
     Ok(Layer {
-        attention_norm,
-        qkv,
-        o,
-        ffn_norm,
-        gate_up,
-        down,
+        attention_norm: gpu.upload("norm", &read.attention_norm),
+        qkv: upload(gpu, "qkv", join([q, k, v], false)?)?,
+        o: upload(gpu, "o", o)?,
+        ffn_norm: gpu.upload("norm", &read.ffn_norm),
+        gate_up: upload(gpu, "gate up", join([gate, up], true)?)?,
+        down: upload(gpu, "down", down)?,
         more: (!more.is_empty()).then(|| gpu.upload("heads", &more)),
         post_norms: post_norms.map(|norms| norms.map(|norm| gpu.upload("norm", &norm))),
     })

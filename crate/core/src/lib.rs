@@ -10,7 +10,10 @@ pub mod tokenizer;
 pub mod config;
 pub mod adapter;
 pub mod peft;
+pub mod packed;
+#[cfg(feature = "reference")]
 pub mod linear;
+#[cfg(feature = "reference")]
 pub mod model;
 pub mod processor;
 pub mod weights;

@@ -9,7 +9,7 @@ use crate::{
         gpu::Gpu,
         project::{Slice, bytes},
     },
-    linear::Blocks,
+    packed::Blocks,
     quant::BlockType,
 };
 

@@ -4,10 +4,9 @@
 use imprint_core::{
     adapter::Kind,
     kernels::gpu::GpuOptions,
-    model::LowRank,
+    model::{Keep, LowRank},
     quant::BlockType,
     testing::SmallModel,
-    weights::Keep,
 };
 use pollster::block_on;
 

@@ -14,4 +14,5 @@ mod order;
 mod peft;
 mod processor;
 mod trainer;
+mod trial;
 mod writing;

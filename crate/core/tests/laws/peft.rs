@@ -8,9 +8,9 @@ use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     config::ModelConfig,
     gguf::Gguf,
-    model::{LowRank, Model},
+    model::{Keep, LowRank, Model},
     peft::{export, import, import_blob, notes},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use safetensors::SafeTensors;
@@ -37,7 +37,8 @@ fn written_by_peft(name: &str) -> (Vec<u8>, Vec<u8>) {
 fn base() -> Model {
     let file = fixture("base.gguf");
     let gguf = block_on(Gguf::read(&file)).unwrap();
-    block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
+    Model::new(packed, Keep::Dense, &Device::flex())
 }
 
 fn config() -> ModelConfig {
