@@ -175,7 +175,7 @@ test("the site carries the licences of what it is made of", async ({ request, ba
   const answer = await request.get(new URL("THIRD-PARTY.txt", baseURL).href);
   const text = await answer.text();
   expect(answer.ok(), text.slice(0, 200)).toBe(true);
-  for (const name of ["uplot", "fflate", "burn", "wgpu"])
+  for (const name of ["uplot", "fflate", "tokenizers", "wgpu"])
     expect(text).toMatch(new RegExp(`^- ${name} `, "m"));
 });
 

@@ -34,8 +34,15 @@ export type Progress = {
   fromCache: boolean;
 };
 
-/** The device that does the arithmetic and, where it is not the GPU, why. */
-export type DeviceInfo = { kind: "webgpu" | "cpu"; description: string; reason?: string };
+/** The device that does the arithmetic. */
+export type DeviceInfo = {
+  kind: "webgpu" | "cpu";
+  description: string;
+  /** Why it is not the GPU; or on the GPU, what it computed wrongly before other kernels were taken. */
+  reason?: string;
+  /** How long it took to see whether the GPU computes rightly, in milliseconds. */
+  trialMs?: number;
+};
 
 /** What the model's file says about itself. */
 export type ModelInfo = {

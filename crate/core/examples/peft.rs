@@ -13,9 +13,9 @@ use imprint_core::{
     config::ModelConfig,
     gguf::Gguf,
     gguf_lora,
-    model::{LowRank, Model},
+    model::{Keep, LowRank, Model},
     peft,
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, ids, from, out] = &args[..] else { return Err("expected MODEL.gguf IDS.json ADAPTER OUT".into()) };
     let file = fs::read(model)?;
     let gguf = block_on(Gguf::read(&file))?;
-    let model = block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(())))?;
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(())))?;
+    let model = Model::new(packed, Keep::Dense, &Device::flex());
     let texts: Vec<Vec<u32>> = serde_json::from_slice(&fs::read(ids)?)?;
 
     let adapter = adapter(Path::new(from), &model.config)?;

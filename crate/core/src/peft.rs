@@ -5,8 +5,8 @@
 //! file it is made by writing it as `adapter_model.safetensors` and the metadata's `imprint.adapter_config` as
 //! `adapter_config.json`.
 //!
-//! The hub's checkpoints rotate the halves of a head together, llama files neighbours: the rows of B that belong to
-//! queries and keys change places on the way.
+//! The hub's checkpoints rotate the halves of a head together, of every family; in memory, neighbours turn together: the
+//! rows of B that belong to queries and keys change places on the way.
 
 mod config;
 
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::{
     adapter::{Adapter, Kind, Pair, fit},
-    config::{ModelConfig, RopeStyle},
+    config::ModelConfig,
     error::{Error, ErrorKind, Result},
 };
 
@@ -168,10 +168,10 @@ fn place(name: &str) -> Option<(usize, Kind, Half, &str)> {
     known.then_some((layer, kind, half, path))
 }
 
-/// The row in the hub's order of each row of `kind`, in the order of the model file.
+/// The row in the hub's order, whose halves turn together, of each row of `kind` in ours, whose neighbours do.
 fn hub_rows(kind: Kind, config: &ModelConfig) -> impl Iterator<Item = usize> {
-    let &ModelConfig { d_head, rope_style, .. } = config;
-    let turned = matches!(kind, Kind::Q | Kind::K) && rope_style == RopeStyle::Interleaved;
+    let &ModelConfig { d_head, .. } = config;
+    let turned = matches!(kind, Kind::Q | Kind::K);
     let (_, d_out) = kind.dims(config);
     (0..d_out).map(move |row| {
         let (head, i) = (row / d_head * d_head, row % d_head);
@@ -179,7 +179,8 @@ fn hub_rows(kind: Kind, config: &ModelConfig) -> impl Iterator<Item = usize> {
     })
 }
 
-fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
+/// A B of `kind` with its rows in the hub's order.
+pub(crate) fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     let mut out = vec![0.0; b.len()];
     for (row, values) in hub_rows(kind, config).zip(b.chunks_exact(rank)) {
         out[row * rank..][..rank].copy_from_slice(values);
@@ -187,7 +188,8 @@ fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> 
     out
 }
 
-fn from_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
+/// A B of `kind` with its rows in our order.
+pub(crate) fn from_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     hub_rows(kind, config).flat_map(|row| b[row * rank..][..rank].iter().copied()).collect()
 }
 

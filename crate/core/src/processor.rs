@@ -1,6 +1,6 @@
 //! The forward on the processor: packed weights multiplied in whole numbers, on plain slices.
 //!
-//! It is an optimisation of [`Model::forward`], which laws hold it to, and never a second model.
+//! It is an optimisation of the plain forward (`model.rs`), which laws hold it to, and never a second model.
 
 mod attention;
 mod back;
@@ -15,14 +15,13 @@ use std::sync::Arc;
 pub use lanes::name;
 pub use paths::Paths;
 
-use attention::{Rotations, attend, exponentials, gated, norm};
+use attention::{Turns, attend, exponentials, gated, norm};
 use paths::Pair;
 use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
-    linear::{Blocks, Linear},
-    model::Model,
+    packed::{Layer, Packed},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -30,18 +29,8 @@ const SCORED: usize = 16;
 
 /// A packed model, ready to run on the processor.
 pub struct Processor {
-    /// The same model on Burn tensors: what it learns on.
-    pub model: Model,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    head: Blocks,
-}
-
-struct Layer {
-    attention_norm: Vec<f32>,
-    ffn_norm: Vec<f32>,
-    /// By [`Kind`], in its order.
-    weights: [Blocks; Kind::ALL.len()],
+    /// Its weights.
+    pub model: Packed,
 }
 
 /// How activations are multiplied with weights.
@@ -58,9 +47,13 @@ enum Products {
 struct Kept {
     /// The block's input.
     x: Vec<f32>,
+    /// Queries and keys before their norms; empty where there are none.
+    unnormed: [Vec<f32>; 2],
     /// Queries, turned.
     q: Vec<f32>,
     attended: Vec<f32>,
+    /// What attention and the feed-forward layer give, before their norms; empty where there are none.
+    given: [Vec<f32>; 2],
     /// The residual stream between attention and the feed-forward layer.
     middle: Vec<f32>,
     gate: Vec<f32>,
@@ -119,24 +112,9 @@ impl Reading {
 }
 
 impl Processor {
-    /// Takes a model whose projections are packed.
-    ///
-    /// # Panics
-    /// If they are not: our bug, a model is loaded so for it.
-    pub fn new(model: Model) -> Self {
-        let blocks = |linear: &Linear| match linear {
-            Linear::Packed(blocks) => blocks.clone(),
-            Linear::Dense(_) => panic!("the processor's path needs packed weights"),
-        };
-        let vector = |norm: &crate::model::RmsNorm| {
-            norm.weight.to_data().try_into_vec::<f32>().expect("a norm's weights are f32 on the processor")
-        };
-        let layers = model.blocks.iter().map(|block| Layer {
-            attention_norm: vector(&block.attention_norm),
-            ffn_norm: vector(&block.ffn_norm),
-            weights: [&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down].map(blocks),
-        });
-        Self { layers: layers.collect(), norm: vector(&model.norm), head: blocks(&model.head), model }
+    /// Takes a model's weights.
+    pub fn new(model: Packed) -> Self {
+        Self { model }
     }
 
     /// Reads `ids` into every one of `readings`, which have read as many tokens so far; the weights are unpacked once for
@@ -152,17 +130,23 @@ impl Processor {
     }
 
     fn read_with(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
+        let x = self.blocks(products, ids, readings);
+        norm(&x, &self.model.norm, self.model.config.norm_eps)
+    }
+
+    /// The residual stream after the last block.
+    fn blocks(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
-        let at = Rotations::new(&self.model.config, start..start + ids.len());
+        let at = Turns::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
-            reading.open(self.layers.len(), ids.len());
+            reading.open(self.model.layers.len(), ids.len());
         }
-        for layer in 0..self.layers.len() {
+        for layer in 0..self.model.layers.len() {
             self.block(layer, &mut x, &at, readings, products, None);
         }
-        norm(&x, &self.norm, self.model.config.norm_eps)
+        x
     }
 
     /// What the first block reads.
@@ -172,6 +156,10 @@ impl Processor {
         for (&id, row) in ids.iter().zip(x.chunks_exact_mut(d_model)) {
             self.model.embedding.row(id as usize, row);
         }
+        let scale = self.model.config.embedding_scale;
+        if scale != 1.0 {
+            x.iter_mut().for_each(|x| *x *= scale);
+        }
         x
     }
 
@@ -180,7 +168,26 @@ impl Processor {
     /// # Shapes
     /// - `hidden`: `[rows, d_model]` from [`Processor::read`], result: `[rows, vocab]`
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        project(&self.head, &Activations::new(hidden, self.head.cols, finest(&[&self.head])))
+        project(&self.model.head, &Activations::new(hidden, self.model.head.cols, finest(&[&self.model.head])))
+    }
+
+    /// Scores every token of the vocabulary after the last of `ids`, with products of f32 numbers: what a GPU is held to.
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn exact_scores(&self, ids: &[u32]) -> Vec<f32> {
+        self.trace(ids).1
+    }
+
+    /// The residual stream after the last block of the last of `ids`, and the scores after it, as [`Processor::exact_scores`].
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn trace(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let x = self.blocks(Products::Exact, ids, &mut [&mut Reading::default()]);
+        let last = x[x.len() - self.model.config.d_model..].to_vec();
+        let scores = panels::project(&self.model.head, &norm(&last, &self.model.norm, self.model.config.norm_eps));
+        (last, scores)
     }
 
     /// Reads `ids` and gives the negative log-likelihood of each of `targets`, which follow them, in nats.
@@ -192,7 +199,7 @@ impl Processor {
     /// As [`Processor::read`].
     pub fn score(&self, ids: &[u32], targets: &[u32], reading: &mut Reading) -> Vec<f32> {
         let hidden = self.read_with(Products::Exact, ids, &mut [reading]);
-        self.nll_of(|hidden| panels::project(&self.head, hidden), &hidden, targets)
+        self.nll_of(|hidden| panels::project(&self.model.head, hidden), &hidden, targets)
     }
 
     /// Negative log-likelihood of each target, in nats.
@@ -222,16 +229,27 @@ impl Processor {
         &self,
         layer: usize,
         x: &mut [f32],
-        at: &Rotations,
+        at: &Turns,
         readings: &mut [&mut Reading],
         products: Products,
         kept: Option<&mut Kept>,
     ) {
         let config = &self.model.config;
-        let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
+        let (at, window) = (at.of(config, layer), config.window_of(layer));
+        let Layer { attention_norm, ffn_norm, more, .. } = &self.model.layers[layer];
         let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
-        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        let mut qkv = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        for (x, bias) in qkv.iter_mut().zip(more.bias.iter().flatten()) {
+            x.chunks_exact_mut(bias.len()).for_each(|x| add(x, bias));
+        }
+        let [mut q, mut k, v] = qkv;
+        let mut unnormed = <[Vec<f32>; 2]>::default();
+        if let Some([q_norm, k_norm]) = &more.head_norms {
+            let normed = [norm(&q, q_norm, config.norm_eps), norm(&k, k_norm, config.norm_eps)];
+            unnormed = [q, k];
+            [q, k] = normed;
+        }
         let n = readings.len();
         let mut attended = Vec::with_capacity(q.len());
         let (q_len, kv_len) = (q.len() / n, k.len() / n);
@@ -242,18 +260,31 @@ impl Processor {
             let (keys, values) = &mut reading.layers[layer];
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
-            attended.extend(attend(config, q, keys, values));
+            attended.extend(attend(config, window, q, keys, values));
         }
-        let [y] = self.project(layer, [Kind::O], &attended, readings, products);
-        add(x, &y);
+        let mut given = <[Vec<f32>; 2]>::default();
+        [given[0]] = self.project(layer, [Kind::O], &attended, readings, products);
+        self.join(layer, 0, x, &given[0]);
         let normed = norm(x, ffn_norm, config.norm_eps);
         let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, products);
-        let gates = gated(&gate, &up);
+        let gates = gated(config.activation, &gate, &up);
+        let middle = if kept.is_some() { x.to_vec() } else { Vec::new() };
+        [given[1]] = self.project(layer, [Kind::Down], &gates, readings, products);
+        self.join(layer, 1, x, &given[1]);
         if let Some(kept) = kept {
-            *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
+            if more.post_norms.is_none() {
+                given = Default::default();
+            }
+            *kept = Kept { x: input, unnormed, q, attended, given, middle, gate, up };
         }
-        let [y] = self.project(layer, [Kind::Down], &gates, readings, products);
-        add(x, &y);
+    }
+
+    /// Adds what attention (0) or the feed-forward layer (1) gives to the residual stream, after its norm if it has one.
+    fn join(&self, layer: usize, which: usize, x: &mut [f32], given: &[f32]) {
+        match &self.model.layers[layer].more.post_norms {
+            Some(norms) => add(x, &norm(given, &norms[which], self.model.config.norm_eps)),
+            None => add(x, given),
+        }
     }
 
     /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them.
@@ -265,7 +296,7 @@ impl Processor {
         readings: &[&mut Reading],
         products: Products,
     ) -> [Vec<f32>; N] {
-        let weights = &self.layers[layer].weights;
+        let weights = &self.model.layers[layer].weights;
         let cols = weights[kinds[0] as usize].cols;
         let integers = match products {
             Products::Exact => None,

@@ -6,14 +6,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use burn::tensor::Device;
 use imprint_core::{
     adapter::Adapter,
     gguf::Gguf,
     learn::{Effort, Engine, Event, Lessons, Need, ProcessorLearner, Recipe, Trainer},
     processor::Processor,
     testing::model_path,
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 
@@ -52,7 +51,7 @@ static COUNTING: Counting = Counting;
 fn learning_takes_no_more_memory_than_is_told() {
     let file = fs::read(model_path()).unwrap();
     let gguf = block_on(Gguf::read(&file)).unwrap();
-    let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(()))).unwrap();
+    let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
     let processor = Processor::new(model);
     let config = &processor.model.config;
     let derived = Recipe::derive(Effort::Normal, 10_000);

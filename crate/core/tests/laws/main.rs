@@ -1,6 +1,8 @@
 //! Laws the whole core must keep, on the real model and on small random ones.
 
 mod adapter;
+mod families;
+mod gemma;
 mod gguf_lora;
 mod golden;
 mod golden_run;
@@ -14,4 +16,5 @@ mod order;
 mod peft;
 mod processor;
 mod trainer;
+mod trial;
 mod writing;

@@ -8,12 +8,11 @@ use imprint_core::{
     fused::Variant,
     generate::{Guard, LanguageModel, WriteOptions},
     kernels::{gpu::GpuOptions, side::MAX_RANK},
-    model::{Cache, LowRank},
+    model::{Cache, Keep, LowRank},
     processor::{Paths, Reading},
     quant::BlockType,
     sample::{Mix, Sampling, Seen},
     voice::Prints,
-    weights::Keep,
 };
 use pollster::block_on;
 

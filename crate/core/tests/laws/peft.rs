@@ -6,11 +6,11 @@ use burn::tensor::Device;
 use imprint_core::{
     Error,
     adapter::{Adapter, Kind, Shape},
-    config::{ModelConfig, RopeStyle},
+    config::ModelConfig,
     gguf::Gguf,
-    model::{LowRank, Model},
+    model::{Keep, LowRank, Model},
     peft::{export, import, import_blob, notes},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use safetensors::SafeTensors;
@@ -41,7 +41,8 @@ pub fn expected() -> Expected {
 pub fn base() -> Model {
     let file = fixture("base.gguf");
     let gguf = block_on(Gguf::read(&file)).unwrap();
-    block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
+    Model::new(packed, Keep::Dense, &Device::flex())
 }
 
 pub fn config() -> ModelConfig {
@@ -188,24 +189,6 @@ fn every_way_the_hub_writes_a_path_is_the_same_place() {
         name.replace("model.model.layers.0.self_attn.q_proj.lora_A", "model.layers.0.self_attn.q_proj.lora_A")
     });
     assert_eq!(two.0, "adapter-corrupt", "{}", two.1);
-}
-
-#[test]
-fn rows_change_places_only_where_neighbours_rotate_together() {
-    let (config_json, tensors) = written_by_peft("plain");
-    let halves = ModelConfig { rope_style: RopeStyle::Halves, ..config() };
-    let adapter = import(&config_json, &tensors, &halves).unwrap();
-    let theirs = SafeTensors::deserialize(&tensors).unwrap();
-    for (part, kind) in [("self_attn.q_proj", Kind::Q), ("self_attn.k_proj", Kind::K), ("mlp.down_proj", Kind::Down)] {
-        let tensor = theirs.tensor(&format!("base_model.model.model.layers.1.{part}.lora_B.weight")).unwrap();
-        let ours: Vec<u8> = adapter.pair(1, kind).unwrap().b.iter().flat_map(|b| b.to_le_bytes()).collect();
-        assert_eq!(ours, tensor.data(), "{part}");
-    }
-    let turned = import(&config_json, &tensors, &config()).unwrap();
-    assert_ne!(turned.pair(1, Kind::Q), adapter.pair(1, Kind::Q));
-    assert_eq!(turned.pair(1, Kind::V), adapter.pair(1, Kind::V));
-    let files = export(&adapter, &halves, &BTreeMap::new()).unwrap();
-    assert_eq!(import_blob(&files.safetensors, &halves).unwrap(), adapter);
 }
 
 #[test]
