@@ -20,7 +20,7 @@ import type {
 import { endEngine, forgetAll, once, startEngine, type WorkerChoice } from "./engines.js";
 import { ImprintError } from "./errors.js";
 import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
-import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
+import type { AdapterUse, LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 
 /** What `Imprint.open` takes. */
 export type ImprintOptions = {
@@ -153,7 +153,7 @@ export class Imprint {
   /** Measures how well the model foresees `text`: the lower the numbers, the less it surprises. */
   score(
     text: string,
-    { adapter, ...options }: { adapter?: string | null; signal?: AbortSignal } = {},
+    { adapter, ...options }: { adapter?: AdapterUse; signal?: AbortSignal } = {},
   ): Promise<Score> {
     return this.#engine.run("score", { text, options: adapter === undefined ? {} : { adapter } }, options);
   }

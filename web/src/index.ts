@@ -14,7 +14,7 @@ export {
 } from "./imprint.js";
 export type { WorkerChoice } from "./engines.js";
 export { shortestPassphrase, vault, type Vault, type VaultOptions, type VaultStatus } from "./vault.js";
-export { Adapters, type AdapterSource } from "./adapters.js";
+export { Adapters, type AdapterFormat, type AdapterSource } from "./adapters.js";
 export { Library } from "./library.js";
 export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";
 export { ImprintError, sentences, type ErrorCode } from "./errors.js";
@@ -36,6 +36,7 @@ export type {
 } from "./engine.js";
 export type {
   AdapterInfo,
+  AdapterUse,
   Copied,
   CountedName,
   Counts,
@@ -55,6 +56,7 @@ export type {
   TextCounts,
   TextInput,
   Voice,
+  Weighed,
 } from "./voice.js";
 export { ImprintWriterElement } from "./widget/imprint-writer.js";
 export { WriterAttributes } from "./widget/attributes.js";
