@@ -10,6 +10,7 @@ pub mod tokenizer;
 pub mod config;
 pub mod adapter;
 pub mod peft;
+pub mod gguf_lora;
 pub mod packed;
 #[cfg(feature = "reference")]
 pub mod linear;

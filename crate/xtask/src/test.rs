@@ -159,7 +159,7 @@ impl Tests<'_> {
             Ok(python) => python,
             Err(cause) => {
                 note(format_args!(
-                    "SKIPPED: the checks against PyTorch and PEFT, for their packages cannot be installed: {cause:#}"
+                    "SKIPPED: the checks against PyTorch, PEFT and llama.cpp, for their packages cannot be installed: {cause:#}"
                 ));
                 return Ok(Count::default());
             }

@@ -3,6 +3,7 @@
 mod adapter;
 mod families;
 mod gemma;
+mod gguf_lora;
 mod golden;
 mod golden_run;
 mod guard;
@@ -10,6 +11,7 @@ mod kernels;
 mod learning;
 mod learning_gpu;
 mod material;
+mod mix;
 mod order;
 mod peft;
 mod processor;
