@@ -347,6 +347,7 @@ export async function inspect(model: string | Blob, signal?: AbortSignal): Promi
     architecture: "fake",
     parameters: 1,
     sizeBytes: 2,
+    licence: {},
     formats: { F32: 1 },
     runsOn: ["cpu"],
     reason: "it is a fake",
@@ -357,8 +358,8 @@ export async function storedModels(): Promise<StoredModel[]> {
   return [{ url: "https://example.test/kept.gguf", sizeBytes: 1, sha256: "00" }];
 }
 
-export async function forgetModel(url: string): Promise<void> {
-  fake.log.push(`forget ${url}`);
+export async function forgetModel(url: string, hash: boolean): Promise<void> {
+  fake.log.push(`forget ${url}${hash ? " and its hash" : ""}`);
 }
 
 export default async function init(): Promise<void> {}

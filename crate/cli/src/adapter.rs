@@ -43,7 +43,10 @@ impl AdapterArgs {
         let config = read(folder, "adapter_config.json")?;
         let adapter = peft::import(&config, &read(folder, "adapter_model.safetensors")?, model.config())?;
         // Reading the whole model file takes a while, and only an adapter that knows its base needs it.
-        let base = adapter.base.as_ref().map(|_| fingerprint(&args.model, terminal)).transpose()?;
+        let base = match adapter.base {
+            Some(_) => Some(fingerprint(args.path(terminal)?, terminal)?),
+            None => None,
+        };
         let prints = match fs::read(folder.join(PRINTS)) {
             Ok(bytes) => Some(Arc::new(Prints::from_bytes(&bytes)?)),
             Err(e) if e.kind() == Io::NotFound => None,

@@ -186,7 +186,7 @@ impl Tests<'_> {
         }
         let model = model::ensure(self.project)?;
         let dist = site::build(self.project, &self.tools)?;
-        let server = site::serve(&dist, &model, 0)?;
+        let server = site::serve(&dist, std::slice::from_ref(&model), 0)?;
         let report = self.project.web_target().join("playwright.json");
         if report.exists() {
             fs::remove_file(&report)?;

@@ -8,6 +8,7 @@ mod kernels;
 mod learning;
 mod learning_gpu;
 mod material;
+mod needs;
 mod order;
 mod peft;
 mod processor;
