@@ -68,7 +68,7 @@ pub struct Pair {
     pub scale: f32,
     /// `[rank, d_in]`, row-major.
     pub a: Vec<f32>,
-    /// `[d_out, rank]`, row-major; rows in the order of the model file, which for llama permutes those of q and k.
+    /// `[d_out, rank]`, row-major; rows of q and k in the order in which they turn: neighbours together, whatever the model file has.
     pub b: Vec<f32>,
 }
 
@@ -241,7 +241,7 @@ fn uniform(seed: u64, place: u64, d_in: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RopeStyle;
+    use crate::testing::plain_config;
 
     fn config() -> ModelConfig {
         ModelConfig {
@@ -255,9 +255,7 @@ mod tests {
             d_head: 64,
             vocab: 100,
             context: 64,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         }
     }
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::{
     adapter::{Adapter, Kind, Pair},
-    config::{ModelConfig, RopeStyle},
+    config::ModelConfig,
     error::{Error, ErrorKind, Result},
 };
 
@@ -156,10 +156,10 @@ fn place(name: &str) -> Option<(usize, Kind, Half)> {
     (path == module(layer, kind)).then_some((layer, kind, half))
 }
 
-/// The row in the hub's order of each row of `kind`, in the order of the model file.
+/// The row in the hub's order, whose halves turn together, of each row of `kind` in ours, whose neighbours do.
 fn hub_rows(kind: Kind, config: &ModelConfig) -> impl Iterator<Item = usize> {
-    let &ModelConfig { d_head, rope_style, .. } = config;
-    let turned = matches!(kind, Kind::Q | Kind::K) && rope_style == RopeStyle::Interleaved;
+    let &ModelConfig { d_head, .. } = config;
+    let turned = matches!(kind, Kind::Q | Kind::K);
     let (_, d_out) = kind.dims(config);
     (0..d_out).map(move |row| {
         let (head, i) = (row / d_head * d_head, row % d_head);

@@ -12,17 +12,19 @@ mod slope;
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
+
 pub use lanes::name;
 pub use paths::Paths;
 
-use attention::{Rotations, attend, exponentials, gated, norm};
+use attention::{Turns, attend, exponentials, gated, norm};
 use paths::Pair;
 use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
     linear::{Blocks, Linear},
-    model::Model,
+    model::{Extras, Model},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -40,8 +42,26 @@ pub struct Processor {
 struct Layer {
     attention_norm: Vec<f32>,
     ffn_norm: Vec<f32>,
+    more: More,
     /// By [`Kind`], in its order.
     weights: [Blocks; Kind::ALL.len()],
+}
+
+/// [`Extras`] as plain numbers.
+struct More {
+    bias: Option<[Vec<f32>; 3]>,
+    head_norms: Option<[Vec<f32>; 2]>,
+    post_norms: Option<[Vec<f32>; 2]>,
+}
+
+impl More {
+    fn new(extras: &Extras) -> Self {
+        Self {
+            bias: extras.bias.as_ref().map(|bias| bias.each_ref().map(numbers)),
+            head_norms: extras.head_norms.as_ref().map(|norms| norms.each_ref().map(|norm| numbers(&norm.weight))),
+            post_norms: extras.post_norms.as_ref().map(|norms| norms.each_ref().map(|norm| numbers(&norm.weight))),
+        }
+    }
 }
 
 /// How activations are multiplied with weights.
@@ -58,9 +78,13 @@ enum Products {
 struct Kept {
     /// The block's input.
     x: Vec<f32>,
+    /// Queries and keys before their norms; empty where there are none.
+    unnormed: [Vec<f32>; 2],
     /// Queries, turned.
     q: Vec<f32>,
     attended: Vec<f32>,
+    /// What attention and the feed-forward layer give, before their norms; empty where there are none.
+    given: [Vec<f32>; 2],
     /// The residual stream between attention and the feed-forward layer.
     middle: Vec<f32>,
     gate: Vec<f32>,
@@ -128,15 +152,13 @@ impl Processor {
             Linear::Packed(blocks) => blocks.clone(),
             Linear::Dense(_) => panic!("the processor's path needs packed weights"),
         };
-        let vector = |norm: &crate::model::RmsNorm| {
-            norm.weight.to_data().try_into_vec::<f32>().expect("a norm's weights are f32 on the processor")
-        };
         let layers = model.blocks.iter().map(|block| Layer {
-            attention_norm: vector(&block.attention_norm),
-            ffn_norm: vector(&block.ffn_norm),
+            attention_norm: numbers(&block.attention_norm.weight),
+            ffn_norm: numbers(&block.ffn_norm.weight),
+            more: More::new(&block.extras),
             weights: [&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down].map(blocks),
         });
-        Self { layers: layers.collect(), norm: vector(&model.norm), head: blocks(&model.head), model }
+        Self { layers: layers.collect(), norm: numbers(&model.norm.weight), head: blocks(&model.head), model }
     }
 
     /// Reads `ids` into every one of `readings`, which have read as many tokens so far; the weights are unpacked once for
@@ -154,7 +176,7 @@ impl Processor {
     fn read_with(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
-        let at = Rotations::new(&self.model.config, start..start + ids.len());
+        let at = Turns::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
             reading.open(self.layers.len(), ids.len());
@@ -171,6 +193,10 @@ impl Processor {
         let mut x = vec![0.0; ids.len() * d_model];
         for (&id, row) in ids.iter().zip(x.chunks_exact_mut(d_model)) {
             self.model.embedding.row(id as usize, row);
+        }
+        let scale = self.model.config.embedding_scale;
+        if scale != 1.0 {
+            x.iter_mut().for_each(|x| *x *= scale);
         }
         x
     }
@@ -222,16 +248,27 @@ impl Processor {
         &self,
         layer: usize,
         x: &mut [f32],
-        at: &Rotations,
+        at: &Turns,
         readings: &mut [&mut Reading],
         products: Products,
         kept: Option<&mut Kept>,
     ) {
         let config = &self.model.config;
-        let Layer { attention_norm, ffn_norm, .. } = &self.layers[layer];
+        let (at, window) = (at.of(config, layer), config.window_of(layer));
+        let Layer { attention_norm, ffn_norm, more, .. } = &self.layers[layer];
         let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
-        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        let mut qkv = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        for (x, bias) in qkv.iter_mut().zip(more.bias.iter().flatten()) {
+            x.chunks_exact_mut(bias.len()).for_each(|x| add(x, bias));
+        }
+        let [mut q, mut k, v] = qkv;
+        let mut unnormed = <[Vec<f32>; 2]>::default();
+        if let Some([q_norm, k_norm]) = &more.head_norms {
+            let normed = [norm(&q, q_norm, config.norm_eps), norm(&k, k_norm, config.norm_eps)];
+            unnormed = [q, k];
+            [q, k] = normed;
+        }
         let n = readings.len();
         let mut attended = Vec::with_capacity(q.len());
         let (q_len, kv_len) = (q.len() / n, k.len() / n);
@@ -242,18 +279,31 @@ impl Processor {
             let (keys, values) = &mut reading.layers[layer];
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
-            attended.extend(attend(config, q, keys, values));
+            attended.extend(attend(config, window, q, keys, values));
         }
-        let [y] = self.project(layer, [Kind::O], &attended, readings, products);
-        add(x, &y);
+        let mut given = <[Vec<f32>; 2]>::default();
+        [given[0]] = self.project(layer, [Kind::O], &attended, readings, products);
+        self.join(layer, 0, x, &given[0]);
         let normed = norm(x, ffn_norm, config.norm_eps);
         let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, products);
-        let gates = gated(&gate, &up);
+        let gates = gated(config.activation, &gate, &up);
+        let middle = if kept.is_some() { x.to_vec() } else { Vec::new() };
+        [given[1]] = self.project(layer, [Kind::Down], &gates, readings, products);
+        self.join(layer, 1, x, &given[1]);
         if let Some(kept) = kept {
-            *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
+            if more.post_norms.is_none() {
+                given = Default::default();
+            }
+            *kept = Kept { x: input, unnormed, q, attended, given, middle, gate, up };
         }
-        let [y] = self.project(layer, [Kind::Down], &gates, readings, products);
-        add(x, &y);
+    }
+
+    /// Adds what attention (0) or the feed-forward layer (1) gives to the residual stream, after its norm if it has one.
+    fn join(&self, layer: usize, which: usize, x: &mut [f32], given: &[f32]) {
+        match &self.layers[layer].more.post_norms {
+            Some(norms) => add(x, &norm(given, &norms[which], self.model.config.norm_eps)),
+            None => add(x, given),
+        }
     }
 
     /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them.
@@ -291,4 +341,9 @@ impl Processor {
 
 fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+/// The numbers of a vector.
+fn numbers(vector: &Tensor<1>) -> Vec<f32> {
+    vector.to_data().try_into_vec().expect("vectors are f32 on the processor")
 }

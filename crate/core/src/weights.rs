@@ -5,11 +5,11 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, RopeStyle},
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source, TensorInfo},
     linear::{Blocks, Linear},
-    model::{Block, Model, RmsNorm},
+    model::{Block, Extras, Model, RmsNorm},
     quant::{BlockType, dequantise},
 };
 
@@ -73,6 +73,70 @@ impl<'a, S: Source> Reader<'a, S> {
         Ok(out)
     }
 
+    /// Reads a projection of `n_heads` heads of queries or keys, its rows in the order in which they turn.
+    pub async fn turning(&mut self, config: &ModelConfig, name: &str, n_heads: usize) -> Result<Blocks> {
+        let blocks = self.matrix(name, n_heads * config.d_head, config.d_model).await?;
+        if config.rope_style == RopeStyle::Interleaved {
+            return Ok(blocks);
+        }
+        let row = blocks.ty.row_bytes(blocks.cols);
+        let bytes: Vec<u8> = neighbours(n_heads, config.d_head)
+            .flat_map(|from| &blocks.bytes[from * row..(from + 1) * row])
+            .copied()
+            .collect();
+        Ok(Blocks { bytes: bytes.into(), ..blocks })
+    }
+
+    /// As [`Reader::turning`] for a number an element.
+    async fn turning_vector(&mut self, config: &ModelConfig, name: &str, n_heads: usize) -> Result<Vec<f32>> {
+        let values = self.vector(name, n_heads * config.d_head).await?;
+        if config.rope_style == RopeStyle::Interleaved {
+            return Ok(values);
+        }
+        Ok(neighbours(n_heads, config.d_head).map(|from| values[from]).collect())
+    }
+
+    /// What block `layer` has besides what every block has.
+    pub async fn more(&mut self, config: &ModelConfig, layer: usize) -> Result<More> {
+        let name = |n: &str| block_tensor(layer, n);
+        let mut more = More::default();
+        if config.qkv_bias {
+            let bias = |n: &str| format!("blk.{layer}.{n}.bias");
+            more.bias = Some([
+                self.turning_vector(config, &bias("attn_q"), config.n_heads).await?,
+                self.turning_vector(config, &bias("attn_k"), config.n_kv_heads).await?,
+                self.vector(&bias("attn_v"), config.d_kv()).await?,
+            ]);
+        }
+        if config.head_norm {
+            more.head_norms = Some([
+                self.turning_vector(config, &name("attn_q_norm"), 1).await?,
+                self.turning_vector(config, &name("attn_k_norm"), 1).await?,
+            ]);
+        }
+        if config.post_norm {
+            more.post_norms = Some([
+                self.vector(&name("post_attention_norm"), config.d_model).await?,
+                self.vector(&name("post_ffw_norm"), config.d_model).await?,
+            ]);
+        }
+        Ok(more)
+    }
+
+    /// The shape, with what of it stands in tensors.
+    pub async fn config(&mut self) -> Result<ModelConfig> {
+        let mut config = ModelConfig::from_gguf(self.gguf)?;
+        refuse_unknown(self.gguf, &config)?;
+        if self.gguf.tensor(ROPE_DIVISORS).is_some() {
+            config.rope_divisors = self.vector(ROPE_DIVISORS, config.d_head / 2).await?;
+            if !config.rope_divisors.iter().all(|divisor| divisor.is_finite() && *divisor > 0.0) {
+                let message = format!("{ROPE_DIVISORS} has a number that is not positive; download the model again");
+                return Err(Error::new(ErrorKind::ModelCorrupt, message));
+            }
+        }
+        Ok(config)
+    }
+
     /// The output projection: its own matrix, or the embedding where the file has none.
     pub async fn head(&mut self, config: &ModelConfig) -> Result<Option<Blocks>> {
         match self.gguf.tensor(OUTPUT) {
@@ -82,6 +146,25 @@ impl<'a, S: Source> Reader<'a, S> {
     }
 }
 
+/// What only some architectures have in a block: see [`Extras`].
+#[derive(Default, Clone)]
+pub struct More {
+    /// Added to queries, keys and values.
+    pub bias: Option<[Vec<f32>; 3]>,
+    /// Norms of query heads and of key heads.
+    pub head_norms: Option<[Vec<f32>; 2]>,
+    /// Norms of what attention and the feed-forward layer give.
+    pub post_norms: Option<[Vec<f32>; 2]>,
+}
+
+/// Where in a file whose halves turn together the rows stand that turn together here: element `2i` is element `i` there,
+/// `2i + 1` is `i + d_head / 2`.
+pub fn neighbours(n_heads: usize, d_head: usize) -> impl Iterator<Item = usize> {
+    (0..n_heads * d_head).map(move |row| row / d_head * d_head + row % d_head / 2 + row % 2 * (d_head / 2))
+}
+
+/// Name of what rotary frequencies are divided by.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
 /// Name of the token embedding.
 pub const EMBEDDING: &str = "token_embd.weight";
 /// Name of the norm before the head.
@@ -105,32 +188,38 @@ pub async fn load_model(
     device: &Device,
     on_tensor: OnTensor<'_>,
 ) -> Result<Model> {
-    let config = ModelConfig::from_gguf(gguf)?;
-    refuse_unknown(gguf, &config)?;
     let mut reader = Reader::new(gguf, source, on_tensor);
+    let config = reader.config().await?;
     let linear = |blocks: Blocks| match keep {
         Keep::Packed => Linear::Packed(blocks),
         Keep::Dense => Linear::Dense(Box::new(blocks.to_tensor(device))),
     };
-    let norm = |weight: Vec<f32>| {
-        let len = weight.len();
-        RmsNorm { weight: Tensor::from_data(TensorData::new(weight, [len]), device), eps: config.norm_eps }
+    let vector = |values: Vec<f32>| {
+        let len = values.len();
+        Tensor::from_data(TensorData::new(values, [len]), device)
     };
+    let norm = |weight: Vec<f32>| RmsNorm { weight: vector(weight), eps: config.norm_eps };
     let embedding = reader.matrix(EMBEDDING, config.vocab, config.d_model).await?;
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let mut blocks = Vec::with_capacity(config.n_layers);
     for layer in 0..config.n_layers {
         let name = |n| block_tensor(layer, n);
+        let More { bias, head_norms, post_norms } = reader.more(&config, layer).await?;
         blocks.push(Block {
             attention_norm: norm(reader.vector(&name("attn_norm"), d_model).await?),
-            q: linear(reader.matrix(&name("attn_q"), d_query, d_model).await?),
-            k: linear(reader.matrix(&name("attn_k"), d_kv, d_model).await?),
+            q: linear(reader.turning(&config, &name("attn_q"), config.n_heads).await?),
+            k: linear(reader.turning(&config, &name("attn_k"), config.n_kv_heads).await?),
             v: linear(reader.matrix(&name("attn_v"), d_kv, d_model).await?),
             o: linear(reader.matrix(&name("attn_output"), d_model, d_query).await?),
             ffn_norm: norm(reader.vector(&name("ffn_norm"), d_model).await?),
             gate: linear(reader.matrix(&name("ffn_gate"), d_ff, d_model).await?),
             up: linear(reader.matrix(&name("ffn_up"), d_ff, d_model).await?),
             down: linear(reader.matrix(&name("ffn_down"), d_model, d_ff).await?),
+            extras: Extras {
+                bias: bias.map(|bias| bias.map(vector)),
+                head_norms: head_norms.map(|norms| norms.map(norm)),
+                post_norms: post_norms.map(|norms| norms.map(norm)),
+            },
         });
     }
     let norm = norm(reader.vector(OUTPUT_NORM, d_model).await?);
@@ -142,11 +231,21 @@ pub async fn load_model(
 pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
     const BLOCK: &[&str] =
         &["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"];
+    let mut known_here: Vec<String> = BLOCK.iter().map(|name| format!("{name}.weight")).collect();
+    if config.qkv_bias {
+        known_here.extend(["attn_q.bias", "attn_k.bias", "attn_v.bias"].map(String::from));
+    }
+    if config.head_norm {
+        known_here.extend(["attn_q_norm.weight", "attn_k_norm.weight"].map(String::from));
+    }
+    if config.post_norm {
+        known_here.extend(["post_attention_norm.weight", "post_ffw_norm.weight"].map(String::from));
+    }
     for tensor in gguf.tensors() {
-        let known = [EMBEDDING, OUTPUT_NORM, OUTPUT].contains(&tensor.name.as_str())
+        let known = [EMBEDDING, OUTPUT_NORM, OUTPUT, ROPE_DIVISORS].contains(&tensor.name.as_str())
             || tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).is_some_and(|(layer, rest)| {
                 layer.parse().is_ok_and(|layer: usize| layer < config.n_layers)
-                    && rest.strip_suffix(".weight").is_some_and(|name| BLOCK.contains(&name))
+                    && known_here.iter().any(|name| name == rest)
             });
         if !known {
             return Err(Error::new(
@@ -163,5 +262,5 @@ pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 
 /// Whether a block format has fused GPU kernels.
 pub fn fused(ty: BlockType) -> bool {
-    matches!(ty, BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q8_0)
+    !matches!(ty, BlockType::F32 | BlockType::F16 | BlockType::BF16)
 }

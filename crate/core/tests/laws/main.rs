@@ -1,6 +1,8 @@
 //! Laws the whole core must keep, on the real model and on small random ones.
 
 mod adapter;
+mod families;
+mod gemma;
 mod golden;
 mod golden_run;
 mod guard;

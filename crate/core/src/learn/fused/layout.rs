@@ -159,7 +159,8 @@ mod tests {
     use super::*;
     use crate::{
         adapter::Shape,
-        config::{ModelConfig, RopeStyle},
+        config::ModelConfig,
+        testing::plain_config,
     };
 
     #[test]
@@ -175,9 +176,7 @@ mod tests {
             d_head: 24,
             vocab: 100,
             context: 64,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         };
         let shape = Shape { rank: 5, alpha: 4.0, kinds: vec![Kind::K, Kind::V, Kind::Up, Kind::Down] };
         let adapter = Adapter::fresh(None, &config, &shape, 7).unwrap();
