@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use imprint_core::{config::ModelConfig, gguf::Gguf, needs::Needs, testing::model_path};
+use imprint_core::{config::ModelConfig, gguf::Gguf, needs::Needs, testing::{gemma_path, model_path}};
 use imprint_models::{Listed, Memory, list};
 use pollster::block_on;
 use serde_json::Value;
@@ -38,13 +38,15 @@ fn keep(cache: &Path, model: &Listed) {
 }
 
 #[test]
-fn what_the_list_tells_of_memory_is_what_the_header_says() {
-    let file = fs::read(model_path()).unwrap();
-    let gguf = block_on(Gguf::read(&file)).unwrap();
-    let config = ModelConfig::from_gguf(&gguf).unwrap();
-    let Needs { gpu_bytes, gpu_piece_bytes, cpu_bytes } = Needs::of(&gguf, &config, config.context.min(2048));
-    assert_eq!(list()[0].size_bytes, file.len() as u64);
-    assert_eq!(list()[0].memory, Memory { gpu_bytes, gpu_piece_bytes, cpu_bytes });
+fn what_the_list_tells_of_memory_is_what_the_headers_say() {
+    for (model, path) in list().iter().zip([model_path(), gemma_path()]) {
+        let file = fs::read(path).unwrap();
+        let gguf = block_on(Gguf::read(&file)).unwrap();
+        let config = ModelConfig::from_gguf(&gguf).unwrap();
+        let Needs { gpu_bytes, gpu_piece_bytes, cpu_bytes } = Needs::of(&gguf, &config, config.context.min(2048));
+        assert_eq!(model.size_bytes, file.len() as u64, "{}", model.id);
+        assert_eq!(model.memory, Memory { gpu_bytes, gpu_piece_bytes, cpu_bytes }, "{}", model.id);
+    }
 }
 
 #[test]

@@ -76,6 +76,14 @@ impl Shelf<'_> {
             );
             return Err(Problem::new(Kind::Terms, what));
         }
+        self.fetched(model)
+    }
+
+    /// As [`Shelf::listed`], for a caller that tells of the terms itself.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Corrupt`, `Disk`, `Stopped`.
+    pub fn fetched(&self, model: &Listed) -> Result<PathBuf> {
         let path = self.path(model);
         if path.is_file() {
             if sha256(&path)? == model.sha256 {

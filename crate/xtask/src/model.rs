@@ -61,6 +61,20 @@ pub fn ensure(project: &Project) -> Result<PathBuf> {
     }
 }
 
+/// Fetches the second listed model, which the tests run too; its terms are told, since nobody is asked in a test.
+///
+/// # Errors
+/// When it can neither be found nor fetched.
+pub fn ensure_second(project: &Project) -> Result<PathBuf> {
+    let model = &imprint_models::list()[1];
+    step(&format!("The tests' second model, {}", model.file));
+    note(format_args!("it comes under the {}, {}", model.licence.name, model.licence.url));
+    let watch = Shown::default();
+    let path = shelf(project, &watch).fetched(model)?;
+    note(format_args!("ready: {}, sha256 checked", path.display()));
+    Ok(path)
+}
+
 /// The listed models that are on this machine already and may be used.
 pub fn kept(project: &Project) -> Vec<PathBuf> {
     let watch = Shown::default();

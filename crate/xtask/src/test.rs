@@ -150,6 +150,7 @@ impl Tests<'_> {
     fn rust(&self) -> Result<Count> {
         let model = model::ensure(self.project)?;
         let command = self.cargo("test").arg("--no-fail-fast").env("IMPRINT_MODEL", model);
+        let command = command.env("IMPRINT_GEMMA", model::ensure_second(self.project)?);
         self.counted(command, count_cargo)
     }
 
