@@ -12,6 +12,7 @@ mod learning;
 mod learning_gpu;
 mod material;
 mod mix;
+mod needs;
 mod order;
 mod peft;
 mod processor;
