@@ -5,6 +5,7 @@ import { ImprintErrorEvent, ImprintModelEvent, ImprintProgressEvent } from "./ev
 import { megabytes, parameters, timeLeft } from "./format.js";
 import { Pace } from "./pace.js";
 import { part } from "./part.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 
 type State = "offer" | "loading" | "ready";
@@ -216,12 +217,7 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error && error.code !== "cancelled" ? error.message : "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error, error?.code === "cancelled" ? "" : undefined);
   }
 
   #show(state: State): void {
