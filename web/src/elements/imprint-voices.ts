@@ -16,6 +16,7 @@ import { bytes, count, day, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { part } from "./part.js";
 import { twice } from "./twice.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 
 /**
@@ -297,12 +298,7 @@ export class ImprintVoicesElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error);
   }
 
   #announce(sentence: string): void {
