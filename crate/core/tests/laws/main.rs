@@ -2,6 +2,7 @@
 
 mod adapter;
 mod families;
+mod family_golden;
 mod gemma;
 mod gguf_lora;
 mod golden;
