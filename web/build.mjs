@@ -1,6 +1,6 @@
 // Builds the static site and the npm package from web/src and the wasm module that wasm-bindgen wrote.
 //
-//   node web/build.mjs --wasm DIR [--site dist] [--package pkg/dist] [--dev]
+//   node web/build.mjs --wasm DIR [--site dist] [--package pkg/dist] [--model-host ORIGIN]… [--dev]
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -24,6 +24,7 @@ const { values: options } = parseArgs({
     site: { type: "string", default: "dist" },
     package: { type: "string", default: "pkg/dist" },
     dev: { type: "boolean", default: false },
+    "model-host": { type: "string", multiple: true, default: [] },
   },
 });
 if (!options.wasm) fail("say where wasm-bindgen wrote its files: --wasm DIR");
@@ -84,7 +85,7 @@ async function buildSite() {
     if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
-  html = withModelHost(html);
+  html = withModelHosts(html);
   await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
   const { files, version } = await shell(html);
   html = html.replace('name="imprint-version" content=""', `name="imprint-version" content="${version}"`);
@@ -141,11 +142,13 @@ async function buildManifest(icons) {
   return made;
 }
 
-/** Lets the page fetch from the host of its model, where the markup names another than its own. */
-function withModelHost(html) {
+/** Lets the page fetch from the host of its model, where the markup names another than its own, and from those asked for. */
+function withModelHosts(html) {
   const [, model = ""] = /<imprint-model\s[^>]*?src="([^"]*)"/.exec(html) ?? [];
-  const host = URL.canParse(model) ? ` ${new URL(model).origin}` : "";
-  return html.replace("connect-src 'self'", `connect-src 'self'${host}`);
+  const wrong = options["model-host"].find((host) => !URL.canParse(host) || new URL(host).origin !== host);
+  if (wrong !== undefined) fail(`--model-host ${wrong} is no origin such as https://example.org`);
+  const hosts = [...(URL.canParse(model) ? [new URL(model).origin] : []), ...options["model-host"]];
+  return html.replace("connect-src 'self'", ["connect-src 'self'", ...hosts].join(" "));
 }
 
 /** The policy that stands in the markup. */

@@ -1,4 +1,6 @@
 import type { Page } from "@playwright/test";
+import { sentences } from "../../web/src/errors.js";
+import { errorsDe } from "../../web/src/words/errors-de.js";
 import { expect, Room, test } from "./fixture.js";
 
 const tale = "It is a truth universally acknowledged";
@@ -323,5 +325,23 @@ test.describe("in German", () => {
     await page.reload();
     await expect(page.getByRole("button", { name: "Load the model" })).toBeVisible();
     await expect(page.locator("html")).toHaveAttribute("lang", "en");
+  });
+
+  test("what went wrong is said anew in the language that is chosen then", async ({ page }) => {
+    await page.goto("./");
+    await page.getByText("Anderes Modell, anderes Gerät").click();
+    const letter = {
+      name: "letter.gguf",
+      mimeType: "",
+      buffer: Buffer.from("This is a letter. ".repeat(100)),
+    };
+    await page.getByLabel("Eine eigene GGUF-Datei").setInputFiles(letter);
+    const error = page.getByRole("alert").filter({ visible: true });
+    await expect(error).toContainText(errorsDe["model-corrupt"]);
+    await page.getByLabel("Sprache").selectOption("en");
+    await expect(error).toContainText(sentences["model-corrupt"]);
+    await expect(error).not.toContainText(errorsDe["model-corrupt"]);
+    await page.getByLabel("Language").selectOption("de");
+    await expect(error).toContainText(errorsDe["model-corrupt"]);
   });
 });

@@ -21,8 +21,8 @@ test("the module that only writes gives the same words, takes adapters in, and s
     const opened = await imprint.Imprint.open({ model: "/small.gguf", device: "cpu", worker: writer });
     const adapters = await opened.adapters.list();
     const refused = await opened
-      .learn([{ name: "a.txt", bytes: new Uint8Array(4_000).fill(97) }])
-      .then(() => undefined)
+      .learn("The sea was calm and the lamp was lit. ".repeat(200))
+      .done.then(() => undefined)
       .catch(({ code, message }: Package.ImprintError) => ({ code, message }));
     await opened.close();
     return { texts, adapters, refused };

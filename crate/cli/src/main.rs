@@ -6,9 +6,11 @@
 
 mod adapter;
 mod bench;
+mod convert;
 mod info;
 mod learn;
 mod model;
+mod models;
 mod score;
 mod terminal;
 mod tokenize;
@@ -21,7 +23,7 @@ use imprint_core::{Error, ErrorKind, Result};
 
 use terminal::Terminal;
 
-/// Runs small language models: shows, learns, writes, scores, tokenizes, measures.
+/// Runs small language models: shows, learns, writes, scores, converts, tokenizes, measures.
 #[derive(Parser)]
 #[command(name = "imprint", version, arg_required_else_help = true)]
 struct Cli {
@@ -39,6 +41,11 @@ enum Command {
     /// JSON: name, architecture, parameters, size_bytes, gguf_version, context_tokens, shape, tensors (how many in each
     /// format), tokenizer, runs, paths (cpu and gpu, each with runs, device, code, reason).
     Info(info::Args),
+    /// List the models that have a name here: size, licence, memory, and whether they were fetched.
+    ///
+    /// JSON: models, each with id, name, file, size_bytes, licence (name, url, terms), accepted, gpu_bytes, cpu_bytes, path
+    /// (null until it is fetched).
+    Models,
     /// Learn the voice of texts: a small adapter beside the model.
     ///
     /// Learning ends by itself: what is held out of the texts is measured every quarter pass. The interrupt key pauses
@@ -65,6 +72,13 @@ enum Command {
     /// JSON: tokens, nll (nats, one for each token after the first), mean_nll, bits_per_char (over the characters of
     /// the predicted tokens), context_tokens, device.
     Score(score::Args),
+    /// Write an adapter, or a mix of several, for another program: PEFT's folder or llama.cpp's GGUF file.
+    ///
+    /// What the two have no place for (the model's fingerprint, notes, the prints of the text) travels with it and is
+    /// passed by there.
+    ///
+    /// JSON: layout (PEFT or llama.cpp), rank, parameters, size_bytes, prints (whether they came along), out.
+    Convert(convert::Args),
     /// Show the token ids of a text.
     ///
     /// JSON: ids.
@@ -97,9 +111,11 @@ fn main() -> ExitCode {
 fn run(command: &Command, terminal: &Terminal) -> Result<()> {
     match command {
         Command::Info(args) => info::run(args, terminal),
+        Command::Models => models::run(terminal),
         Command::Learn(args) => learn::run(args, terminal),
         Command::Write(args) => write::run(args, terminal),
         Command::Score(args) => score::run(args, terminal),
+        Command::Convert(args) => convert::run(args, terminal),
         Command::Tokenize(args) => tokenize::run(args, terminal),
         Command::Bench(args) => bench::run(args, terminal),
     }

@@ -1,5 +1,9 @@
 //! A low-rank adapter (LoRA, Hu et al. 2021) as plain numbers: what is learned, kept, exported and attached.
 
+mod mix;
+
+pub use mix::{MOST_VOICES, WEIGHTS, check_weights};
+
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
@@ -68,7 +72,7 @@ pub struct Pair {
     pub scale: f32,
     /// `[rank, d_in]`, row-major.
     pub a: Vec<f32>,
-    /// `[d_out, rank]`, row-major; rows in the order of the model file, which for llama permutes those of q and k.
+    /// `[d_out, rank]`, row-major; rows of q and k in the order in which they turn: neighbours together, whatever the model file has.
     pub b: Vec<f32>,
 }
 
@@ -227,6 +231,26 @@ impl Adapter {
     }
 }
 
+/// The rank of a pair whose halves, in the file of somebody else, have these shapes: rows and columns.
+///
+/// # Errors
+/// `adapter-corrupt` for halves that make no pair, `adapter-wrong-base` for a pair that does not fit the model's `kind`.
+pub(crate) fn fit(name: &str, kind: Kind, config: &ModelConfig, a: &[usize], b: &[usize]) -> Result<usize> {
+    let corrupt = |message: String| Err(Error::new(ErrorKind::AdapterCorrupt, message));
+    let (&[rank, a_in], &[b_out, b_rank]) = (a, b) else {
+        return corrupt(format!("{name} holds {a:?} and {b:?}, which are no matrices"));
+    };
+    if rank != b_rank || rank == 0 {
+        return corrupt(format!("{name} is of rank {rank} in one half and {b_rank} in the other"));
+    }
+    let (d_in, d_out) = kind.dims(config);
+    if (a_in, b_out) == (d_in, d_out) {
+        return Ok(rank);
+    }
+    let what = format!("{name} maps {a_in} to {b_out}, in this model it maps {d_in} to {d_out}");
+    Err(Error::new(ErrorKind::AdapterWrongBase, format!("{what}; open the model the adapter was made for")))
+}
+
 /// A number in `±1/√d_in` that depends on nothing but `seed` and `place`: one step of splitmix64 (Steele et al. 2014).
 fn uniform(seed: u64, place: u64, d_in: usize) -> f32 {
     const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -241,7 +265,7 @@ fn uniform(seed: u64, place: u64, d_in: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RopeStyle;
+    use crate::testing::plain_config;
 
     fn config() -> ModelConfig {
         ModelConfig {
@@ -255,9 +279,7 @@ mod tests {
             d_head: 64,
             vocab: 100,
             context: 64,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         }
     }
 

@@ -5,24 +5,27 @@
 
 mod adapt;
 mod contrast;
-mod plan;
+pub(crate) mod plan;
 mod trial;
+mod vocabulary;
 
 use std::cell::{Cell, OnceCell, RefCell};
 
 use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
+pub(crate) use vocabulary::Part;
+use vocabulary::upload_parts;
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
-    packed::Blocks,
-    quant::{BlockType, pack},
+    packed::{Blocks, More},
+    quant::{BlockType, pack, q5_0_as_q8_0},
     sample::{Mix, Sampling, Seen},
-    weights::{EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused, refuse_unknown},
+    weights::{self, EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
 };
 
 /// A dispatch ready to be recorded: pipeline, bindings, workgroups.
@@ -41,6 +44,8 @@ enum Groups {
     PerTokens(u32, u32),
     /// One a token.
     Tokens,
+    /// Always as many along two axes.
+    Plane(u32, u32),
 }
 
 /// The dispatches that score a text.
@@ -67,6 +72,9 @@ pub(crate) struct Layer {
     pub(crate) ffn_norm: wgpu::Buffer,
     pub(crate) gate_up: Matrix,
     pub(crate) down: Matrix,
+    /// What [`heads`](crate::kernels::heads) reads, for models that need it.
+    pub(crate) more: Option<wgpu::Buffer>,
+    pub(crate) post_norms: Option<[wgpu::Buffer; 2]>,
 }
 
 /// The dispatches of one text: with an adapter, or of the base.
@@ -88,11 +96,16 @@ struct Scratch {
     state: wgpu::Buffer,
     x: wgpu::Buffer,
     normed: wgpu::Buffer,
+    /// Queries, keys and values as they come from their projection, where heads are handled apart.
+    raw: wgpu::Buffer,
+    /// What attention or the feed-forward layer gives, where a norm follows it.
+    given: wgpu::Buffer,
     q: wgpu::Buffer,
     attended: wgpu::Buffer,
     gated: wgpu::Buffer,
     logits: wgpu::Buffer,
-    rope: wgpu::Buffer,
+    /// The rotations of blocks that see all, and of those with a window.
+    ropes: Vec<wgpu::Buffer>,
     parameters: wgpu::Buffer,
     seen: wgpu::Buffer,
     partial: wgpu::Buffer,
@@ -149,8 +162,8 @@ pub struct FusedModel {
     choose: Vec<Dispatch>,
     /// Built when a text is first scored: whoever only writes need not wait for its kernels.
     scoring: OnceCell<Scoring>,
-    pub(crate) embedding: Matrix,
-    pub(crate) head: Matrix,
+    pub(crate) embedding: Vec<Part>,
+    pub(crate) head: Vec<Part>,
     pub(crate) output_norm: wgpu::Buffer,
     pub(crate) variant: Variant,
     staging: wgpu::Buffer,
@@ -172,12 +185,11 @@ impl FusedModel {
         variant: Variant,
         on_tensor: OnTensor<'_>,
     ) -> Result<Self> {
-        let config = ModelConfig::from_gguf(gguf)?;
-        refuse_unknown(gguf, &config)?;
-        check_kernels(gguf, &config)?;
         let mut reader = Reader::new(gguf, source, on_tensor);
+        let config = reader.config().await?;
+        check_kernels(gguf, &config)?;
         let before = gpu.allocated_bytes();
-        let embedding = upload(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
+        let embedding = upload_parts(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
         let mut layers = Vec::with_capacity(config.n_layers);
         for layer in 0..config.n_layers {
             layers.push(read_layer(&gpu, &mut reader, &config, layer).await?);
@@ -185,7 +197,7 @@ impl FusedModel {
         }
         let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
         let head = match reader.head(&config).await? {
-            Some(blocks) => Some(upload(&gpu, "head", blocks)?),
+            Some(blocks) => Some(upload_parts(&gpu, "head", blocks)?),
             None => None,
         };
         let weight_bytes = gpu.allocated_bytes() - before;
@@ -303,7 +315,7 @@ impl FusedModel {
         let two = matches!(self.mix.get(), Mix::Contrast(_));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         // The head alone: what follows it merges, penalises and draws.
-        self.record(&mut encoder, &self.choose(&self.bindings.borrow())[..1], 1);
+        self.record(&mut encoder, &self.choose(&self.bindings.borrow())[..self.head.len()], 1);
         self.gpu.queue.submit([encoder.finish()]);
         let size_bytes = self.config.vocab as u64 * if two { 8 } else { 4 };
         let mut scores: Vec<f32> = self.gpu.read_first(&self.scratch.logits, size_bytes).await?;
@@ -334,8 +346,9 @@ impl FusedModel {
         self.gpu.queue.submit([encoder.finish()]);
         let mut nll = Vec::with_capacity(ids.len());
         let row = self.config.d_model as u64 * 4;
-        for (block, targets) in targets.chunks(score::ROWS as usize).enumerate() {
-            let from = (block * score::ROWS as usize) as u64 * row;
+        let rows = score::rows(self.config.vocab);
+        for (block, targets) in targets.chunks(rows).enumerate() {
+            let from = (block * rows) as u64 * row;
             self.gpu.queue.write_buffer(&self.scratch.targets, 0, bytemuck::cast_slice(targets));
             self.gpu.queue.write_buffer(
                 &self.scratch.state,
@@ -446,6 +459,7 @@ impl FusedModel {
                 Groups::Fixed(n) => (n, 1),
                 Groups::PerTokens(n, per) => (n, tokens.div_ceil(per)),
                 Groups::Tokens => (tokens, 1),
+                Groups::Plane(across, down) => (across, down),
             };
             pass.dispatch_workgroups(across, down, 1);
         }
@@ -509,7 +523,11 @@ pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
         return no_kernel(format!("tensor {} in format {}", tensor.name, tensor.ty.name()));
     }
     for layer in 0..config.n_layers {
-        let ty = |name| gguf.tensor(&block_tensor(layer, name)).map(|t| t.ty);
+        // Two formats that are one for the kernels may stand in one matrix.
+        let ty = |name| match gguf.tensor(&block_tensor(layer, name)).map(|t| t.ty) {
+            Some(BlockType::Q5_0) => Some(BlockType::Q8_0),
+            other => other,
+        };
         if ty("attn_q") != ty("attn_k") || ty("attn_q") != ty("attn_v") || ty("ffn_gate") != ty("ffn_up") {
             return no_kernel(format!("block {layer} with mixed formats"));
         }
@@ -518,23 +536,36 @@ pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 }
 
 fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
-    let packed = pack(blocks.ty, &blocks.bytes)?;
-    Ok(Matrix { words: gpu.upload(label, &packed.words), scales: gpu.upload(label, &packed.scales), ty: blocks.ty })
+    let blocks = widened(blocks)?;
+    let packed = pack(blocks.ty, &blocks.bytes)?.for_kernels();
+    Ok(Matrix { words: gpu.upload(label, &packed.words), scales: gpu.upload(label, &packed.scales), ty: packed.ty })
+}
+
+/// The matrix in a format of the kernels.
+fn widened(blocks: Blocks) -> Result<Blocks> {
+    match blocks.ty {
+        BlockType::Q5_0 => Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks }),
+        _ => Ok(blocks),
+    }
 }
 
 /// Rows of several matrices as one: after each other, or alternating.
-fn join(parts: &[Blocks], alternate: bool) -> Blocks {
-    let row = parts[0].ty.row_bytes(parts[0].cols);
-    let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.bytes.len()).sum());
+fn join<const N: usize>(parts: [Blocks; N], alternate: bool) -> Result<Blocks> {
+    let mut wide = Vec::with_capacity(N);
+    for part in parts {
+        wide.push(widened(part)?);
+    }
+    let row = wide[0].ty.row_bytes(wide[0].cols);
+    let mut bytes = Vec::with_capacity(wide.iter().map(|p| p.bytes.len()).sum());
     if alternate {
-        for i in 0..parts[0].rows {
-            parts.iter().for_each(|p| bytes.extend_from_slice(&p.bytes[i * row..(i + 1) * row]));
+        for i in 0..wide[0].rows {
+            wide.iter().for_each(|p| bytes.extend_from_slice(&p.bytes[i * row..(i + 1) * row]));
         }
     } else {
-        parts.iter().for_each(|p| bytes.extend_from_slice(&p.bytes));
+        wide.iter().for_each(|p| bytes.extend_from_slice(&p.bytes));
     }
-    let rows = parts.iter().map(|p| p.rows).sum();
-    Blocks { ty: parts[0].ty, bytes: bytes.into(), rows, cols: parts[0].cols }
+    let rows = wide.iter().map(|p| p.rows).sum();
+    Ok(Blocks { ty: wide[0].ty, bytes: bytes.into(), rows, cols: wide[0].cols })
 }
 
 async fn read_layer<S: Source>(
@@ -543,44 +574,66 @@ async fn read_layer<S: Source>(
     config: &ModelConfig,
     layer: usize,
 ) -> Result<Layer> {
-    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let name = |n| block_tensor(layer, n);
-    let attention_norm = gpu.upload("norm", &reader.vector(&name("attn_norm"), d_model).await?);
-    let q = reader.matrix(&name("attn_q"), d_query, d_model).await?;
-    let k = reader.matrix(&name("attn_k"), d_kv, d_model).await?;
-    let v = reader.matrix(&name("attn_v"), d_kv, d_model).await?;
-    let qkv = upload(gpu, "qkv", join(&[q, k, v], false))?;
-    let o = upload(gpu, "o", reader.matrix(&name("attn_output"), d_model, d_query).await?)?;
-    let ffn_norm = gpu.upload("norm", &reader.vector(&name("ffn_norm"), d_model).await?);
-    let gate = reader.matrix(&name("ffn_gate"), d_ff, d_model).await?;
-    let up = reader.matrix(&name("ffn_up"), d_ff, d_model).await?;
-    let gate_up = upload(gpu, "gate up", join(&[gate, up], true))?;
-    let down = upload(gpu, "down", reader.matrix(&name("ffn_down"), d_model, d_ff).await?)?;
-    Ok(Layer { attention_norm, qkv, o, ffn_norm, gate_up, down })
+    let read = weights::read_layer(reader, config, layer).await?;
+    let [q, k, v, o, gate, up, down] = read.weights;
+    let More { bias, head_norms, post_norms } = read.more;
+    let more: Vec<f32> = bias.into_iter().flatten().chain(head_norms.into_iter().flatten()).flatten().collect();
+    Ok(Layer {
+        attention_norm: gpu.upload("norm", &read.attention_norm),
+        qkv: upload(gpu, "qkv", join([q, k, v], false)?)?,
+        o: upload(gpu, "o", o)?,
+        ffn_norm: gpu.upload("norm", &read.ffn_norm),
+        gate_up: upload(gpu, "gate up", join([gate, up], true)?)?,
+        down: upload(gpu, "down", down)?,
+        more: (!more.is_empty()).then(|| gpu.upload("heads", &more)),
+        post_norms: post_norms.map(|norms| norms.map(|norm| gpu.upload("norm", &norm))),
+    })
+}
+
+/// The rotations of `n` positions, for blocks that see all and, where there are any, for those with a window.
+pub(crate) fn ropes(gpu: &Gpu, config: &ModelConfig, n: usize) -> Vec<wgpu::Buffer> {
+    let rope = |local: bool| {
+        let (cos, sin) = config.rope_table(0..n, local);
+        let turns: Vec<f32> = cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect();
+        gpu.upload("rope", &turns)
+    };
+    [false, true].into_iter().filter(|&local| !local || config.window.is_some()).map(rope).collect()
+}
+
+/// That of [`ropes`] which block `layer` reads.
+pub(crate) fn rope_of<'a>(ropes: &'a [wgpu::Buffer], config: &ModelConfig, layer: usize) -> &'a wgpu::Buffer {
+    let local = ropes.get(1).filter(|_| config.window_of(layer).is_some());
+    local.unwrap_or(&ropes[0])
 }
 
 impl Scratch {
     fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize) -> Self {
         let tokens = state::MAX_COUNT as usize;
-        let rope: Vec<f32> = {
-            let (cos, sin) = config.rope_table(0..capacity);
-            cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
-        };
+        let rows = score::rows(config.vocab);
+        // Buffers of models that need them; the others bind a word.
+        let only = |needed: bool, words: usize| if needed { tokens * words } else { 1 };
         Self {
             state: gpu.buffer("state", state::WORDS as usize),
             x: gpu.buffer("x", tokens * config.d_model),
             // Behind activations that a side path reads stands its bottleneck.
             normed: gpu.buffer("normed", tokens * config.d_model + 4 * side::tail(side::MAX_PARTS)),
+            raw: gpu.buffer("raw", only(config.qkv_bias || config.head_norm, config.d_query() + 2 * config.d_kv())),
+            given: gpu.buffer("given", only(config.post_norm, config.d_model)),
             q: gpu.buffer("q", tokens * config.d_query()),
             attended: gpu.buffer("attended", tokens * config.d_query() + 4 * side::tail(1)),
             gated: gpu.buffer("gated", tokens * config.d_ff + 4 * side::tail(1)),
-            logits: gpu.buffer("logits", score::ROWS as usize * config.vocab),
-            rope: gpu.upload("rope", &rope),
+            logits: gpu.buffer("logits", rows * config.vocab),
+            ropes: ropes(gpu, config, capacity),
             parameters: gpu.buffer("parameters", 8),
             seen: gpu.buffer("seen", config.vocab.div_ceil(32)),
             partial: gpu.buffer("partial", sampling::scan_groups(config.vocab as u32) as usize * 2),
-            targets: gpu.buffer("targets", score::ROWS as usize),
-            nll: gpu.buffer("nll", score::ROWS as usize),
+            targets: gpu.buffer("targets", rows),
+            nll: gpu.buffer("nll", rows),
         }
+    }
+
+    /// The rotations that block `layer` reads.
+    fn rope(&self, config: &ModelConfig, layer: usize) -> &wgpu::Buffer {
+        rope_of(&self.ropes, config, layer)
     }
 }

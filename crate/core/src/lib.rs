@@ -8,8 +8,10 @@ pub mod text;
 pub mod gguf;
 pub mod tokenizer;
 pub mod config;
+pub mod needs;
 pub mod adapter;
 pub mod peft;
+pub mod gguf_lora;
 pub mod packed;
 #[cfg(feature = "reference")]
 pub mod linear;

@@ -6,9 +6,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
 use crate::{
     adapter::{Adapter, Kind},
-    config::{ModelConfig, RopeStyle},
+    config::{Activation, ModelConfig},
     linear::{Linear, SidePath},
-    packed::{Blocks, Layer, Packed},
+    packed::{Blocks, Layer, More, Packed},
 };
 
 /// How a plain model keeps its projections.
@@ -23,7 +23,7 @@ pub enum Keep {
 /// Root-mean-square norm: `x / sqrt(mean(x²) + eps) · w` (Zhang & Sennrich 2019).
 #[derive(Clone)]
 pub struct RmsNorm {
-    /// `[d_model]`
+    /// `[width]`
     pub weight: Tensor<1>,
     /// Keeps the root from zero.
     pub eps: f32,
@@ -33,10 +33,44 @@ impl RmsNorm {
     /// Normalises the last axis.
     ///
     /// # Shapes
-    /// - `x`, result: `[batch, seq, d_model]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let mean_square = (x.clone() * x.clone()).mean_dim(2);
+    /// - `x`, result: `[…, width]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
         x / (mean_square + self.eps).sqrt() * self.weight.clone().unsqueeze()
+    }
+}
+
+/// What only some architectures have in a block.
+#[derive(Default, Clone)]
+pub struct Extras {
+    /// Added to queries, keys and values, each as wide as its projection.
+    pub bias: Option<[Tensor<1>; 3]>,
+    /// Norms of query heads and of key heads, `[d_head]`.
+    pub head_norms: Option<[RmsNorm; 2]>,
+    /// Norms of what attention and the feed-forward layer give, `[d_model]`.
+    pub post_norms: Option<[RmsNorm; 2]>,
+}
+
+impl Extras {
+    fn biased(&self, which: usize, x: Tensor<3>) -> Tensor<3> {
+        match &self.bias {
+            Some(bias) => x + bias[which].clone().unsqueeze(),
+            None => x,
+        }
+    }
+
+    fn head_normed(&self, which: usize, x: Tensor<4>) -> Tensor<4> {
+        match &self.head_norms {
+            Some(norms) => norms[which].forward(x),
+            None => x,
+        }
+    }
+
+    fn post_normed(&self, which: usize, x: Tensor<3>) -> Tensor<3> {
+        match &self.post_norms {
+            Some(norms) => norms[which].forward(x),
+            None => x,
+        }
     }
 }
 
@@ -60,6 +94,8 @@ pub struct Block {
     pub up: Linear,
     /// Down projection, `[d_model, d_ff]`.
     pub down: Linear,
+    /// What the architecture has besides.
+    pub extras: Extras,
 }
 
 /// The side paths of one block, some or all.
@@ -96,8 +132,14 @@ impl LowRank {
     }
 }
 
-/// Where in a text the tokens of one call stand: their rotations, and which keys each may look at.
+/// Where in a text the tokens of one call stand, for blocks that see all of it and for those with a window.
 pub struct Positions {
+    all: View,
+    local: Option<View>,
+}
+
+/// How a block sees positions: their rotations, and which keys each may look at.
+pub struct View {
     rope: Rope,
     mask: Tensor<2, Bool>,
 }
@@ -105,7 +147,16 @@ pub struct Positions {
 impl Positions {
     /// `seq` positions after `start` others.
     pub fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
-        Self { rope: Rope::new(config, start, seq, device), mask: causal_mask(start, seq, device) }
+        let view = |window: Option<usize>| View {
+            rope: Rope::new(config, start, seq, window.is_some(), device),
+            mask: mask(start, seq, window, device),
+        };
+        Self { all: view(None), local: config.window.map(|window| view(Some(window.len))) }
+    }
+
+    /// As block `layer` sees them.
+    pub fn of(&self, config: &ModelConfig, layer: usize) -> &View {
+        self.local.as_ref().filter(|_| config.window_of(layer).is_some()).unwrap_or(&self.all)
     }
 }
 
@@ -122,6 +173,7 @@ impl Block {
             gate: self.gate.unpacked(device),
             up: self.up.unpacked(device),
             down: self.down.unpacked(device),
+            extras: self.extras.clone(),
         }
     }
 
@@ -133,33 +185,37 @@ impl Block {
         &self,
         config: &ModelConfig,
         x: Tensor<3>,
-        at: &Positions,
+        at: &View,
         sides: Option<&Sides>,
         cache: Option<(&mut Cache, usize)>,
     ) -> Tensor<3> {
         let side = |kind: Kind| sides.and_then(|sides| sides.paths[kind as usize].as_ref());
         let normed = self.attention_norm.forward(x.clone());
-        let x = x + self.attention(config, normed, at, &side, cache);
+        let attended = self.attention(config, normed, at, &side, cache);
+        let x = x + self.extras.post_normed(0, attended);
         let normed = self.ffn_norm.forward(x.clone());
-        let gate = activation::silu(self.gate.forward(normed.clone(), side(Kind::Gate)));
+        let gate = bend(config.activation, self.gate.forward(normed.clone(), side(Kind::Gate)));
         let gated = gate * self.up.forward(normed, side(Kind::Up));
-        x + self.down.forward(gated, side(Kind::Down))
+        x + self.extras.post_normed(1, self.down.forward(gated, side(Kind::Down)))
     }
 
     fn attention<'a>(
         &self,
         config: &ModelConfig,
         x: Tensor<3>,
-        at: &Positions,
+        at: &View,
         side: &impl Fn(Kind) -> Option<&'a SidePath>,
         cache: Option<(&mut Cache, usize)>,
     ) -> Tensor<3> {
         let &ModelConfig { n_heads, n_kv_heads, d_head, .. } = config;
         let [batch, seq, _] = x.dims();
         let heads = |x: Tensor<3>, n: usize| x.reshape([batch, seq, n, d_head]).swap_dims(1, 2);
-        let q = at.rope.forward(heads(self.q.forward(x.clone(), side(Kind::Q)), n_heads));
-        let mut k = at.rope.forward(heads(self.k.forward(x.clone(), side(Kind::K)), n_kv_heads));
-        let mut v = heads(self.v.forward(x, side(Kind::V)), n_kv_heads);
+        let extras = &self.extras;
+        let q = heads(extras.biased(0, self.q.forward(x.clone(), side(Kind::Q))), n_heads);
+        let k = heads(extras.biased(1, self.k.forward(x.clone(), side(Kind::K))), n_kv_heads);
+        let mut v = heads(extras.biased(2, self.v.forward(x, side(Kind::V))), n_kv_heads);
+        let q = at.rope.forward(extras.head_normed(0, q));
+        let mut k = at.rope.forward(extras.head_normed(1, k));
         if let Some((cache, layer)) = cache {
             (k, v) = cache.extend(layer, k, v);
         }
@@ -248,14 +304,21 @@ impl Model {
             Keep::Packed => Linear::Packed(blocks),
             Keep::Dense => Linear::Packed(blocks).unpacked(device),
         };
-        let rms = |weight: Vec<f32>| {
-            let len = weight.len();
-            RmsNorm { weight: Tensor::from_data(TensorData::new(weight, [len]), device), eps: config.norm_eps }
+        let vector = |values: Vec<f32>| {
+            let len = values.len();
+            Tensor::from_data(TensorData::new(values, [len]), device)
         };
+        let rms = |weight: Vec<f32>| RmsNorm { weight: vector(weight), eps: config.norm_eps };
         let block = |layer: Layer| {
             let [q, k, v, o, gate, up, down] = layer.weights.map(linear);
             let (attention_norm, ffn_norm) = (rms(layer.attention_norm), rms(layer.ffn_norm));
-            Block { attention_norm, q, k, v, o, ffn_norm, gate, up, down }
+            let More { bias, head_norms, post_norms } = layer.more;
+            let extras = Extras {
+                bias: bias.map(|bias| bias.map(vector)),
+                head_norms: head_norms.map(|norms| norms.map(rms)),
+                post_norms: post_norms.map(|norms| norms.map(rms)),
+            };
+            Block { attention_norm, q, k, v, o, ffn_norm, gate, up, down, extras }
         };
         let blocks = layers.into_iter().map(block).collect();
         let (norm, head) = (rms(norm), linear(head));
@@ -284,7 +347,8 @@ impl Model {
         let at = Positions::new(&self.config, start, seq, &self.device);
         for (layer, block) in self.blocks.iter().enumerate() {
             let sides = adapter.map(|adapter| &adapter.blocks[layer]);
-            x = block.forward(&self.config, x, &at, sides, cache.as_deref_mut().map(|cache| (cache, layer)));
+            let at = at.of(&self.config, layer);
+            x = block.forward(&self.config, x, at, sides, cache.as_deref_mut().map(|cache| (cache, layer)));
         }
         if let Some(cache) = cache {
             cache.len += seq;
@@ -314,6 +378,8 @@ impl Model {
         for (&id, row) in ids.iter().zip(rows.chunks_exact_mut(d_model)) {
             self.embedding.row(id as usize, row);
         }
+        let scale = self.config.embedding_scale;
+        rows.iter_mut().for_each(|x| *x *= scale);
         Tensor::from_data(TensorData::new(rows, [batch, ids.len() / batch, d_model]), &self.device)
     }
 }
@@ -330,50 +396,54 @@ pub fn log_likelihoods<const D: usize>(scores: Tensor<D>) -> Tensor<D> {
     shifted - Tensor::cat(parts, last).sum_dim(last).log()
 }
 
+/// What an activation makes of the gate.
+fn bend(activation: Activation, x: Tensor<3>) -> Tensor<3> {
+    match activation {
+        Activation::Silu => activation::silu(x),
+        Activation::Gelu => {
+            let cube = x.clone() * x.clone() * x.clone();
+            x.clone() * activation::sigmoid((x + cube * Activation::GELU_CUBE) * Activation::GELU_SLOPE)
+        }
+    }
+}
+
 /// Rotary position embedding of `seq` positions (Su et al. 2021).
 struct Rope {
     cos: Tensor<4>,
     sin: Tensor<4>,
-    style: RopeStyle,
 }
 
 impl Rope {
-    fn new(config: &ModelConfig, start: usize, seq: usize, device: &Device) -> Self {
+    fn new(config: &ModelConfig, start: usize, seq: usize, local: bool, device: &Device) -> Self {
         let half = config.d_head / 2;
-        let (cos, sin) = config.rope_table(start..start + seq);
+        let (cos, sin) = config.rope_table(start..start + seq, local);
         let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [1, 1, seq, half]), device);
-        Self { cos: table(cos), sin: table(sin), style: config.rope_style }
+        Self { cos: table(cos), sin: table(sin) }
     }
 
     /// # Shapes
     /// - `x`, result: `[batch, heads, seq, d_head]`
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, heads, seq, d_head] = x.dims();
-        let half = d_head / 2;
-        let (a, b) = match self.style {
-            RopeStyle::Interleaved => {
-                let pairs = x.reshape([batch, heads, seq, half, 2]);
-                (pairs.clone().narrow(4, 0, 1).squeeze_dim(4), pairs.narrow(4, 1, 1).squeeze_dim(4))
-            }
-            RopeStyle::Halves => (x.clone().narrow(3, 0, half), x.narrow(3, half, half)),
-        };
-        let turned_a = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
-        let turned_b = a * self.sin.clone() + b * self.cos.clone();
-        match self.style {
-            RopeStyle::Interleaved => {
-                Tensor::stack::<5>(vec![turned_a, turned_b], 4).reshape([batch, heads, seq, d_head])
-            }
-            RopeStyle::Halves => Tensor::cat(vec![turned_a, turned_b], 3),
-        }
+        let pairs = x.reshape([batch, heads, seq, d_head / 2, 2]);
+        let (a, b) = (pairs.clone().narrow(4, 0, 1).squeeze_dim(4), pairs.narrow(4, 1, 1).squeeze_dim(4));
+        let turned_a: Tensor<4> = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
+        let turned_b: Tensor<4> = a * self.sin.clone() + b * self.cos.clone();
+        Tensor::stack::<5>(vec![turned_a, turned_b], 4).reshape([batch, heads, seq, d_head])
     }
 }
 
-/// True where a query may not look: at keys after it.
+/// True where a query may not look: at keys after it, and at those before its window.
 ///
 /// # Shapes
 /// - result: `[seq, start + seq]`
-fn causal_mask(start: usize, seq: usize, device: &Device) -> Tensor<2, Bool> {
-    let queries = Tensor::<1, Int>::arange(start as i64..(start + seq) as i64, device).reshape([seq, 1]);
-    let keys = Tensor::<1, Int>::arange(0..(start + seq) as i64, device).reshape([1, start + seq]);
-    keys.expand([seq, start + seq]).greater(queries.expand([seq, start + seq]))
+fn mask(start: usize, seq: usize, window: Option<usize>, device: &Device) -> Tensor<2, Bool> {
+    let all = [seq, start + seq];
+    let queries = Tensor::<1, Int>::arange(start as i64..(start + seq) as i64, device).reshape([seq, 1]).expand(all);
+    let keys = Tensor::<1, Int>::arange(0..(start + seq) as i64, device).reshape([1, start + seq]).expand(all);
+    let after = keys.clone().greater(queries.clone());
+    match window {
+        Some(window) => after.bool_or(keys.lower_equal(queries - window as i64)),
+        None => after,
+    }
 }

@@ -39,12 +39,25 @@ impl Blocks {
     }
 }
 
+/// What only some architectures have in a block.
+#[derive(Default, Clone)]
+pub struct More {
+    /// Added to queries, keys and values.
+    pub bias: Option<[Vec<f32>; 3]>,
+    /// Norms of query heads and of key heads.
+    pub head_norms: Option<[Vec<f32>; 2]>,
+    /// Norms of what attention and the feed-forward layer give.
+    pub post_norms: Option<[Vec<f32>; 2]>,
+}
+
 /// A block's weights.
 pub struct Layer {
     /// `[d_model]`
     pub attention_norm: Vec<f32>,
     /// `[d_model]`
     pub ffn_norm: Vec<f32>,
+    /// What the architecture has besides.
+    pub more: More,
     /// The projections by [`Kind`], in its order.
     pub weights: [Blocks; Kind::ALL.len()],
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use lanes::name;
 pub use paths::Paths;
 
-use attention::{Rotations, attend, exponentials, gated, norm};
+use attention::{Turns, attend, exponentials, gated, norm};
 use paths::Pair;
 use product::{Activations, finest, project};
 
@@ -47,9 +47,13 @@ enum Products {
 struct Kept {
     /// The block's input.
     x: Vec<f32>,
+    /// Queries and keys before their norms; empty where there are none.
+    unnormed: [Vec<f32>; 2],
     /// Queries, turned.
     q: Vec<f32>,
     attended: Vec<f32>,
+    /// What attention and the feed-forward layer give, before their norms; empty where there are none.
+    given: [Vec<f32>; 2],
     /// The residual stream between attention and the feed-forward layer.
     middle: Vec<f32>,
     gate: Vec<f32>,
@@ -134,7 +138,7 @@ impl Processor {
     fn blocks(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
-        let at = Rotations::new(&self.model.config, start..start + ids.len());
+        let at = Turns::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
             reading.open(self.model.layers.len(), ids.len());
@@ -151,6 +155,10 @@ impl Processor {
         let mut x = vec![0.0; ids.len() * d_model];
         for (&id, row) in ids.iter().zip(x.chunks_exact_mut(d_model)) {
             self.model.embedding.row(id as usize, row);
+        }
+        let scale = self.model.config.embedding_scale;
+        if scale != 1.0 {
+            x.iter_mut().for_each(|x| *x *= scale);
         }
         x
     }
@@ -221,16 +229,27 @@ impl Processor {
         &self,
         layer: usize,
         x: &mut [f32],
-        at: &Rotations,
+        at: &Turns,
         readings: &mut [&mut Reading],
         products: Products,
         kept: Option<&mut Kept>,
     ) {
         let config = &self.model.config;
-        let Layer { attention_norm, ffn_norm, .. } = &self.model.layers[layer];
+        let (at, window) = (at.of(config, layer), config.window_of(layer));
+        let Layer { attention_norm, ffn_norm, more, .. } = &self.model.layers[layer];
         let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
-        let [mut q, mut k, v] = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        let mut qkv = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
+        for (x, bias) in qkv.iter_mut().zip(more.bias.iter().flatten()) {
+            x.chunks_exact_mut(bias.len()).for_each(|x| add(x, bias));
+        }
+        let [mut q, mut k, v] = qkv;
+        let mut unnormed = <[Vec<f32>; 2]>::default();
+        if let Some([q_norm, k_norm]) = &more.head_norms {
+            let normed = [norm(&q, q_norm, config.norm_eps), norm(&k, k_norm, config.norm_eps)];
+            unnormed = [q, k];
+            [q, k] = normed;
+        }
         let n = readings.len();
         let mut attended = Vec::with_capacity(q.len());
         let (q_len, kv_len) = (q.len() / n, k.len() / n);
@@ -241,18 +260,31 @@ impl Processor {
             let (keys, values) = &mut reading.layers[layer];
             keys.extend_from_slice(k);
             values.extend_from_slice(v);
-            attended.extend(attend(config, q, keys, values));
+            attended.extend(attend(config, window, q, keys, values));
         }
-        let [y] = self.project(layer, [Kind::O], &attended, readings, products);
-        add(x, &y);
+        let mut given = <[Vec<f32>; 2]>::default();
+        [given[0]] = self.project(layer, [Kind::O], &attended, readings, products);
+        self.join(layer, 0, x, &given[0]);
         let normed = norm(x, ffn_norm, config.norm_eps);
         let [gate, up] = self.project(layer, [Kind::Gate, Kind::Up], &normed, readings, products);
-        let gates = gated(&gate, &up);
+        let gates = gated(config.activation, &gate, &up);
+        let middle = if kept.is_some() { x.to_vec() } else { Vec::new() };
+        [given[1]] = self.project(layer, [Kind::Down], &gates, readings, products);
+        self.join(layer, 1, x, &given[1]);
         if let Some(kept) = kept {
-            *kept = Kept { x: input, q, attended, middle: x.to_vec(), gate, up };
+            if more.post_norms.is_none() {
+                given = Default::default();
+            }
+            *kept = Kept { x: input, unnormed, q, attended, given, middle, gate, up };
         }
-        let [y] = self.project(layer, [Kind::Down], &gates, readings, products);
-        add(x, &y);
+    }
+
+    /// Adds what attention (0) or the feed-forward layer (1) gives to the residual stream, after its norm if it has one.
+    fn join(&self, layer: usize, which: usize, x: &mut [f32], given: &[f32]) {
+        match &self.model.layers[layer].more.post_norms {
+            Some(norms) => add(x, &norm(given, &norms[which], self.model.config.norm_eps)),
+            None => add(x, given),
+        }
     }
 
     /// Projects `x` by several matrices of a block, each reading with its own low-rank paths beside them.

@@ -12,7 +12,7 @@ mod pack;
 mod tests;
 
 pub use integers::{GROUP, Group, from_half, has_least, integers};
-pub use pack::{Packed, pack, plane_lens, unpack};
+pub use pack::{Packed, pack, plane_lens, q5_0_as_q8_0, unpack};
 
 use half::{bf16, f16};
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, RopeStyle},
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source, TensorInfo},
-    packed::{Blocks, Layer, Packed},
+    packed::{Blocks, Layer, More, Packed},
     quant::{BlockType, dequantise},
 };
 
@@ -61,6 +61,70 @@ impl<'a, S: Source> Reader<'a, S> {
         Ok(out)
     }
 
+    /// Reads a projection of `n_heads` heads of queries or keys, its rows in the order in which they turn.
+    pub async fn turning(&mut self, config: &ModelConfig, name: &str, n_heads: usize) -> Result<Blocks> {
+        let blocks = self.matrix(name, n_heads * config.d_head, config.d_model).await?;
+        if config.rope_style == RopeStyle::Interleaved {
+            return Ok(blocks);
+        }
+        let row = blocks.ty.row_bytes(blocks.cols);
+        let bytes: Vec<u8> = neighbours(n_heads, config.d_head)
+            .flat_map(|from| &blocks.bytes[from * row..(from + 1) * row])
+            .copied()
+            .collect();
+        Ok(Blocks { bytes: bytes.into(), ..blocks })
+    }
+
+    /// As [`Reader::turning`] for a number an element.
+    async fn turning_vector(&mut self, config: &ModelConfig, name: &str, n_heads: usize) -> Result<Vec<f32>> {
+        let values = self.vector(name, n_heads * config.d_head).await?;
+        if config.rope_style == RopeStyle::Interleaved {
+            return Ok(values);
+        }
+        Ok(neighbours(n_heads, config.d_head).map(|from| values[from]).collect())
+    }
+
+    /// What block `layer` has besides what every block has.
+    pub async fn more(&mut self, config: &ModelConfig, layer: usize) -> Result<More> {
+        let name = |n: &str| block_tensor(layer, n);
+        let mut more = More::default();
+        if config.qkv_bias {
+            let bias = |n: &str| format!("blk.{layer}.{n}.bias");
+            more.bias = Some([
+                self.turning_vector(config, &bias("attn_q"), config.n_heads).await?,
+                self.turning_vector(config, &bias("attn_k"), config.n_kv_heads).await?,
+                self.vector(&bias("attn_v"), config.d_kv()).await?,
+            ]);
+        }
+        if config.head_norm {
+            more.head_norms = Some([
+                self.turning_vector(config, &name("attn_q_norm"), 1).await?,
+                self.turning_vector(config, &name("attn_k_norm"), 1).await?,
+            ]);
+        }
+        if config.post_norm {
+            more.post_norms = Some([
+                self.vector(&name("post_attention_norm"), config.d_model).await?,
+                self.vector(&name("post_ffw_norm"), config.d_model).await?,
+            ]);
+        }
+        Ok(more)
+    }
+
+    /// The shape, with what of it stands in tensors.
+    pub async fn config(&mut self) -> Result<ModelConfig> {
+        let mut config = ModelConfig::from_gguf(self.gguf)?;
+        refuse_unknown(self.gguf, &config)?;
+        if self.gguf.tensor(ROPE_DIVISORS).is_some() {
+            config.rope_divisors = self.vector(ROPE_DIVISORS, config.d_head / 2).await?;
+            if !config.rope_divisors.iter().all(|divisor| divisor.is_finite() && *divisor > 0.0) {
+                let message = format!("{ROPE_DIVISORS} has a number that is not positive; download the model again");
+                return Err(Error::new(ErrorKind::ModelCorrupt, message));
+            }
+        }
+        Ok(config)
+    }
+
     /// The output projection: its own matrix, or the embedding where the file has none.
     pub async fn head(&mut self, config: &ModelConfig) -> Result<Option<Blocks>> {
         match self.gguf.tensor(OUTPUT) {
@@ -70,6 +134,14 @@ impl<'a, S: Source> Reader<'a, S> {
     }
 }
 
+/// Where in a file whose halves turn together the rows stand that turn together here: element `2i` is element `i` there,
+/// `2i + 1` is `i + d_head / 2`.
+pub fn neighbours(n_heads: usize, d_head: usize) -> impl Iterator<Item = usize> {
+    (0..n_heads * d_head).map(move |row| row / d_head * d_head + row % d_head / 2 + row % 2 * (d_head / 2))
+}
+
+/// Name of what rotary frequencies are divided by.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
 /// Name of the token embedding.
 pub const EMBEDDING: &str = "token_embd.weight";
 /// Name of the norm before the head.
@@ -88,9 +160,8 @@ pub fn block_tensor(layer: usize, name: &str) -> String {
 /// `model-corrupt` for missing or misshapen tensors, `model-unsupported` for what `config` does not describe, and what
 /// `source` and `on_tensor` return.
 pub async fn load_packed(gguf: &Gguf, source: &impl Source, on_tensor: OnTensor<'_>) -> Result<Packed> {
-    let config = ModelConfig::from_gguf(gguf)?;
-    refuse_unknown(gguf, &config)?;
     let mut reader = Reader::new(gguf, source, on_tensor);
+    let config = reader.config().await?;
     let embedding = reader.matrix(EMBEDDING, config.vocab, config.d_model).await?;
     let mut layers = Vec::with_capacity(config.n_layers);
     for layer in 0..config.n_layers {
@@ -111,9 +182,10 @@ pub async fn read_layer<S: Source>(reader: &mut Reader<'_, S>, config: &ModelCon
     Ok(Layer {
         attention_norm: reader.vector(&name("attn_norm"), d_model).await?,
         ffn_norm: reader.vector(&name("ffn_norm"), d_model).await?,
+        more: reader.more(config, layer).await?,
         weights: [
-            reader.matrix(&name("attn_q"), d_query, d_model).await?,
-            reader.matrix(&name("attn_k"), d_kv, d_model).await?,
+            reader.turning(config, &name("attn_q"), config.n_heads).await?,
+            reader.turning(config, &name("attn_k"), config.n_kv_heads).await?,
             reader.matrix(&name("attn_v"), d_kv, d_model).await?,
             reader.matrix(&name("attn_output"), d_model, d_query).await?,
             reader.matrix(&name("ffn_gate"), d_ff, d_model).await?,
@@ -127,11 +199,21 @@ pub async fn read_layer<S: Source>(reader: &mut Reader<'_, S>, config: &ModelCon
 pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
     const BLOCK: &[&str] =
         &["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"];
+    let mut known_here: Vec<String> = BLOCK.iter().map(|name| format!("{name}.weight")).collect();
+    if config.qkv_bias {
+        known_here.extend(["attn_q.bias", "attn_k.bias", "attn_v.bias"].map(String::from));
+    }
+    if config.head_norm {
+        known_here.extend(["attn_q_norm.weight", "attn_k_norm.weight"].map(String::from));
+    }
+    if config.post_norm {
+        known_here.extend(["post_attention_norm.weight", "post_ffw_norm.weight"].map(String::from));
+    }
     for tensor in gguf.tensors() {
-        let known = [EMBEDDING, OUTPUT_NORM, OUTPUT].contains(&tensor.name.as_str())
+        let known = [EMBEDDING, OUTPUT_NORM, OUTPUT, ROPE_DIVISORS].contains(&tensor.name.as_str())
             || tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).is_some_and(|(layer, rest)| {
                 layer.parse().is_ok_and(|layer: usize| layer < config.n_layers)
-                    && rest.strip_suffix(".weight").is_some_and(|name| BLOCK.contains(&name))
+                    && known_here.iter().any(|name| name == rest)
             });
         if !known {
             return Err(Error::new(
@@ -148,5 +230,5 @@ pub fn refuse_unknown(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 
 /// Whether a block format has fused GPU kernels.
 pub fn fused(ty: BlockType) -> bool {
-    matches!(ty, BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q8_0)
+    !matches!(ty, BlockType::F32 | BlockType::F16 | BlockType::BF16)
 }

@@ -223,10 +223,10 @@ pub async fn stored_models() -> Result<JsValue, JsValue> {
     object(&models::list().await).map_err(to_js)
 }
 
-/// Removes a kept model, or what has arrived of it.
+/// Removes a kept model, or what has arrived of it; with `hash` also what later downloads from there are held to.
 #[wasm_bindgen(js_name = forgetModel)]
-pub async fn forget_model(url: String) -> Result<(), JsValue> {
-    models::forget(&url).await.map_err(to_js)
+pub async fn forget_model(url: String, hash: Option<bool>) -> Result<(), JsValue> {
+    models::forget(&url, hash.unwrap_or(false)).await.map_err(to_js)
 }
 
 /// The adapters that this browser keeps.

@@ -28,7 +28,37 @@ pub fn build(project: &Project, tools: &Tools) -> Result<PathBuf> {
         let model = model::ensure(project)?;
         put_model(&model, &site.join("models"))?;
     }
+    list_models(&site.join("models"))?;
     Ok(site)
+}
+
+/// A model that a site serves under `models/`, as the page reads it in `models/models.json`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Served {
+    file: String,
+    size_bytes: u64,
+    sha256: String,
+}
+
+impl Served {
+    fn of(path: &Path) -> Result<Self> {
+        Ok(Self { file: file_name(path)?, size_bytes: fs::metadata(path)?.len(), sha256: model::sha256(path)? })
+    }
+}
+
+/// Says in `models/models.json` which models lie beside it, so that the page offers no other.
+fn list_models(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let mut files: Vec<_> = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "gguf"));
+    files.sort();
+    Ok(fs::write(dir.join("models.json"), listing(&files)?)?)
+}
+
+fn listing(models: &[PathBuf]) -> Result<String> {
+    let served = models.iter().map(|path| Served::of(path)).collect::<Result<Vec<_>>>()?;
+    Ok(serde_json::to_string(&served)?)
 }
 
 /// The wasm modules: what each is called, and how cargo is asked for it.
@@ -86,6 +116,7 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     }
     let command = run("node").arg("web/build.mjs").arg("--wasm").arg(module).args(["--site", "dist"]);
     let command = command.args(["--package", "pkg/dist"]).args(project.options.dev.then_some("--dev"));
+    let command = project.options.model_host.iter().fold(command, |command, host| command.args(["--model-host", host]));
     command.dir(&project.root).go()?;
     licences::write(project, &[site, &package])?;
     fs::create_dir_all(stamps)?;
@@ -107,6 +138,7 @@ fn web_key(project: &Project, module: &Path) -> Result<String> {
         digest.update(format!("{}\n{}\n", file.display(), model::sha256(&file)?));
     }
     digest.update(if project.options.dev { "dev" } else { "release" });
+    digest.update(project.options.model_host.join(" "));
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -141,14 +173,18 @@ fn file_name(path: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Serves a built site together with a model, which stays where it is.
+/// Serves a built site together with models, which stay where they are; the page offers the first.
 ///
 /// # Errors
 /// When the page does not name the default model where another is to take its place, or the port is taken.
-pub fn serve(site: &Path, model: &Path, port: u16) -> Result<Server> {
+pub fn serve(site: &Path, models: &[PathBuf], port: u16) -> Result<Server> {
+    let model = models.first().context("a site is served with at least one model")?;
+    let mut served = Site::new(site).text("/models/models.json", listing(models)?);
+    for model in models {
+        served = served.file(&format!("/models/{}", file_name(model)?), model);
+    }
     let name = escape(&file_name(model)?);
-    let mut served = Site::new(site).file(&format!("/models/{}", file_name(model)?), model);
-    if name != model::FILE {
+    if name != model::default().file {
         let page = fs::read_to_string(site.join("index.html")).context("the site has no index.html")?;
         let page = with_model(&page, &name, &model::sha256(model)?, fs::metadata(model)?.len())?;
         served = served.text("/", page.clone()).text("/index.html", page);
@@ -158,7 +194,8 @@ pub fn serve(site: &Path, model: &Path, port: u16) -> Result<Server> {
 
 /// Names another model in the page: its file, its sha256 and its size.
 fn with_model(page: &str, name: &str, sha256: &str, size_bytes: u64) -> Result<String> {
-    let old = [model::FILE.to_owned(), model::SHA256.to_owned(), format!("size-bytes=\"{}\"", model::SIZE_BYTES)];
+    let model = model::default();
+    let old = [model.file.clone(), model.sha256.clone(), format!("size-bytes=\"{}\"", model.size_bytes)];
     if let Some(missing) = old.iter().find(|old| !page.contains(old.as_str())) {
         bail!("index.html does not say {missing}, so --model cannot put another model in its place");
     }
@@ -174,7 +211,10 @@ pub fn run_site(project: &Project) -> Result<()> {
     let tools = prepare_build(project)?;
     let model = model::ensure(project)?;
     let site = build(project, &tools)?;
-    let server = serve(&site, &model, project.options.port)?;
+    // Beside the one that was asked for, those that were fetched before.
+    let others = model::kept(project).into_iter().filter(|path| *path != model);
+    let models: Vec<_> = std::iter::once(model.clone()).chain(others).collect();
+    let server = serve(&site, &models, project.options.port)?;
     step("Serving");
     let address = server.url();
     note(format_args!("{address}   (Ctrl+C stops)"));
@@ -240,10 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn a_site_says_which_models_lie_in_it() {
+        let dir = std::env::temp_dir().join(format!("imprint-listing-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("b.gguf"), b"GGUF").unwrap();
+        fs::write(dir.join("notes.txt"), b"none").unwrap();
+        list_models(&dir).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("models.json")).unwrap()).unwrap();
+        let sha256 = model::sha256(&dir.join("b.gguf")).unwrap();
+        assert_eq!(told, serde_json::json!([{ "file": "b.gguf", "sizeBytes": 4, "sha256": sha256 }]));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn another_model_takes_the_place_of_the_default_everywhere() {
         let page = include_str!("../../../index.html");
         let other = with_model(page, "other.gguf", "abc", 7).unwrap();
-        assert!(!other.contains(model::FILE) && !other.contains(model::SHA256), "{other}");
+        let model = model::default();
+        assert!(!other.contains(&model.file) && !other.contains(&model.sha256), "{other}");
         assert!(other.contains("models/other.gguf") && other.contains("size-bytes=\"7\""), "{other}");
         assert!(with_model("<p>no model</p>", "other.gguf", "abc", 7).is_err());
     }

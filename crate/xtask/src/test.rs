@@ -150,6 +150,7 @@ impl Tests<'_> {
     fn rust(&self) -> Result<Count> {
         let model = model::ensure(self.project)?;
         let command = self.cargo("test").arg("--no-fail-fast").env("IMPRINT_MODEL", model);
+        let command = command.env("IMPRINT_GEMMA", model::ensure_second(self.project)?);
         self.counted(command, count_cargo)
     }
 
@@ -159,7 +160,7 @@ impl Tests<'_> {
             Ok(python) => python,
             Err(cause) => {
                 note(format_args!(
-                    "SKIPPED: the checks against PyTorch and PEFT, for their packages cannot be installed: {cause:#}"
+                    "SKIPPED: the checks against PyTorch, PEFT and llama.cpp, for their packages cannot be installed: {cause:#}"
                 ));
                 return Ok(Count::default());
             }
@@ -186,7 +187,7 @@ impl Tests<'_> {
         }
         let model = model::ensure(self.project)?;
         let dist = site::build(self.project, &self.tools)?;
-        let server = site::serve(&dist, &model, 0)?;
+        let server = site::serve(&dist, std::slice::from_ref(&model), 0)?;
         let report = self.project.web_target().join("playwright.json");
         if report.exists() {
             fs::remove_file(&report)?;

@@ -34,7 +34,6 @@ export const de: Words = {
     offerLabel: "Ein Modell laden",
     first:
       "Ein kleines Sprachmodell, das weiterschreibt, wo du aufhörst, und in deiner Stimme, sobald du sie ihm beibringst.",
-    offered: "Das Modell ist {offered}.",
     fetches:
       "Dein Browser holt seine {size} einmal von dieser Seite und hebt sie auf; nichts, was du schreibst, verlässt dieses Gerät.",
     sample: "Eine Beispielstimme probieren",
@@ -47,10 +46,49 @@ export const de: Words = {
     webgpu: "nur der Grafikkarte",
     cpu: "dem Prozessor",
     file: "Eine eigene GGUF-Datei",
-    fileHint: "Sie wird gelesen, wo sie liegt; nichts wird hochgeladen oder kopiert.",
-    forget: "Gespeichertes Modell vergessen",
-    forgotten: "Vergessen",
-    gone: "Das gespeicherte Modell ist aus diesem Browser gelöscht.",
+    fileHint:
+      "Sie wird gelesen, wo sie liegt; nichts wird hochgeladen oder kopiert. Du kannst sie auch hierher ziehen.",
+    which: "Modell",
+    fetchesFrom: (size, host) =>
+      `Dein Browser holt seine ${size} einmal von ${host} und hebt sie auf; nichts, was du schreibst, verlässt dieses Gerät.`,
+    keptHere: "Es liegt schon in diesem Browser; nichts, was du schreibst, verlässt dieses Gerät.",
+    isFile:
+      "Es wird jedes Mal, wenn du es wählst, dort gelesen, wo es liegt; nichts, was du schreibst, verlässt dieses Gerät.",
+    needs: (gpu, processor) => `braucht ${gpu} auf der Grafikkarte oder ${processor} auf dem Prozessor`,
+    unfit: {
+      memory: (need, have) =>
+        `Es passt nicht auf dieses Gerät: Es braucht ${need} Speicher, und es gibt im Ganzen ${have}. Nimm ein kleineres Modell.`,
+      page: (need, have) =>
+        `Es passt nicht in eine Seite: Auf dem Prozessor braucht es ${need} Speicher, und eine Seite hat ${have}. Nimm ein kleineres Modell.`,
+      gpu: (need, have) =>
+        `Es passt nicht auf diese Grafikkarte: Ein Stück davon hat ${need}, und sie nimmt ${have} auf einmal. Rechne auf dem Prozessor oder nimm ein kleineres Modell.`,
+      storage: (need, have) =>
+        `Es passt nicht in den Speicher dieses Browsers: Es hat ${need}, und Platz ist für ${have}. Vergiss ein anderes Modell oder schaff Platz.`,
+    },
+    noGpu: "Dieser Browser bietet keine brauchbare Grafikkarte an. Rechne auf dem Prozessor.",
+    runsNowhere: (reason) => `Es läuft hier nicht: ${reason}`,
+    whence: (name) =>
+      `${name} liegt nicht auf dieser Website. Zieh seine Datei hierher oder nenne eine Adresse, von der es zu holen ist.`,
+    missing: (name, hash) =>
+      `Diese Stimme gehört zum Modell ${name} (SHA-256 ${hash}…), das weder hier noch auf dieser Website liegt. Zieh seine Datei hierher oder nenne eine Adresse, von der es zu holen ist.`,
+    terms: (name) => `${name} kommt mit Bedingungen, die du annimmst, wenn du es benutzt:`,
+    accept: "Ich nehme sie an",
+    isOpen: "jetzt offen",
+    isKept: "liegt hier",
+    notHere: "nicht auf dieser Website",
+    voices: (names) => `Stimmen: ${names}`,
+    address: "Von einer Adresse",
+    addressHint: "Seine ersten Bytes sagen, was es ist; mehr wird nicht geholt, bevor du es lädst.",
+    look: "Ansehen",
+    looking: "Wird angesehen …",
+    pin: "An einen Hash binden",
+    hash: "SHA-256 der Datei",
+    hashHint: "Ohne ihn gilt, was die Adresse beim ersten Mal gibt.",
+    takeNew: "Die neue Datei nehmen",
+    noAddress: "die Adresse muss mit https:// oder http:// beginnen",
+    noHash: "ein SHA-256 hat 64 Ziffern von 0 bis 9 und a bis f",
+    forbidden: (host) =>
+      `diese Seite darf nichts von ${host} holen: Ihre Content-Security-Policy nennt, womit sie sich verbinden darf (connect-src), und nur wem diese Website gehört, der kann etwas hinzufügen; lade die Datei selbst herunter und zieh sie hierher`,
     loadingLabel: "Laden",
     loading: "Das Modell wird geladen",
     cancel: "Abbrechen",
@@ -323,6 +361,9 @@ export const de: Words = {
     use: "Benutzen",
     stopUsing: "Nicht mehr benutzen",
     useNamed: (name) => `Die Stimme ${name} benutzen`,
+    belongs: (model) => `gehört zu ${model}`,
+    switch: "Ihr Modell öffnen",
+    switchNamed: (name) => `Das Modell von ${name} öffnen`,
     writesIn: (name) => `Schreibt in der Stimme ${name}.`,
     writesPlain: "Schreibt in der Stimme des Modells.",
     rename: "Umbenennen",
@@ -374,6 +415,7 @@ export const de: Words = {
     noModels:
       "Keines ist gespeichert. Ein Modell, das von dieser Seite kommt, wird hier behalten, damit es nur einmal kommt.",
     modelFacts: (size) => `${size}; wenn du es vergisst, wird es bei Bedarf neu geholt`,
+    modelVoices: (names) => `Stimmen, die dazu gehören: ${names}.`,
     forgetModel: "Vergessen",
     forgetModelNamed: (name) => `Das Modell ${name} vergessen`,
     forgetModelSure: "Wirklich vergessen?",

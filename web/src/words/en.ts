@@ -38,7 +38,6 @@ export const en = {
   model: {
     offerLabel: "Load a model",
     first: "A small language model that writes on where you stop, in your own voice once you teach it.",
-    offered: "The model is {offered}.",
     fetches:
       "Your browser fetches its {size} once, from this site, and keeps it; nothing you write ever leaves this device.",
     sample: "Try a sample voice",
@@ -51,10 +50,47 @@ export const en = {
     webgpu: "the GPU only",
     cpu: "the processor",
     file: "A GGUF file of yours",
-    fileHint: "It is read where it lies; nothing is uploaded or copied.",
-    forget: "Forget the stored model",
-    forgotten: "Forgotten",
-    gone: "The stored model is gone from this browser.",
+    fileHint: "It is read where it lies; nothing is uploaded or copied. You can drop it here, too.",
+    which: "Model",
+    fetchesFrom: (size: string, host: string) =>
+      `Your browser fetches its ${size} once, from ${host}, and keeps it; nothing you write ever leaves this device.`,
+    keptHere: "It is kept in this browser; nothing you write ever leaves this device.",
+    isFile: "It is read where it lies, each time you choose it; nothing you write ever leaves this device.",
+    needs: (gpu: string, processor: string) => `needs ${gpu} on the GPU or ${processor} on the processor`,
+    unfit: {
+      memory: (need: string, have: string) =>
+        `It does not fit this device: it needs ${need} of memory, and there are ${have} in all. Choose a smaller model.`,
+      page: (need: string, have: string) =>
+        `It does not fit a page: on the processor it needs ${need} of memory, and a page has ${have}. Choose a smaller model.`,
+      gpu: (need: string, have: string) =>
+        `It does not fit this GPU: one piece of it has ${need}, and the GPU takes ${have} at once. Run it on the processor, or choose a smaller model.`,
+      storage: (need: string, have: string) =>
+        `It does not fit this browser's storage: it has ${need}, and there is room for ${have}. Forget another model, or free some space.`,
+    },
+    noGpu: "This browser offers no usable GPU. Run it on the processor.",
+    runsNowhere: (reason: string) => `It does not run here: ${reason}`,
+    whence: (name: string) =>
+      `${name} is not on this site. Drop its file here, or name an address that it can be fetched from.`,
+    missing: (name: string, hash: string) =>
+      `That voice belongs to the model ${name} (SHA-256 ${hash}…), which is neither kept here nor on this site. Drop its file here, or name an address that it can be fetched from.`,
+    terms: (name: string) => `${name} comes with terms that you accept by using it:`,
+    accept: "I accept",
+    isOpen: "open now",
+    isKept: "kept here",
+    notHere: "not on this site",
+    voices: (names: string) => `voices: ${names}`,
+    address: "From an address",
+    addressHint: "Its first bytes tell what it is; nothing more is fetched before you load it.",
+    look: "Look at it",
+    looking: "Looking …",
+    pin: "Hold it to a hash",
+    hash: "SHA-256 of the file",
+    hashHint: "Without one, what the address gives first is what it is held to.",
+    takeNew: "Take the new file",
+    noAddress: "the address must begin with https:// or http://",
+    noHash: "a SHA-256 has 64 digits from 0 to 9 and a to f",
+    forbidden: (host: string) =>
+      `this page may not fetch from ${host}: its Content-Security-Policy names the sites it may connect to (connect-src), and only the owner of this site can add one; download the file yourself and drop it here`,
     loadingLabel: "Loading",
     loading: "Loading the model",
     cancel: "Cancel",
@@ -332,6 +368,9 @@ export const en = {
     use: "Use",
     stopUsing: "Stop using",
     useNamed: (name: string) => `Use the voice ${name}`,
+    belongs: (model: string) => `belongs to ${model}`,
+    switch: "Open its model",
+    switchNamed: (name: string) => `Open the model of ${name}`,
     writesIn: (name: string) => `Writes in the voice ${name}.`,
     writesPlain: "Writes in the model's own voice.",
     rename: "Rename",
@@ -384,6 +423,7 @@ export const en = {
     noModels:
       "None is stored. A model that is fetched from this site is kept here, so that it comes only once.",
     modelFacts: (size: string) => `${size}, fetched again when it is needed after it is forgotten`,
+    modelVoices: (names: string) => `Voices that belong to it: ${names}.`,
     forgetModel: "Forget",
     forgetModelNamed: (name: string) => `Forget the model ${name}`,
     forgetModelSure: "Really forget?",

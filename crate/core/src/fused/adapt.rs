@@ -1,6 +1,6 @@
 //! An adapter in GPU memory: side buffers beside the weights.
 
-use super::{FusedModel, Layer};
+use super::{FusedModel, Layer, plan::qkv_role};
 use crate::{
     adapter::{Adapter, Kind, Pair},
     config::ModelConfig,
@@ -32,7 +32,6 @@ impl Sides {
     /// The side buffers of every block: of `adapter`, or without paths.
     pub fn of(gpu: &Gpu, config: &ModelConfig, layers: &[Layer], adapter: Option<&Adapter>) -> Vec<Self> {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        let (d_query, d_kv, d_head) = (config.d_query() as u32, config.d_kv() as u32, config.d_head as u32);
         let mut all = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter().enumerate() {
             let mut side = |role: Role, kinds: &[Kind], norm: Option<&wgpu::Buffer>| {
@@ -46,13 +45,9 @@ impl Sides {
                 Side { buffer, width }
             };
             all.push(Self {
-                qkv: side(
-                    Role::Qkv { d_query, d_kv, d_head },
-                    &[Kind::Q, Kind::K, Kind::V],
-                    Some(&layer.attention_norm),
-                ),
+                qkv: side(qkv_role(config), &[Kind::Q, Kind::K, Kind::V], Some(&layer.attention_norm)),
                 o: side(Role::Residual, &[Kind::O], None),
-                gate_up: side(Role::GateUp, &[Kind::Gate, Kind::Up], Some(&layer.ffn_norm)),
+                gate_up: side(Role::GateUp(config.activation), &[Kind::Gate, Kind::Up], Some(&layer.ffn_norm)),
                 down: side(Role::Residual, &[Kind::Down], None),
             });
         }

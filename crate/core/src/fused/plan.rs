@@ -2,15 +2,20 @@
 
 use std::cell::RefCell;
 
-use super::{Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant, adapt::Side, adapt::Sides};
+use super::{
+    Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant,
+    adapt::{Side, Sides},
+    vocabulary::Part,
+};
 use crate::{
     config::ModelConfig,
     error::Result,
     kernels::{
         attention::{Attention, QUERIES},
-        embed,
+        embed::Embed,
         gpu::Gpu,
-        norm,
+        heads::Heads,
+        norm::{self, To},
         project::{Cut, Project, Role},
         sampling, score, side,
     },
@@ -36,9 +41,9 @@ pub(super) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    fn each(&self) -> impl Iterator<Item = (&Layer, &Sides, wgpu::BufferBinding<'_>)> {
-        let caches = (0..).map(|layer| self.caches.part(layer, self.text));
-        self.layers.iter().zip(self.sides).zip(caches).map(|((layer, sides), cache)| (layer, sides, cache))
+    fn each(&self) -> impl Iterator<Item = (usize, &Layer, &Sides, wgpu::BufferBinding<'_>)> {
+        let parts = self.layers.iter().zip(self.sides).enumerate();
+        parts.map(|(i, (layer, sides))| (i, layer, sides, self.caches.part(i, self.text)))
     }
 
     fn streams(&self) -> u32 {
@@ -82,25 +87,46 @@ impl Plan<'_> {
 
     fn qkv(&self, layer: &Layer, streams: u32) -> Project {
         let c = self.config;
-        let role = Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 };
+        let role = qkv_role(c);
         self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, role, streams)
     }
 
+    /// What the projections do that the residual stream comes after.
+    fn joining(&self) -> Role {
+        if self.config.post_norm { Role::Given } else { Role::Residual }
+    }
+
     fn o(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.o.ty, self.config.d_model, self.config.d_query(), Role::Residual, streams)
+        self.project(layer.o.ty, self.config.d_model, self.config.d_query(), self.joining(), streams)
     }
 
     fn gate_up(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.gate_up.ty, 2 * self.config.d_ff, self.config.d_model, Role::GateUp, streams)
+        self.project(
+            layer.gate_up.ty,
+            2 * self.config.d_ff,
+            self.config.d_model,
+            Role::GateUp(self.config.activation),
+            streams,
+        )
     }
 
     fn down(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.down.ty, self.config.d_model, self.config.d_ff, Role::Residual, streams)
+        self.project(layer.down.ty, self.config.d_model, self.config.d_ff, self.joining(), streams)
     }
 
-    fn attention(&self, texts: u32) -> Attention {
+    fn attention(&self, layer: usize, texts: u32) -> Attention {
         let c = self.config;
-        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32, texts }
+        Attention {
+            n_heads: c.n_heads as u32,
+            n_kv_heads: c.n_kv_heads as u32,
+            d_head: c.d_head as u32,
+            window: c.window_of(layer).unwrap_or(0) as u32,
+            texts,
+        }
+    }
+
+    fn heads_of(&self, streams: u32) -> Heads {
+        heads_kernel(self.config, streams)
     }
 
     /// Whether each invocation is to do much and share little, as the cut has it for the products.
@@ -110,7 +136,7 @@ impl Plan<'_> {
 
     /// Heads a workgroup of attention answers.
     fn heads(&self) -> u32 {
-        if self.apart() { self.attention(1).together() } else { 1 }
+        if self.apart() { self.attention(0, 1).together() } else { 1 }
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -120,11 +146,12 @@ impl Plan<'_> {
     fn text(&self, which: Which) -> String {
         let (c, cut) = (self.config, self.variant.cut);
         match which {
-            Which::Embed(ty, streams) => embed::wgsl(ty, c.d_model as u32, streams),
-            Which::Norm => norm::wgsl(c.d_model as u32, c.norm_eps),
-            Which::Attention(texts) if self.apart() => self.attention(texts).vector_apart(),
-            Which::Attention(texts) => self.attention(texts).vector(),
-            Which::ManyAttention => self.attention(1).many(self.heads()),
+            Which::Embed(embed) => embed.wgsl(),
+            Which::Norm(to) => norm::wgsl(c.d_model as u32, c.norm_eps, to),
+            Which::Heads(heads) => heads.wgsl(),
+            Which::Attention(attention) if self.apart() => attention.vector_apart(),
+            Which::Attention(attention) => attention.vector(),
+            Which::ManyAttention(attention) => attention.many(self.heads()),
             Which::Narrow => side::narrow(),
             Which::Vector(project) => project.vector(cut),
             Which::Tile(project) => project.tile(cut),
@@ -153,50 +180,105 @@ impl Plan<'_> {
         Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind_parts(kernel, &parts), groups }
     }
 
-    async fn embed(&self, embedding: &Matrix, streams: u32) -> Result<Dispatch> {
-        let kernel = self.kernel(Which::Embed(embedding.ty, streams)).await?;
+    async fn embed(&self, embedding: &[Part], streams: u32) -> Result<Vec<Dispatch>> {
         let s = self.scratch;
         let groups = if streams > 1 { Groups::Fixed(streams) } else { Groups::Tokens };
-        Ok(self.dispatch(&kernel, &[&s.state, &embedding.words, &embedding.scales, &s.x], groups))
-    }
-
-    /// All dispatches of one text.
-    pub async fn lists(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Lists> {
-        Ok(Lists { decode: self.decode(embedding, blocks).await?, prefill: self.prefill(embedding, blocks).await? })
-    }
-
-    /// One token, of one text or of two.
-    pub async fn decode(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let streams = blocks.streams();
-        let mut list = vec![self.embed(embedding, streams).await?];
-        let attention = self.kernel(Which::Attention(streams)).await?;
-        for (layer, sides, cache) in blocks.each() {
-            let qkv = self.qkv(layer, streams);
-            let kernel = self.kernel(Which::Vector(qkv)).await?;
-            let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
-            let buffers = [&s.state, words, scales, &s.x, &s.q, &sides.qkv.buffer, &s.rope];
-            list.push(self.with_cache(&kernel, &buffers, &cache, &[], Groups::Fixed(qkv.vector_groups(cut))));
-
-            let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
-            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
-
-            let products = [
-                (self.o(layer, streams), &layer.o, &sides.o, &s.attended, &s.x),
-                (self.gate_up(layer, streams), &layer.gate_up, &sides.gate_up, &s.x, &s.gated),
-                (self.down(layer, streams), &layer.down, &sides.down, &s.gated, &s.x),
-            ];
-            for (project, matrix, side, from, to) in products {
-                let kernel = self.kernel(Which::Vector(project)).await?;
-                let buffers = [&s.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
-                list.push(self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut))));
-            }
+        let mut list = Vec::with_capacity(embedding.len());
+        for part in embedding {
+            let kernel = self.kernel(Which::Embed(part.embed(self.config, streams))).await?;
+            let Matrix { words, scales, .. } = &part.matrix;
+            list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x], groups));
         }
         Ok(list)
     }
 
+    /// All dispatches of one text.
+    pub async fn lists(&self, embedding: &[Part], blocks: &Blocks<'_>) -> Result<Lists> {
+        Ok(Lists { decode: self.decode(embedding, blocks).await?, prefill: self.prefill(embedding, blocks).await? })
+    }
+
+    /// Where a projection puts its rows: the residual stream, or a buffer from which a norm brings them there.
+    fn joined(&self) -> &wgpu::Buffer {
+        if self.config.post_norm { &self.scratch.given } else { &self.scratch.x }
+    }
+
+    /// What brings the output of attention (0) or of the feed-forward layer (1) into the residual stream.
+    async fn join(&self, layer: &Layer, which: usize, streams: u32) -> Result<Option<Dispatch>> {
+        let Some(norms) = &layer.post_norms else { return Ok(None) };
+        let kernel = self.kernel(Which::Norm(To::Stream { streams })).await?;
+        let s = self.scratch;
+        let groups = if streams > 1 { Groups::Fixed(streams) } else { Groups::Tokens };
+        Ok(Some(self.dispatch(&kernel, &[&s.state, &s.given, &norms[which], &s.x], groups)))
+    }
+
+    /// Queries, keys and values from the activations `x`: by `kernel`, and where heads are handled apart by another one.
+    async fn queries(
+        &self,
+        kernel: &wgpu::ComputePipeline,
+        (i, layer, sides, cache): (usize, &Layer, &Sides, &wgpu::BufferBinding<'_>),
+        x: &wgpu::Buffer,
+        groups: Groups,
+        streams: u32,
+    ) -> Result<Vec<Dispatch>> {
+        let s = self.scratch;
+        let (words, scales, side) = (&layer.qkv.words, &layer.qkv.scales, &sides.qkv.buffer);
+        let rope = s.rope(self.config, i);
+        let Some(more) = &layer.more else {
+            let buffers = [&s.state, words, scales, x, &s.q, side, rope];
+            return Ok(vec![self.with_cache(kernel, &buffers, cache, &[], groups)]);
+        };
+        let product = self.dispatch(kernel, &[&s.state, words, scales, x, &s.raw, side], groups);
+        let heads = self.heads_of(streams);
+        let kernel = self.kernel(Which::Heads(heads)).await?;
+        let groups = match streams {
+            1 => Groups::PerTokens(heads.groups(), 1),
+            n => Groups::Plane(heads.groups(), n),
+        };
+        let turned = self.with_cache(&kernel, &[&s.state, &s.raw, more, rope, &s.q], cache, &[], groups);
+        Ok(vec![product, turned])
+    }
+
+    /// One token, of one text or of two.
+    pub async fn decode(&self, embedding: &[Part], blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
+        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let streams = blocks.streams();
+        let mut list = self.embed(embedding, streams).await?;
+        for (i, layer, sides, cache) in blocks.each() {
+            let qkv = self.qkv(layer, streams);
+            let kernel = self.kernel(Which::Vector(qkv)).await?;
+            let groups = Groups::Fixed(qkv.vector_groups(cut));
+            list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.x, groups, streams).await?);
+
+            let attention = self.kernel(Which::Attention(self.attention(i, streams))).await?;
+            let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
+            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
+
+            list.push(self.vector(self.o(layer, streams), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.extend(self.join(layer, 0, streams).await?);
+            let gate_up = self.gate_up(layer, streams);
+            list.push(self.vector(gate_up, &layer.gate_up, &sides.gate_up, &s.x, &s.gated).await?);
+            list.push(self.vector(self.down(layer, streams), &layer.down, &sides.down, &s.gated, self.joined()).await?);
+            list.extend(self.join(layer, 1, streams).await?);
+        }
+        Ok(list)
+    }
+
+    /// A projection of one token.
+    async fn vector(
+        &self,
+        project: Project,
+        matrix: &Matrix,
+        side: &Side,
+        from: &wgpu::Buffer,
+        to: &wgpu::Buffer,
+    ) -> Result<Dispatch> {
+        let kernel = self.kernel(Which::Vector(project)).await?;
+        let buffers = [&self.scratch.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
+        Ok(self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(self.variant.cut))))
+    }
+
     async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {
-        let kernel = self.kernel(Which::Norm).await?;
+        let kernel = self.kernel(Which::Norm(To::Own)).await?;
         let s = self.scratch;
         Ok(self.dispatch(&kernel, &[&s.state, &s.x, weight, &s.normed], Groups::Tokens))
     }
@@ -210,26 +292,26 @@ impl Plan<'_> {
     }
 
     /// Many tokens of one text.
-    pub async fn prefill(&self, embedding: &Matrix, blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
+    pub async fn prefill(&self, embedding: &[Part], blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let attention = self.kernel(Which::ManyAttention).await?;
-        let mut list = vec![self.embed(embedding, 1).await?];
-        for (layer, sides, cache) in blocks.each() {
+        let mut list = self.embed(embedding, 1).await?;
+        for (i, layer, sides, cache) in blocks.each() {
             list.push(self.norm(&layer.attention_norm).await?);
             list.extend(self.narrow(&sides.qkv, &s.normed).await?);
             let qkv = self.qkv(layer, 1);
             let kernel = self.kernel(Which::Tile(qkv)).await?;
-            let (words, scales) = (&layer.qkv.words, &layer.qkv.scales);
-            let buffers = [&s.state, words, scales, &s.normed, &s.q, &sides.qkv.buffer, &s.rope];
-            list.push(self.with_cache(&kernel, &buffers, &cache, &[], tiles(&qkv, cut)));
+            list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.normed, tiles(&qkv, cut), 1).await?);
 
+            let attention = self.kernel(Which::ManyAttention(self.attention(i, 1))).await?;
             let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), QUERIES);
             list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            list.extend(self.tile(self.o(layer, 1), &layer.o, &sides.o, &s.attended, &s.x).await?);
+            list.extend(self.tile(self.o(layer, 1), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.extend(self.join(layer, 0, 1).await?);
             list.push(self.norm(&layer.ffn_norm).await?);
             list.extend(self.tile(self.gate_up(layer, 1), &layer.gate_up, &sides.gate_up, &s.normed, &s.gated).await?);
-            list.extend(self.tile(self.down(layer, 1), &layer.down, &sides.down, &s.gated, &s.x).await?);
+            list.extend(self.tile(self.down(layer, 1), &layer.down, &sides.down, &s.gated, self.joined()).await?);
+            list.extend(self.join(layer, 1, 1).await?);
         }
         Ok(list)
     }
@@ -250,14 +332,24 @@ impl Plan<'_> {
         Ok(narrow.into_iter().chain([product]))
     }
 
-    pub async fn choose(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head, 1);
-        let kernel = self.kernel(Which::Vector(project)).await?;
-        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
-        let head = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)));
-        let [scan, draw] = self.draw().await?;
-        Ok(vec![head, scan, draw])
+    /// The head over the last token of one text, or of two.
+    async fn scores(&self, head: &[Part], norm: &wgpu::Buffer, streams: u32) -> Result<Vec<Dispatch>> {
+        let s = self.scratch;
+        let mut list = Vec::with_capacity(head.len());
+        for part in head {
+            let Matrix { words, scales, ty } = &part.matrix;
+            let project = self.project(*ty, part.rows, self.config.d_model, Role::Head(part.slice), streams);
+            let kernel = self.kernel(Which::Vector(project)).await?;
+            let groups = Groups::Fixed(project.vector_groups(self.variant.cut));
+            list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits, norm], groups));
+        }
+        Ok(list)
+    }
+
+    pub async fn choose(&self, head: &[Part], norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
+        let mut list = self.scores(head, norm, 1).await?;
+        list.extend(self.draw().await?);
+        Ok(list)
     }
 
     async fn draw(&self) -> Result<[Dispatch; 2]> {
@@ -273,37 +365,55 @@ impl Plan<'_> {
     /// Bytes of workgroup memory that the widest kernel of a contrast needs.
     pub fn contrast_bytes(&self) -> u32 {
         let c = self.config;
-        let widest = self.project(BlockType::Q8_0, c.d_model, c.d_model.max(c.d_ff), Role::GateUp, 2);
+        let widest = self.project(BlockType::Q8_0, c.d_model, c.d_model.max(c.d_ff), Role::GateUp(c.activation), 2);
         widest.workgroup_bytes()
     }
 
     /// As [`Plan::choose`] from the two rows of a contrast.
-    pub async fn choose_both(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let vocab = c.vocab as u32;
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Head, 2);
-        let kernel = self.kernel(Which::Vector(project)).await?;
-        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits, norm];
-        let mut list = vec![self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(cut)))];
+    pub async fn choose_both(&self, head: &[Part], norm: &wgpu::Buffer) -> Result<Vec<Dispatch>> {
+        let s = self.scratch;
+        let mut list = self.scores(head, norm, 2).await?;
         for peaks in [true, false] {
             let kernel = self.kernel(Which::Merge { peaks }).await?;
-            let groups = Groups::Fixed(sampling::scan_groups(vocab));
+            let groups = Groups::Fixed(sampling::scan_groups(self.config.vocab as u32));
             list.push(self.dispatch(&kernel, &[&s.parameters, &s.logits, &s.partial], groups));
         }
         list.extend(self.draw().await?);
         Ok(list)
     }
 
-    /// Final norm of the tokens read, then scores and likelihoods of [`score::ROWS`] of them.
-    pub async fn scoring(&self, head: &Matrix, norm: &wgpu::Buffer) -> Result<Scoring> {
+    /// Final norm of the tokens read, then scores and likelihoods of [`score::rows`] of them.
+    pub async fn scoring(&self, head: &[Part], norm: &wgpu::Buffer) -> Result<Scoring> {
         let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
-        let project = self.project(head.ty, c.vocab, c.d_model, Role::Scores, 1);
-        let kernel = self.kernel(Which::Tile(project)).await?;
-        let buffers = [&s.state, &head.words, &head.scales, &s.x, &s.logits];
-        let scores = self.dispatch(&kernel, &buffers, tiles(&project, cut));
+        let mut rows = Vec::with_capacity(head.len() + 1);
+        for part in head {
+            let Matrix { words, scales, ty } = &part.matrix;
+            let project = self.project(*ty, part.rows, c.d_model, Role::Scores(part.slice), 1);
+            let kernel = self.kernel(Which::Tile(project)).await?;
+            rows.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits], tiles(&project, cut)));
+        }
         let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
-        let nll = self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens);
-        Ok(Scoring { norm: self.norm(norm).await?, rows: vec![scores, nll] })
+        rows.push(self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens));
+        Ok(Scoring { norm: self.norm(norm).await?, rows })
+    }
+}
+
+/// What the projection before attention does with its rows.
+pub(crate) fn qkv_role(c: &ModelConfig) -> Role {
+    let turned = !(c.qkv_bias || c.head_norm);
+    Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32, turned }
+}
+
+/// The kernel between that projection and attention, for models that need one.
+pub(crate) fn heads_kernel(c: &ModelConfig, streams: u32) -> Heads {
+    Heads {
+        n_heads: c.n_heads as u32,
+        n_kv_heads: c.n_kv_heads as u32,
+        d_head: c.d_head as u32,
+        eps: c.norm_eps,
+        bias: c.qkv_bias,
+        normed: c.head_norm,
+        streams,
     }
 }
 
@@ -314,10 +424,11 @@ fn tiles(project: &Project, cut: Cut) -> Groups {
 /// A kernel, by what its text is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Which {
-    Embed(BlockType, u32),
-    Norm,
-    Attention(u32),
-    ManyAttention,
+    Embed(Embed),
+    Norm(To),
+    Heads(Heads),
+    Attention(Attention),
+    ManyAttention(Attention),
     Narrow,
     Vector(Project),
     Tile(Project),
@@ -329,18 +440,19 @@ enum Which {
 impl Which {
     fn label(self) -> &'static str {
         match self {
-            Which::Embed(..) => "embed",
-            Which::Norm => "norm",
-            Which::Attention(_) | Which::ManyAttention => "attention",
+            Which::Embed(_) => "embed",
+            Which::Norm(_) => "norm",
+            Which::Heads(_) => "heads",
+            Which::Attention(_) | Which::ManyAttention(_) => "attention",
             Which::Narrow => "side path",
             Which::Merge { .. } => "contrast",
             Which::Scan => "scan",
             Which::Draw => "draw",
             Which::Vector(project) | Which::Tile(project) => match project.role {
                 Role::Qkv { .. } => "qkv",
-                Role::GateUp => "gate up",
-                Role::Residual => "residual",
-                Role::Head | Role::Scores => "scores",
+                Role::GateUp(_) => "gate up",
+                Role::Residual | Role::Given => "residual",
+                Role::Head(_) | Role::Scores(_) => "scores",
             },
         }
     }

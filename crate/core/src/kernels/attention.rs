@@ -13,6 +13,8 @@ pub struct Attention {
     pub n_kv_heads: u32,
     /// Width of a head: a multiple of 4.
     pub d_head: u32,
+    /// The last positions a query sees, its own among them; 0 is all.
+    pub window: u32,
     /// Texts the one-query kernels answer, their queries one after the other, each with its part of the cache.
     pub texts: u32,
 }
@@ -53,6 +55,14 @@ impl Attention {
         format!("  let row = group.x * {heads}u;\n  let head = row % {n_heads}u;\n  let text = {text};\n")
     }
 
+    /// The first position that a query at `last` sees, as text.
+    pub(super) fn first_seen(&self, last: &str) -> String {
+        match self.window {
+            0 => "0u".into(),
+            window => format!("select(0u, {last} - {}u, {last} > {}u)", window - 1, window - 1),
+        }
+    }
+
     /// One query a head: a workgroup a head, invocations share the keys, then the elements of the head.
     ///
     /// Bindings: state, q, cache, out. The cache holds `[position][keys of all heads, values of all heads]`.
@@ -79,7 +89,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let share = l / {quads}u;
   var top = -3.0e38;
   var weight_sum = 0.0;
-{declare}  for (var start = 0u; start < len; start += 64u) {{
+{declare}  for (var start = {first}; start < len; start += 64u) {{
     let at = start + l;
     var s = -3.0e38;
     if (at < len) {{
@@ -115,6 +125,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 ",
             header = self.header(),
             rows = self.rows(1),
+            first = self.first_seen("(len - 1u)"),
             position = state::POSITION,
             declare = each(&|h| format!("  var acc{h} = vec4<f32>();\n")),
             shrink = each(&|h| format!("    acc{h} *= shrink;\n")),
@@ -170,7 +181,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             position = state::POSITION,
         )
         .ok();
-        self.weigh(&mut w, heads, KEYS_TOGETHER, "l", SHARES);
+        self.weigh(&mut w, heads, KEYS_TOGETHER, &format!("{} + l", self.first_seen("last")), SHARES);
         for h in 0..heads {
             writeln!(w, "  tops[{}u + l] = top{h};", h * SHARES).ok();
         }
@@ -225,7 +236,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             n_heads = self.n_heads,
         )
         .ok();
-        self.weigh(&mut w, heads, if heads > 1 { KEYS_TOGETHER } else { KEYS }, "0u", 1);
+        // As many keys at once as registers are likely to hold.
+        let keys = if heads > 1 || self.d_head > 128 { KEYS_TOGETHER } else { KEYS };
+        self.weigh(&mut w, heads, keys, &self.first_seen("last"), 1);
         for h in 0..heads {
             writeln!(w, "  let out{h} = &out[row + {h}u];").ok();
             for i in 0..self.d_head / 4 {

@@ -80,24 +80,26 @@ impl Attention {
   if (i >= count) {{ return; }}
   let first = group.y * count * count + i;
   var top = -3.0e38;
-  for (var j = 0u; j <= i; j++) {{ top = max(top, score[first + j * count]); }}
+  let begin = {begin};
+  for (var j = begin; j <= i; j++) {{ top = max(top, score[first + j * count]); }}
   var total = 0.0;
   var along = 0.0;
-  for (var j = 0u; j <= i; j++) {{
+  for (var j = begin; j <= i; j++) {{
     let p = exp(score[first + j * count] - top);
     score[first + j * count] = p;
     total += p;
     along += p * slope[first + j * count];
   }}
   along /= total;
-  for (var j = 0u; j <= i; j++) {{
+  for (var j = begin; j <= i; j++) {{
     let p = score[first + j * count] / total;
     score[first + j * count] = p;
-    slope[first + j * count] = p * (slope[first + j * count] - along) * {:e};
+    slope[first + j * count] = p * (slope[first + j * count] - along) * {scale:e};
   }}
 }}
 ",
-                1.0 / (self.d_head as f32).sqrt()
+                begin = self.first_seen("i"),
+                scale = 1.0 / (self.d_head as f32).sqrt(),
             )
     }
 
@@ -119,12 +121,13 @@ impl Attention {
   let c = group.y * {held}u;
   let first = group.z * count * count + i;
   let head = group.z / {share}u * {quads}u + c;
-{declare}  for (var j = 0u; j <= i; j++) {{
+{declare}  for (var j = {begin}; j <= i; j++) {{
     let d = slope[first + j * count];
 {add}  }}
 {store}}}
 ",
                 share = self.n_heads / self.n_kv_heads,
+                begin = self.first_seen("i"),
                 declare = each(&|n| format!("  var a{n} = vec4<f32>();\n")),
                 add = each(&|n| format!("    a{n} += d * kv[j * {stride}u + head + {n}u];\n")),
                 store = each(&|n| format!(
@@ -154,7 +157,7 @@ impl Attention {
     let first = (h * count + j) * count;
     // Every query, not only those from `j` on: whatever all invocations read alike is read once.
     for (var i = group.x * {WORKGROUP}u; i < count; i++) {{
-      let seen = i >= j;
+      let seen = i >= j{near};
       let p = select(0.0, weight[first + i], seen);
       let d = select(0.0, slope[first + i], seen);
       let start = i * {query}u + h * {quads}u + c;
@@ -166,6 +169,7 @@ impl Attention {
                 declare = each(&|n| format!("  var k{n} = vec4<f32>();\n  var v{n} = vec4<f32>();\n")),
                 add = each(&|n| format!("      k{n} += d * q[start + {n}u];\n      v{n} += p * grad[start + {n}u];\n")),
                 all = query + 2 * width,
+                near = if self.window == 0 { String::new() } else { format!(" && i - j < {}u", self.window) },
                 store = each(&|n| format!(
                     "  dy[to + {n}u] = unturn(k{n}, rope[j * {quads}u + c + {n}u]);\n  dy[to + {}u] = v{n};\n",
                     width + n

@@ -8,7 +8,9 @@ use std::fmt::Write;
 use super::{
     WORKGROUP, declare, entry,
     low_rank::{LowRank, Order},
+    project::bend,
 };
+use crate::config::Activation;
 
 /// What happens to the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +26,10 @@ pub enum Then {
     },
     /// Added to the residual stream.
     Add,
-    /// Rows that alternate gate and up: `silu(gate) · up`.
-    Gate,
+    /// Nothing: the rows are made complete in place.
+    Keep,
+    /// Rows that alternate gate and up: the gate, bent, times up.
+    Gate(Activation),
 }
 
 /// The kernel after a product.
@@ -52,16 +56,19 @@ impl Finish<'_> {
     /// The kernel: an invocation finishes two neighbouring rows of some tokens.
     ///
     /// Bindings: state, y, then t and b where the matrix has a side path, then for [`Then::Rotate`] rope, queries, keys and
-    /// values, for [`Then::Add`] the stream before and after, for [`Then::Gate`] the gated values; `y` is made complete.
+    /// values, for [`Then::Add`] the stream before and after, for [`Then::Gate`] the gated values; `y` is made complete
+    /// there and for [`Then::Keep`].
     pub fn wgsl(&self) -> String {
-        let mut buffers = vec![("state", "u32", false), ("y", "vec2<f32>", self.then == Then::Gate)];
+        let in_place = matches!(self.then, Then::Gate(_) | Then::Keep);
+        let mut buffers = vec![("state", "u32", false), ("y", "vec2<f32>", in_place)];
         if self.side.quads() > 0 {
             buffers.extend([("t", "vec4<f32>", false), ("b", "vec4<f32>", false)]);
         }
         buffers.extend_from_slice(match self.then {
             Then::Rotate { .. } => &[("rope", "vec2<f32>", false), ("q", "vec2<f32>", true), ("kv", "vec2<f32>", true)],
             Then::Add => &[("before", "vec2<f32>", false), ("after", "vec2<f32>", true)],
-            Then::Gate => &[("gated", "f32", true)],
+            Then::Keep => &[],
+            Then::Gate(_) => &[("gated", "f32", true)],
         });
         let pairs = self.side.rows() / 2;
         let mut w = declare(&buffers) + &entry();
@@ -137,9 +144,11 @@ impl Finish<'_> {
                 (d_query + d_kv) / 2,
             ),
             Then::Add => writeln!(w, "      after[token * {pairs}u + i] = before[token * {pairs}u + i] + v;"),
-            Then::Gate => writeln!(
+            Then::Keep => writeln!(w, "      y[token * {pairs}u + i] = v;"),
+            Then::Gate(activation) => writeln!(
                 w,
-                "      y[token * {pairs}u + i] = v;\n      gated[token * {pairs}u + i] = v.x / (1.0 + exp(-v.x)) * v.y;"
+                "      y[token * {pairs}u + i] = v;\n      gated[token * {pairs}u + i] = {} * v.y;",
+                bend(activation, "v.x")
             ),
         }
         .ok();
@@ -147,10 +156,18 @@ impl Finish<'_> {
     }
 }
 
-/// Gradient of [`Then::Gate`]: replaces gate and up by their gradients.
+/// Gradient of [`Then::Gate`]: replaces gate and up by their gradients; of `x·s` with `s = sigmoid(g(x))` it is
+/// `s + x·s·(1 − s)·g′(x)`.
 ///
 /// Bindings: state, gradient of the gated values, y. Workgroups `(d_ff / 64, tokens)`.
-pub fn gate_back(d_ff: u32) -> String {
+pub fn gate_back(d_ff: u32, activation: Activation) -> String {
+    let (g, slope) = match activation {
+        Activation::Silu => ("v.x".into(), "1.0".into()),
+        Activation::Gelu => {
+            let (a, b) = (Activation::GELU_SLOPE, Activation::GELU_CUBE);
+            (format!("{a:e} * v.x * (1.0 + {b:e} * v.x * v.x)"), format!("{a:e} * (1.0 + {:e} * v.x * v.x)", 3.0 * b))
+        }
+    };
     let buffers = [("state", "u32", false), ("grad", "f32", false), ("y", "vec2<f32>", true)];
     declare(&buffers)
         + &entry()
@@ -160,8 +177,8 @@ pub fn gate_back(d_ff: u32) -> String {
   let at = group.y * {d_ff}u + i;
   let v = y[at];
   let d = grad[at];
-  let s = 1.0 / (1.0 + exp(-v.x));
-  y[at] = vec2<f32>(d * v.y * s * (1.0 + v.x * (1.0 - s)), d * v.x * s);
+  let s = 1.0 / (1.0 + exp(-({g})));
+  y[at] = vec2<f32>(d * v.y * s * (1.0 + v.x * (1.0 - s) * {slope}), d * v.x * s);
 }}
 "
         )

@@ -9,6 +9,7 @@ pub mod cross_entropy;
 pub mod embed;
 pub mod finish;
 pub mod gpu;
+pub mod heads;
 pub mod low_rank;
 pub mod norm;
 pub mod project;

@@ -10,7 +10,7 @@ use super::{
     side::{MAX_RANK, Side},
     state,
 };
-use crate::quant::BlockType;
+use crate::{config::Activation, quant::BlockType};
 
 /// Invocations a workgroup.
 const WORKGROUP: u32 = 64;
@@ -18,7 +18,7 @@ const WORKGROUP: u32 = 64;
 /// What a projection does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Norm, then query, key and value rows in one matrix: queries and keys are rotated, keys and values go to the cache.
+    /// Norm, then query, key and value rows in one matrix.
     Qkv {
         /// Width of all query heads.
         d_query: u32,
@@ -26,30 +26,51 @@ pub enum Role {
         d_kv: u32,
         /// Width of one head.
         d_head: u32,
+        /// Queries and keys are rotated here, keys and values go to the cache; else the rows stay as they are, for
+        /// [`heads`](super::heads).
+        turned: bool,
     },
     /// Adds the product to the residual stream.
     Residual,
-    /// Norm, then rows that alternate gate and up: `silu(gate) · up`.
-    GateUp,
+    /// The product alone, which a norm brings into the residual stream.
+    Given,
+    /// Norm, then rows that alternate gate and up: the gate, bent, times up.
+    GateUp(Activation),
     /// Norm of the last token read, then the scores of the vocabulary.
-    Head,
+    Head(Slice),
     /// The scores of the vocabulary for tokens normed before, `first` of them skipped by the dispatch.
-    Scores,
+    Scores(Slice),
+}
+
+/// Which of the rows of a larger matrix a matrix has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The first.
+    pub first: u32,
+    /// How many the larger one has.
+    pub all: u32,
+}
+
+impl Slice {
+    /// A matrix that is no part of a larger one.
+    pub fn whole(rows: u32) -> Self {
+        Self { first: 0, all: rows }
+    }
 }
 
 impl Role {
     /// Whether the one-token kernel norms its input.
     pub fn normed(self) -> bool {
-        matches!(self, Role::Qkv { .. } | Role::GateUp | Role::Head)
+        matches!(self, Role::Qkv { .. } | Role::GateUp(_) | Role::Head(_))
     }
 
     /// Projections in the matrix that may have a low-rank path beside them.
     pub fn parts(self) -> u32 {
         match self {
             Role::Qkv { .. } => 3,
-            Role::GateUp => 2,
-            Role::Residual => 1,
-            Role::Head | Role::Scores => 0,
+            Role::GateUp(_) => 2,
+            Role::Residual | Role::Given => 1,
+            Role::Head(_) | Role::Scores(_) => 0,
         }
     }
 }
@@ -121,6 +142,41 @@ fn low(w: u32) -> vec4<f32> {
 fn high(w: u32) -> vec4<f32> { return low(w); }
 ";
 
+/// Bytes that are the numbers themselves, each left in its place with its sign. `BIAS` follows.
+const PLAIN_BYTES: &str = "const EVEN = vec4<f32>(1.0, 0x1p-8, 0x1p-16, 0x1p-24);
+const ODD = EVEN;
+fn low(w: u32) -> vec4<f32> {
+  let v = bitcast<i32>(w);
+  return vec4<f32>(f32((v << 24u) >> 24u), f32(((v << 16u) >> 16u) & -256), f32(((v << 8u) >> 8u) & -65536), f32(v & -16777216));
+}
+fn high(w: u32) -> vec4<f32> { return low(w); }
+";
+
+/// Scale and least weight of 32 weights of Q4_K or Q5_K: six bits each, packed in twelve bytes (see ggml's
+/// `get_scale_min_k4`).
+const SCALE_K: &str = "fn block_scale(i: u32) -> vec2<f32> {
+  let at = i / 8u * 4u;
+  let shift = i % 4u * 8u;
+  let d = unpack2x16float(scales[at]);
+  let a = scales[at + 1u] >> shift;
+  let b = scales[at + 2u] >> shift;
+  let c = scales[at + 3u] >> shift;
+  let upper = (i & 4u) != 0u;
+  let scale = select(a & 63u, (c & 15u) | ((a >> 2u) & 48u), upper);
+  let least = select(b & 63u, ((c >> 4u) & 15u) | ((b >> 2u) & 48u), upper);
+  return vec2<f32>(d.x * f32(scale), -d.y * f32(least));
+}
+";
+
+/// The scales of the two halves of 32 weights of Q6_K.
+const SCALE_6: &str = "fn block_scale(i: u32) -> vec2<f32> {
+  let at = i / 8u * 5u;
+  let d = unpack2x16float(scales[at + 4u]).x;
+  let v = bitcast<i32>(scales[at + i % 8u / 2u] >> (i % 2u * 16u));
+  return d * vec2<f32>(f32((v << 24u) >> 24u), f32((v << 16u) >> 24u));
+}
+";
+
 /// What the activation of quad `i` is multiplied by, to meet its weights.
 const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
 
@@ -168,7 +224,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         )
         .ok();
         // Two streams stand in the first two rows of the activations.
-        let last = self.role == Role::Head && self.streams == 1;
+        let last = matches!(self.role, Role::Head(_)) && self.streams == 1;
         let first = if last { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
         self.vector_input(&mut w);
@@ -249,7 +305,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     fn normed_input(&self, w: &mut String) {
         let (quads, blocks, streams) = (self.cols / 4, self.cols / 32, self.streams);
         // A side buffer holds the norm after its first vector.
-        let weight = if self.role == Role::Head { "norm[i]" } else { "side[1u + i]" };
+        let weight = if self.side().is_none() { "norm[i]" } else { "side[1u + i]" };
         for s in 0..streams {
             writeln!(w, "  var square{s} = 0.0;").ok();
         }
@@ -309,8 +365,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             for r in 0..cut.rows {
                 let word = |i: usize| format!("w{r}_{}.{}", i / 4, ["x", "y", "z", "w"][i % 4]);
-                let (first, second) =
-                    if self.ty == BlockType::Q8_0 { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
+                let (first, second) = if bytes(self.ty) { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
                 let (low, high) = (word(first), word(second));
                 writeln!(w, "      let l{r} = low({low});\n      let h{r} = high({high});").ok();
                 for s in 0..streams {
@@ -318,10 +373,19 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 }
             }
             w.push_str("    }\n");
+            if self.ty == BlockType::Q6K && octet == 1 {
+                for (r, s) in (0..cut.rows).flat_map(|r| (0..streams).map(move |s| (r, s))) {
+                    writeln!(w, "    a{r}_{s} += s{r}.x * d{r}_{s};\n    d{r}_{s} = 0.0;").ok();
+                }
+            }
         }
         for r in 0..cut.rows {
             for s in 0..streams {
-                writeln!(w, "    a{r}_{s} += s{r}.x * d{r}_{s} + s{r}.y * block_sum[{}u + b];", s * blocks).ok();
+                let sum = match self.ty {
+                    BlockType::Q6K => format!("s{r}.y * d{r}_{s}"),
+                    _ => format!("s{r}.x * d{r}_{s} + s{r}.y * block_sum[{}u + b]", s * blocks),
+                };
+                writeln!(w, "    a{r}_{s} += {sum};").ok();
             }
         }
         w.push_str("  }\n");
@@ -391,12 +455,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for r in 0..tile_rows {
             let word = format!("words[((base{r} + b) * 4u + o) * {eighth}u");
             let second = if eighth == 2 { " + 1u" } else { "" };
-            writeln!(
-                w,
-                "      let p{r} = low({word}]) * (EVEN * s{r}.x) + BIAS * s{r}.y;
-      let q{r} = high({word}{second}]) * (ODD * s{r}.x) + BIAS * s{r}.y;"
-            )
-            .ok();
+            writeln!(w, "      let p{r} = weights(low({word}]), EVEN, s{r}, o);").ok();
+            writeln!(w, "      let q{r} = weights(high({word}{second}]), ODD, s{r}, o);").ok();
         }
         for t in 0..TILE_TOKENS {
             writeln!(w, "      {{ let pair = &x[x{t} + b * 4u + o]; let u = (*pair)[0]; let v = (*pair)[1];").ok();
@@ -424,7 +484,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// `vec4<u32>` words a block.
     fn parts(&self) -> u32 {
-        if self.ty == BlockType::Q8_0 { 2 } else { 1 }
+        if bytes(self.ty) { 2 } else { 1 }
     }
 
     fn header(&self, vector: bool, lanes: bool, shuffles: bool) -> String {
@@ -452,7 +512,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         } else if normed {
             bind(&mut w, "norm", "vec4<f32>", false);
         }
-        if matches!(self.role, Role::Qkv { .. }) {
+        if matches!(self.role, Role::Qkv { turned: true, .. }) {
             bind(&mut w, "rope", "vec2<f32>", false);
             bind(&mut w, "cache", "f32", true);
         }
@@ -479,25 +539,33 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     fn store(&self, w: &mut String, rows: u32, after: &str, cache: &str) {
         let all = self.rows;
         match self.role {
-            Role::Residual | Role::Head | Role::Scores => {
+            Role::Residual | Role::Given | Role::Qkv { turned: false, .. } => {
                 let op = if self.role == Role::Residual { "+=" } else { "=" };
                 for r in 0..rows {
                     writeln!(w, "    if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
                 }
             }
-            Role::GateUp => {
+            Role::Head(slice) | Role::Scores(slice) => {
+                let Slice { first, all: stride } = slice;
+                for r in 0..rows {
+                    let place = first + r;
+                    writeln!(w, "    if (row + {r}u < {all}u) {{ out[token * {stride}u + row + {place}u] = y{r}; }}")
+                        .ok();
+                }
+            }
+            Role::GateUp(activation) => {
                 let half = all / 2;
                 for r in (0..rows).step_by(2) {
-                    let up = r + 1;
+                    let gated = format!("{} * y{}", bend(activation, &format!("y{r}")), r + 1);
                     writeln!(
                         w,
-                        "    if (row + {r}u < {all}u) {{ out[token * {half}u + row / 2u + {}u] = y{r} / (1.0 + exp(-y{r})) * y{up}; }}",
+                        "    if (row + {r}u < {all}u) {{ out[token * {half}u + row / 2u + {}u] = {gated}; }}",
                         r / 2
                     )
                     .ok();
                 }
             }
-            Role::Qkv { d_query, d_kv, d_head } => {
+            Role::Qkv { d_query, d_kv, d_head, turned: true } => {
                 let (half, keys) = (d_head / 2, d_query + d_kv);
                 writeln!(w, "    let position = state[{}]{after};", state::POSITION).ok();
                 for r in (0..rows).step_by(2) {
@@ -532,18 +600,52 @@ impl Cut {
     }
 }
 
-/// WGSL functions that unpack the words and scales of a format: see [`NIBBLES`].
+/// What an activation makes of `x`, as text.
+pub(super) fn bend(activation: Activation, x: &str) -> String {
+    match activation {
+        Activation::Silu => format!("{x} / (1.0 + exp(-{x}))"),
+        Activation::Gelu => {
+            let (slope, cube) = (Activation::GELU_SLOPE, Activation::GELU_CUBE);
+            format!("{x} / (1.0 + exp(-{slope:e} * {x} * (1.0 + {cube:e} * {x} * {x})))")
+        }
+    }
+}
+
+/// Whether a format has a byte a weight for the kernels: two words an eighth of a block.
+pub(crate) fn bytes(ty: BlockType) -> bool {
+    matches!(ty, BlockType::Q8_0 | BlockType::Q5_1 | BlockType::Q5K | BlockType::Q6K)
+}
+
+/// WGSL functions that unpack the words and scales of a format, as [`Packed::for_kernels`](crate::quant::Packed) has
+/// them: see [`NIBBLES`]. `weights` makes of what `low` or `high` gave the weights themselves; `eighth` is where in its
+/// 32 weights they stand.
 pub(super) fn decoders(ty: BlockType) -> String {
-    let unpack = if ty == BlockType::Q8_0 { BYTES } else { NIBBLES };
-    let scale = match ty {
-        BlockType::Q8_0 => {
-            "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -128.0 * d); }\n"
-        }
-        BlockType::Q4_0 => {
-            "fn block_scale(i: u32) -> vec2<f32> { let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, -8.0 * d); }\n"
-        }
-        BlockType::Q4_1 => "fn block_scale(i: u32) -> vec2<f32> { return unpack2x16float(scales[i]); }\n",
-        _ => "",
+    let unpack = match ty {
+        BlockType::Q8_0 => BYTES.into(),
+        BlockType::Q5_1 | BlockType::Q5K => format!("{PLAIN_BYTES}const BIAS = vec4<f32>(1.0);\n"),
+        BlockType::Q6K => format!("{PLAIN_BYTES}const BIAS = vec4<f32>(0.0);\n"),
+        _ => NIBBLES.to_owned(),
     };
-    [unpack, scale].concat()
+    let half = |bias: &str| {
+        format!(
+            "fn block_scale(i: u32) -> vec2<f32> {{ let d = unpack2x16float(scales[i >> 1u])[i & 1u]; return vec2<f32>(d, {bias} * d); }}\n"
+        )
+    };
+    let scale = match ty {
+        BlockType::Q8_0 => half("-128.0"),
+        BlockType::Q4_0 => half("-8.0"),
+        BlockType::Q4_1 | BlockType::Q5_1 => {
+            "fn block_scale(i: u32) -> vec2<f32> { return unpack2x16float(scales[i]); }\n".into()
+        }
+        BlockType::Q4K | BlockType::Q5K => SCALE_K.into(),
+        BlockType::Q6K => SCALE_6.into(),
+        BlockType::F32 | BlockType::F16 | BlockType::BF16 | BlockType::Q5_0 => String::new(),
+    };
+    let weights = match ty {
+        BlockType::Q6K => "return v * (place * select(s.x, s.y, eighth >= 2u));",
+        _ => "return v * (place * s.x) + BIAS * s.y;",
+    };
+    format!(
+        "{unpack}{scale}fn weights(v: vec4<f32>, place: vec4<f32>, s: vec2<f32>, eighth: u32) -> vec4<f32> {{ {weights} }}\n"
+    )
 }

@@ -2,8 +2,13 @@
 
 use super::state;
 
-/// Tokens scored a dispatch: a row of scores each is held at once, and a row of tiles is full.
-pub const ROWS: u32 = super::project::Project::TILE_HEIGHT;
+/// Scores held at once, at most: more would take memory that a large vocabulary's model has better use for.
+const SCORES: usize = 1 << 22;
+
+/// Tokens scored a dispatch: a row of scores each is held at once, and a row of tiles is full where memory allows.
+pub fn rows(vocab: usize) -> usize {
+    (SCORES / vocab).clamp(2, super::project::Project::TILE_HEIGHT as usize)
+}
 
 /// Bindings: state, targets, logits, out. One workgroup a token; `out[t] = ln Σ exp(logits) − logits[target]`.
 pub fn wgsl(vocab: u32) -> String {

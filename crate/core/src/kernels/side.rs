@@ -107,7 +107,7 @@ impl Side {
             Role::Qkv { d_query, d_kv, .. } => {
                 format!("(select(0u, 1u, {row} >= {d_query}u) + select(0u, 1u, {row} >= {}u))", d_query + d_kv)
             }
-            Role::GateUp => format!("({row} & 1u)"),
+            Role::GateUp(_) => format!("({row} & 1u)"),
             _ => "0u".into(),
         }
     }
@@ -222,7 +222,7 @@ impl Side {
                 }
                 _ => rows,
             };
-        let of = |r: u32| if self.role == Role::GateUp { r % 2 } else { r / run * run };
+        let of = |r: u32| if matches!(self.role, Role::GateUp(_)) { r % 2 } else { r / run * run };
         let names: Vec<String> = (0..rows).map(|r| format!("t{}", of(r))).collect();
         let mut parts: Vec<(String, String)> = Vec::new();
         for r in 0..rows {
@@ -270,7 +270,8 @@ pub fn fill(role: Role, cols: usize, pairs: &[Option<&Pair>], outs: &[usize]) ->
         let a = a_from + part * rank * cols;
         side[a..a + pair.a.len()].copy_from_slice(&pair.a);
         for (row, b) in pair.b.chunks_exact(pair.rank).enumerate() {
-            let row = if role == Role::GateUp { row * 2 + part } else { outs[..part].iter().sum::<usize>() + row };
+            let row =
+                if matches!(role, Role::GateUp(_)) { row * 2 + part } else { outs[..part].iter().sum::<usize>() + row };
             for (k, b) in b.iter().enumerate() {
                 side[b_from + k * b_row + row] = b * pair.scale;
             }

@@ -5,7 +5,10 @@
 
 use std::fmt::Write;
 
-use super::{WORKGROUP, declare, entry, project::decoders};
+use super::{
+    WORKGROUP, declare, entry,
+    project::{Slice, bytes, decoders},
+};
 use crate::quant::BlockType;
 
 /// A transposed product.
@@ -15,6 +18,8 @@ pub struct Transposed {
     pub ty: BlockType,
     /// Rows of the matrix.
     pub rows: u32,
+    /// Which of the numbers of `dy` are theirs.
+    pub slice: Slice,
     /// Weights a row: a multiple of 32.
     pub cols: u32,
     /// Workgroups that share the rows of a result; more than one leave as many results, [`SPLIT_TOKENS`] tokens each.
@@ -23,6 +28,8 @@ pub struct Transposed {
     pub octets: u32,
     /// Tokens an invocation holds.
     pub tokens: u32,
+    /// Which result is the first: matrices that are parts of one leave theirs side by side.
+    pub first_split: u32,
 }
 
 /// Tokens of each result of a product whose rows are shared.
@@ -39,7 +46,7 @@ impl Transposed {
     /// Bindings: state, words, scales, dy, dx. Workgroups `(groups, tokens / self.tokens, splits)`.
     pub fn wgsl(&self) -> String {
         let Self { rows, cols, octets, tokens, .. } = *self;
-        let whole = rows.is_multiple_of(4);
+        let whole = self.whole();
         let dy = if whole { "vec4<f32>" } else { "f32" };
         let buffers = [("state", "u32", false), ("words", "u32", false), ("scales", "u32", false), ("dy", dy, false)];
         let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
@@ -48,7 +55,7 @@ impl Transposed {
             writeln!(
                 w,
                 "fn at(start: u32, n: u32) -> f32 {{ return select(0.0, dy[start + min(n, {}u)], n < {rows}u); }}",
-                rows - 1
+                rows - 1,
             )
             .ok();
         }
@@ -65,8 +72,9 @@ impl Transposed {
         )
         .ok();
         for u in 0..tokens {
-            let stride = if whole { rows / 4 } else { rows };
-            writeln!(w, "  let from{u} = min(token + {u}u, count - 1u) * {stride}u;").ok();
+            let Slice { first, all } = self.slice;
+            let (stride, first) = if whole { (all / 4, first / 4) } else { (all, first) };
+            writeln!(w, "  let from{u} = min(token + {u}u, count - 1u) * {stride}u + {first}u;").ok();
             for i in 0..2 * octets {
                 writeln!(w, "  var a{u}_{i} = vec4<f32>();").ok();
             }
@@ -86,7 +94,11 @@ impl Transposed {
             w.push_str("    }\n");
         }
         w.push_str("  }\n");
-        let place = if self.splits > 1 { format!("group.z * {SPLIT_TOKENS}u + ") } else { String::new() };
+        let place = if self.splits > 1 || self.first_split > 0 {
+            format!("(group.z + {}u) * {SPLIT_TOKENS}u + ", self.first_split)
+        } else {
+            String::new()
+        };
         for u in 0..tokens {
             writeln!(w, "  if (token + {u}u < count) {{").ok();
             for i in 0..2 * octets {
@@ -98,10 +110,15 @@ impl Transposed {
         w
     }
 
+    /// Whether four rows stand in a vector of `dy`.
+    fn whole(&self) -> bool {
+        [self.rows, self.slice.first, self.slice.all].iter().all(|n| n.is_multiple_of(4))
+    }
+
     /// The weights of four rows as `w<row>_<quad>`.
     fn unpack_rows(&self, w: &mut String) {
         let blocks = self.cols / 32;
-        let parts = if self.ty == BlockType::Q8_0 { 2 } else { 1 };
+        let parts = if bytes(self.ty) { 2 } else { 1 };
         for r in 0..4 {
             let row = if self.rows.is_multiple_of(4) {
                 format!("(n + {r}u)")
@@ -120,8 +137,8 @@ impl Transposed {
                 let (low, high) = if parts == 2 { (first, second) } else { (i, i) };
                 writeln!(
                     w,
-                    "    let w{r}_{first} = low(words[at{r} + {low}u]) * (EVEN * s{r}.x) + BIAS * s{r}.y;
-    let w{r}_{second} = high(words[at{r} + {high}u]) * (ODD * s{r}.x) + BIAS * s{r}.y;"
+                    "    let w{r}_{first} = weights(low(words[at{r} + {low}u]), EVEN, s{r}, octet % 4u + {i}u);
+    let w{r}_{second} = weights(high(words[at{r} + {high}u]), ODD, s{r}, octet % 4u + {i}u);"
                 )
                 .ok();
             }

@@ -50,7 +50,8 @@ impl Need {
     ///
     /// On the processor, where the block is over before the loss begins and their larger one counts:
     ///
-    /// - values: `4 · n_layers · window · (2·d_model + 2·d_query + 2·d_kv + 2·d_ff)`
+    /// - values: `4 · n_layers · window · (2·d_model + 2·d_query + 2·d_kv + 2·d_ff)`, and where queries and keys are
+    ///   normed once more what goes into that norm, likewise where the outputs of a block's halves are
     /// - block: `4 · window · (4·d_model + 3·d_query + 4·d_kv + 4·d_ff)` and 512 rows of weights unpacked
     /// - loss: `4 · (min(window, 16) · vocab + 4·window·d_model)` and 512 rows of the head unpacked
     ///
@@ -103,7 +104,9 @@ impl Need {
 fn processor(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
     let (window, d_model, d_ff) = (recipe.window, config.d_model, config.d_ff);
     let (d_query, d_kv) = (config.d_query(), config.d_kv());
-    let kept = 2 * d_model + 2 * d_query + 2 * d_kv + 2 * d_ff;
+    let unnormed = if config.head_norm { d_query + d_kv } else { 0 };
+    let given = if config.post_norm { 2 * d_model } else { 0 };
+    let kept = 2 * d_model + 2 * d_query + 2 * d_kv + 2 * d_ff + unnormed + given;
     let values = 4 * d_model + 3 * d_query + 4 * d_kv + 4 * d_ff;
     let unpacked = UNPACKED * d_model.max(d_ff);
     let loss = window.min(SCORED) * config.vocab + 4 * window * d_model + unpacked;
@@ -115,9 +118,11 @@ fn fused(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
     let tokens = recipe.window.next_multiple_of(LOSS_BLOCK);
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let rank = recipe.rank.next_multiple_of(4);
-    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + 2 * config.n_heads * tokens;
+    let raw = if config.qkv_bias || config.head_norm { d_query + 2 * d_kv } else { 0 };
+    let given = if config.post_norm { d_model } else { 0 };
+    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + 2 * config.n_heads * tokens + raw + given;
     let loss = LOSS_BLOCK * (config.vocab + SPLITS * d_model);
-    [config.n_layers * tokens * (2 * d_model + d_query), tokens * values, loss]
+    [config.n_layers * tokens * (2 * d_model + 2 * given + d_query), tokens * values, loss]
 }
 
 impl Recipe {
@@ -151,7 +156,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::RopeStyle, learn::Effort};
+    use crate::{learn::Effort, testing::plain_config};
 
     fn config() -> ModelConfig {
         ModelConfig {
@@ -165,9 +170,7 @@ mod tests {
             d_head: 64,
             vocab: 49_152,
             context: 8192,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         }
     }
 

@@ -63,17 +63,18 @@ impl Plain<'_> {
         let at = Positions::new(&self.model.config, 0, ids.len(), &self.model.device);
         let mut inputs = Vec::with_capacity(self.model.blocks.len());
         let mut x = self.model.embed(ids, 1);
-        for (block, sides) in self.model.blocks.iter().zip(&self.low_rank.blocks) {
+        for (layer, (block, sides)) in self.model.blocks.iter().zip(&self.low_rank.blocks).enumerate() {
             inputs.push(x.clone());
             let block = block.unpacked(&self.model.device);
-            x = block.forward(&self.model.config, x, &at, Some(sides), None);
+            x = block.forward(&self.model.config, x, at.of(&self.model.config, layer), Some(sides), None);
         }
         let (nll, mut down) = self.head_backward(x, targets, weight).await?;
         for (layer, x) in inputs.into_iter().enumerate().skip(self.lowest).rev() {
             let sides = tracked(&self.low_rank.blocks[layer]);
             let x = if layer > self.lowest { leaf(x) } else { x };
             let block = self.model.blocks[layer].unpacked(&self.model.device);
-            let y = block.forward(&self.model.config, x.clone(), &at, Some(&sides), None);
+            let at = at.of(&self.model.config, layer);
+            let y = block.forward(&self.model.config, x.clone(), at, Some(&sides), None);
             // The product's gradient for `y` is `down`: this seeds the block with what came from above.
             let mut gradients = (y * down.clone()).sum().backward();
             let mut place = self.starts[layer];

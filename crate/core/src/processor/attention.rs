@@ -6,24 +6,41 @@ use super::{
     lanes::{Kernel, Lanes, run},
     product::dot,
 };
-use crate::config::{ModelConfig, RopeStyle};
+use crate::config::{Activation, ModelConfig};
 
 /// Elements of a head that are summed at once.
 const PART: usize = 16;
+
+/// The rotations of some positions, for blocks that see all and for those with a window.
+pub struct Turns {
+    all: Rotations,
+    local: Option<Rotations>,
+}
+
+impl Turns {
+    /// Those of `positions`.
+    pub fn new(config: &ModelConfig, positions: Range<usize>) -> Self {
+        let local = config.window.map(|_| Rotations::new(config, positions.clone(), true));
+        Self { all: Rotations::new(config, positions, false), local }
+    }
+
+    /// Those of block `layer`.
+    pub fn of(&self, config: &ModelConfig, layer: usize) -> &Rotations {
+        self.local.as_ref().filter(|_| config.window_of(layer).is_some()).unwrap_or(&self.all)
+    }
+}
 
 /// The rotations of some positions.
 pub struct Rotations {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
-    style: RopeStyle,
 }
 
 impl Rotations {
-    /// Those of `positions`.
-    pub fn new(config: &ModelConfig, positions: Range<usize>) -> Self {
-        let (cos, sin) = config.rope_table(positions);
-        Self { cos, sin, half: config.d_head / 2, style: config.rope_style }
+    fn new(config: &ModelConfig, positions: Range<usize>, local: bool) -> Self {
+        let (cos, sin) = config.rope_table(positions, local);
+        Self { cos, sin, half: config.d_head / 2 }
     }
 
     /// Turns every head in place.
@@ -44,31 +61,28 @@ impl Rotations {
         let rotations = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
         for (x, (cos, sin)) in x.chunks_exact_mut(heads * 2 * half).zip(rotations) {
             for head in x.chunks_exact_mut(2 * half) {
-                for (i, (cos, sin)) in cos.iter().zip(sin).enumerate() {
-                    let (a, b) = match self.style {
-                        RopeStyle::Interleaved => (2 * i, 2 * i + 1),
-                        RopeStyle::Halves => (i, i + half),
-                    };
+                for ([a, b], (cos, sin)) in head.as_chunks_mut().0.iter_mut().zip(cos.iter().zip(sin)) {
                     let sin = sign * sin;
-                    (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
+                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
                 }
             }
         }
     }
 }
 
-/// Causal attention of the last positions: each over all keys up to its own.
+/// Causal attention of the last positions: each over all keys up to its own, or over the last `window` of them.
 ///
 /// # Shapes
 /// - `q`: `[seq, n_heads, d_head]`, `k`, `v`: `[len, n_kv_heads, d_head]`, result: as `q`
-pub fn attend(config: &ModelConfig, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+pub fn attend(config: &ModelConfig, window: Option<usize>, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; q.len()];
-    run(Attend { config, q, k, v, y: &mut y });
+    run(Attend { config, window: window.unwrap_or(usize::MAX), q, k, v, y: &mut y });
     y
 }
 
 struct Attend<'a> {
     config: &'a ModelConfig,
+    window: usize,
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
@@ -80,7 +94,7 @@ impl Kernel for Attend<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { config, q, k, v, y } = self;
+        let Self { config, window, q, k, v, y } = self;
         let &ModelConfig { n_heads, n_kv_heads, d_head, .. } = config;
         let (width, group) = (n_kv_heads * d_head, n_heads / n_kv_heads);
         let (len, seq) = (k.len() / width, q.len() / (n_heads * d_head));
@@ -90,7 +104,10 @@ impl Kernel for Attend<'_> {
         for (place, (q, y)) in heads {
             let (position, head) = (place / n_heads, place % n_heads);
             let from = head / group * d_head;
-            let weights = &mut weights[..len - seq + position + 1];
+            let end = len - seq + position + 1;
+            let seen = end.saturating_sub(window)..end;
+            let (k, v) = (&k[seen.start * width..end * width], &v[seen.start * width..end * width]);
+            let weights = &mut weights[seen];
             for (weight, k) in weights.iter_mut().zip(k.chunks_exact(width)) {
                 *weight = dot(q, &k[from..from + d_head]) * scale;
             }
@@ -165,14 +182,15 @@ pub(super) fn weighted(weights: &[f32], v: &[f32], width: usize, from: usize, y:
     }
 }
 
-/// `silu(gate) · up`.
-pub fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
+/// The gate, bent, times up.
+pub fn gated(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; gate.len()];
-    run(Gated { gate, up, y: &mut y });
+    run(Gated { activation, gate, up, y: &mut y });
     y
 }
 
 struct Gated<'a> {
+    activation: Activation,
     gate: &'a [f32],
     up: &'a [f32],
     y: &'a mut [f32],
@@ -183,8 +201,13 @@ impl Kernel for Gated<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        for (y, (gate, up)) in self.y.iter_mut().zip(self.gate.iter().zip(self.up)) {
-            *y = gate / (1.0 + exp(-gate)) * up;
+        let parts = self.y.iter_mut().zip(self.gate.iter().zip(self.up));
+        match self.activation {
+            Activation::Silu => parts.for_each(|(y, (gate, up))| *y = gate / (1.0 + exp(-gate)) * up),
+            Activation::Gelu => parts.for_each(|(y, (gate, up))| {
+                let cube = Activation::GELU_CUBE * gate * gate * gate;
+                *y = gate / (1.0 + exp(-Activation::GELU_SLOPE * (gate + cube))) * up;
+            }),
         }
     }
 }

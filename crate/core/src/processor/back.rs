@@ -5,7 +5,7 @@ use super::{
     lanes::{Kernel, Lanes, run},
     product::dot,
 };
-use crate::config::ModelConfig;
+use crate::config::{Activation, ModelConfig};
 
 /// Adds the gradient of a norm's input to `dx`: `r·w∘dy − x·r³/d·Σ(x∘w∘dy)` with `r = 1/√(mean x² + eps)`.
 ///
@@ -40,14 +40,16 @@ impl Kernel for NormBack<'_> {
     }
 }
 
-/// The gradients of gate and up from that of `silu(gate)·up`.
-pub fn gated_back(gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
+/// The gradients of gate and up from that of the gated values: with `s = sigmoid(g(x))`, that of `x·s` is
+/// `s + x·s·(1 − s)·g′(x)`.
+pub fn gated_back(activation: Activation, gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
     let (mut d_gate, mut d_up) = (vec![0.0; gate.len()], vec![0.0; up.len()]);
-    run(GatedBack { gate, up, dy, d_gate: &mut d_gate, d_up: &mut d_up });
+    run(GatedBack { activation, gate, up, dy, d_gate: &mut d_gate, d_up: &mut d_up });
     [d_gate, d_up]
 }
 
 struct GatedBack<'a> {
+    activation: Activation,
     gate: &'a [f32],
     up: &'a [f32],
     dy: &'a [f32],
@@ -61,11 +63,21 @@ impl Kernel for GatedBack<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let from = self.gate.iter().zip(self.up).zip(self.dy);
-        for ((d_gate, d_up), ((gate, up), dy)) in self.d_gate.iter_mut().zip(self.d_up).zip(from) {
-            let sigmoid = 1.0 / (1.0 + exp(-gate));
-            let silu = gate * sigmoid;
-            *d_up = dy * silu;
-            *d_gate = dy * up * (sigmoid + silu * (1.0 - sigmoid));
+        let parts = self.d_gate.iter_mut().zip(self.d_up).zip(from);
+        match self.activation {
+            Activation::Silu => parts.for_each(|((d_gate, d_up), ((gate, up), dy))| {
+                let sigmoid = 1.0 / (1.0 + exp(-gate));
+                let silu = gate * sigmoid;
+                *d_up = dy * silu;
+                *d_gate = dy * up * (sigmoid + silu * (1.0 - sigmoid));
+            }),
+            Activation::Gelu => parts.for_each(|((d_gate, d_up), ((gate, up), dy))| {
+                let (slope, cube) = (Activation::GELU_SLOPE, Activation::GELU_CUBE * gate * gate);
+                let sigmoid = 1.0 / (1.0 + exp(-slope * gate * (1.0 + cube)));
+                let gelu = gate * sigmoid;
+                *d_up = dy * gelu;
+                *d_gate = dy * up * (sigmoid + gelu * (1.0 - sigmoid) * slope * (1.0 + 3.0 * cube));
+            }),
         }
     }
 }
@@ -74,14 +86,22 @@ impl Kernel for GatedBack<'_> {
 ///
 /// # Shapes
 /// - `q`, `dy`: `[seq, n_heads, d_head]`, `k`, `v`: `[seq, n_kv_heads, d_head]`, result: as `q`, `k` and `v`
-pub fn attend_back(config: &ModelConfig, q: &[f32], k: &[f32], v: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+pub fn attend_back(
+    config: &ModelConfig,
+    window: Option<usize>,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dy: &[f32],
+) -> [Vec<f32>; 3] {
     let mut gradients = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
-    run(AttendBack { config, q, k, v, dy, gradients: &mut gradients });
+    run(AttendBack { config, window: window.unwrap_or(usize::MAX), q, k, v, dy, gradients: &mut gradients });
     gradients
 }
 
 struct AttendBack<'a> {
     config: &'a ModelConfig,
+    window: usize,
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
@@ -94,7 +114,7 @@ impl Kernel for AttendBack<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { config, q, k, v, dy, gradients: [dq, dk, dv] } = self;
+        let Self { config, window, q, k, v, dy, gradients: [dq, dk, dv] } = self;
         let &ModelConfig { n_heads, n_kv_heads, d_head, .. } = config;
         let (width, group) = (n_kv_heads * d_head, n_heads / n_kv_heads);
         let seq = k.len() / width;
@@ -104,7 +124,10 @@ impl Kernel for AttendBack<'_> {
         for (place, ((q, dy), dq)) in heads.enumerate() {
             let (position, head) = (place / n_heads, place % n_heads);
             let from = head / group * d_head;
-            let (weights, slopes) = (&mut weights[..=position], &mut slopes[..=position]);
+            let seen = (position + 1).saturating_sub(window)..position + 1;
+            let rows = seen.start * width..seen.end * width;
+            let (k, v, dk, dv) = (&k[rows.clone()], &v[rows.clone()], &mut dk[rows.clone()], &mut dv[rows]);
+            let (weights, slopes) = (&mut weights[seen.clone()], &mut slopes[seen]);
             for (weight, k) in weights.iter_mut().zip(k.chunks_exact(width)) {
                 *weight = dot(q, &k[from..from + d_head]) * scale;
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     Kept, Paths, Processor, Products, Reading, SCORED,
-    attention::{Rotations, exponentials, gated, norm},
+    attention::{Turns, exponentials, gated, norm},
     back::{attend_back, gated_back, norm_back},
     panels::{project, project_back},
 };
@@ -34,7 +34,7 @@ impl Processor {
         let config = &self.model.config;
         let paths = Arc::new(Paths::new(adapter, 1.0));
         let mut reading = Reading::new(Some(paths.clone()));
-        let at = Rotations::new(config, 0..ids.len());
+        let at = Turns::new(config, 0..ids.len());
         let mut kept: Vec<Kept> = Vec::with_capacity(self.model.layers.len());
         let mut x = self.embed(ids);
         reading.open(self.model.layers.len(), ids.len());
@@ -87,14 +87,15 @@ impl Processor {
         layer: usize,
         kept: Kept,
         (k, v): (Vec<f32>, Vec<f32>),
-        at: &Rotations,
+        at: &Turns,
         slopes: &mut Slopes<'_>,
         dy: &mut [f32],
     ) {
         let config = &self.model.config;
-        let Kept { x, q, attended, middle, gate, up } = kept;
+        let eps = config.norm_eps;
+        let (at, window) = (at.of(config, layer), config.window_of(layer));
+        let Kept { x, unnormed, q, attended, given, middle, gate, up } = kept;
         let own = &self.model.layers[layer];
-        let rows = x.len() / config.d_model;
         let mut back = |kinds: &[(Kind, &[f32])], x: &[f32]| {
             let mut dx = vec![0.0; x.len()];
             for &(kind, dy) in kinds {
@@ -103,20 +104,38 @@ impl Processor {
             }
             dx
         };
-        let d_gates = back(&[(Kind::Down, dy)], &gated(&gate, &up));
-        let [d_gate, d_up] = gated_back(&gate, &up, &d_gates);
-        let normed = norm(&middle, &own.ffn_norm, config.norm_eps);
+        let d_given = self.leave(layer, 1, &given[1], dy);
+        let gates = gated(config.activation, &gate, &up);
+        let d_gates = back(&[(Kind::Down, d_given.as_deref().unwrap_or(dy))], &gates);
+        let [d_gate, d_up] = gated_back(config.activation, &gate, &up, &d_gates);
+        let normed = norm(&middle, &own.ffn_norm, eps);
         let d_normed = back(&[(Kind::Gate, &d_gate), (Kind::Up, &d_up)], &normed);
-        norm_back(&middle, &own.ffn_norm, config.norm_eps, &d_normed, dy);
+        norm_back(&middle, &own.ffn_norm, eps, &d_normed, dy);
 
-        let d_attended = back(&[(Kind::O, dy)], &attended);
-        let [mut dq, mut dk, dv] = attend_back(config, &q, &k, &v, &d_attended);
-        debug_assert_eq!(dq.len(), rows * config.d_query());
+        let d_given = self.leave(layer, 0, &given[0], dy);
+        let d_attended = back(&[(Kind::O, d_given.as_deref().unwrap_or(dy))], &attended);
+        let [mut dq, mut dk, dv] = attend_back(config, window, &q, &k, &v, &d_attended);
         at.turn_back(&mut dq, config.n_heads);
         at.turn_back(&mut dk, config.n_kv_heads);
-        let normed = norm(&x, &own.attention_norm, config.norm_eps);
+        if let Some(norms) = &own.more.head_norms {
+            for ((x, weight), dy) in unnormed.iter().zip(norms).zip([&mut dq, &mut dk]) {
+                let mut dx = vec![0.0; x.len()];
+                norm_back(x, weight, eps, dy, &mut dx);
+                *dy = dx;
+            }
+        }
+        let normed = norm(&x, &own.attention_norm, eps);
         let d_normed = back(&[(Kind::Q, &dq), (Kind::K, &dk), (Kind::V, &dv)], &normed);
-        norm_back(&x, &own.attention_norm, config.norm_eps, &d_normed, dy);
+        norm_back(&x, &own.attention_norm, eps, &d_normed, dy);
+    }
+
+    /// The gradient of what attention (0) or the feed-forward layer (1) gives, where a norm stands before the residual
+    /// stream, whose gradient is `dy`.
+    fn leave(&self, layer: usize, which: usize, given: &[f32], dy: &[f32]) -> Option<Vec<f32>> {
+        let norms = self.model.layers[layer].more.post_norms.as_ref()?;
+        let mut dx = vec![0.0; given.len()];
+        norm_back(given, &norms[which], self.model.config.norm_eps, dy, &mut dx);
+        Some(dx)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{BlockType, check_out, scale_and_min, word_at};
+use super::{BlockType, GROUP, check_out, integers, scale_and_min, word_at};
 use crate::{Error, ErrorKind, Result};
 
 /// A tensor, or whole rows of one, as the planes that kernels read.
@@ -89,6 +89,46 @@ pub fn pack(ty: BlockType, bytes: &[u8]) -> Result<Packed> {
         }
     }
     Ok(packed)
+}
+
+impl Packed {
+    /// The same weights for kernels, which know no plane of high bits: formats that have one get a byte a weight, the
+    /// number itself where the format has a least weight, else less the middle. No weight is rounded.
+    ///
+    /// `Q5_1`, `Q5_K` and `Q6_K` keep their scales and have eight words for 32 weights. `Q5_0` is `Q8_0` before it is
+    /// packed: see [`q5_0_as_q8_0`].
+    pub fn for_kernels(self) -> Self {
+        let Self { ty, words, high, scales } = self;
+        let (per_word, bits, middle) = match ty {
+            BlockType::Q5_1 | BlockType::Q5K => (32, 1, 0),
+            BlockType::Q6K => (16, 2, 32),
+            _ => return Self { ty, words, high, scales },
+        };
+        let q = |i: usize| {
+            let low = words[i / 8] >> (i % 4 * 8 + i % 8 / 4 * 4) & 15;
+            let above = high[i / per_word] >> (i % per_word * bits) & ((1 << bits) - 1);
+            ((low | above << 4) as i32 - middle) as i8 as u8
+        };
+        let bytes = |i: usize| u32::from_le_bytes([q(4 * i), q(4 * i + 1), q(4 * i + 2), q(4 * i + 3)]);
+        let wide = (0..2 * words.len()).map(bytes).collect();
+        Self { ty, words: wide, high: Vec::new(), scales }
+    }
+}
+
+/// Blocks of `Q5_0` as blocks of `Q8_0`: the scale is the same, and five bits less their middle fit a byte.
+///
+/// # Errors
+/// `model-corrupt` if `bytes` ends inside a block.
+pub fn q5_0_as_q8_0(bytes: &[u8]) -> Result<Vec<u8>> {
+    let n = BlockType::Q5_0.count_blocks(bytes)?;
+    let (mut groups, mut scales, mut least) = (vec![[0; GROUP]; n], vec![0.0; n], vec![0.0; n]);
+    integers(BlockType::Q5_0, bytes, &mut groups, &mut scales, &mut least);
+    let mut out = Vec::with_capacity(n * BlockType::Q8_0.block_bytes());
+    for (block, group) in bytes.chunks_exact(BlockType::Q5_0.block_bytes()).zip(&groups) {
+        out.extend_from_slice(&block[..2]);
+        out.extend(group.iter().map(|&q| q as i8 as u8));
+    }
+    Ok(out)
 }
 
 /// Pushes the first two bytes of every `stride` bytes, two pairs a word.

@@ -13,7 +13,7 @@ use imprint_core::{
 use pollster::block_on;
 
 use crate::{
-    kernels::{VOCAB, fused_equals_plain, ids, load_fused, plain_logits, shuffled, small_model, tree, whole},
+    kernels::{VOCAB, fused_equals_plain, ids, in_every_cut, load_fused, plain_logits, small_model, whole},
     material::*,
 };
 
@@ -58,13 +58,7 @@ fn an_adapter_on_the_gpu_is_the_plain_paths_in_every_cut() {
         let plain = load_plain(&file, Keep::Dense);
         let adapter = random_adapter(&plain.config, rank, &kinds, 5);
         let low_rank = LowRank::new(&adapter, 1.0, &plain.device);
-        let bare = GpuOptions { without_subgroups: true, default_limits: true };
-        let variants = [
-            ("whole rows", load_fused(&file, GpuOptions::default(), whole)),
-            ("shuffled lanes", load_fused(&file, GpuOptions::default(), shuffled)),
-            ("lanes by workgroup", load_fused(&file, bare, tree)),
-        ];
-        for (cut, mut fused) in variants {
+        for (cut, mut fused) in in_every_cut(&file) {
             block_on(fused.attach(&adapter)).unwrap();
             let name = format!("{}, rank {rank}, {cut}", matrices.name());
             fused_equals_plain(&name, &plain, &fused, Some(&low_rank));
@@ -162,39 +156,36 @@ fn contrast_is(what: &str, found: &[f32], [base, personal]: &[Vec<f32>; 2], stre
 #[test]
 fn a_contrast_on_the_gpu_is_the_plain_paths_in_every_cut() {
     for (matrices, d_head) in [(BlockType::Q4_1, 24), (BlockType::Q8_0, 32)] {
-        let file = small_model(matrices, BlockType::Q8_0, d_head, 6);
-        let plain = load_plain(&file, Keep::Dense);
-        let adapter = random_adapter(&plain.config, 8, &Kind::ALL, 4);
-        let ids = ids(30, 5);
-        let pieces = [&ids[..3], &ids[3..28], &ids[28..29], &ids[29..]];
-        let expected = two_texts(&plain, &LowRank::new(&adapter, 1.0, &plain.device), &pieces);
-        let bare = GpuOptions { without_subgroups: true, default_limits: true };
-        let variants = [
-            ("whole rows", load_fused(&file, GpuOptions::default(), whole)),
-            ("shuffled lanes", load_fused(&file, GpuOptions::default(), shuffled)),
-            ("lanes by workgroup", load_fused(&file, bare, tree)),
-        ];
-        for (cut, mut fused) in variants {
-            let before = fused_logits(&fused, Mix::Base);
-            block_on(fused.attach(&adapter)).unwrap();
-            let personal = fused_logits(&fused, Mix::Scaled(1.0));
-            for strength in [0.5, 2.0] {
-                start(&fused, Mix::Contrast(strength));
-                let mut at = 0;
-                for (piece, expected) in pieces.iter().zip(&expected) {
-                    if piece.len() > 1 {
-                        block_on(fused.read(at, piece)).unwrap();
-                    } else {
-                        block_on(fused.step(at, piece[0])).unwrap();
-                    }
-                    at += piece.len();
-                    let what = format!("{}, {cut}, strength {strength}, {at} tokens", matrices.name());
-                    contrast_is(&what, &block_on(fused.logits()).unwrap(), expected, strength);
+        contrast_is_the_plain_paths(matrices.name(), &small_model(matrices, BlockType::Q8_0, d_head, 6));
+    }
+}
+
+pub fn contrast_is_the_plain_paths(what: &str, file: &Vec<u8>) {
+    let plain = load_plain(file, Keep::Dense);
+    let adapter = random_adapter(&plain.config, 8, &Kind::ALL, 4);
+    let ids = ids(30, 5);
+    let pieces = [&ids[..3], &ids[3..28], &ids[28..29], &ids[29..]];
+    let expected = two_texts(&plain, &LowRank::new(&adapter, 1.0, &plain.device), &pieces);
+    for (cut, mut fused) in in_every_cut(file) {
+        let before = fused_logits(&fused, Mix::Base);
+        block_on(fused.attach(&adapter)).unwrap();
+        let personal = fused_logits(&fused, Mix::Scaled(1.0));
+        for strength in [0.5, 2.0] {
+            start(&fused, Mix::Contrast(strength));
+            let mut at = 0;
+            for (piece, expected) in pieces.iter().zip(&expected) {
+                if piece.len() > 1 {
+                    block_on(fused.read(at, piece)).unwrap();
+                } else {
+                    block_on(fused.step(at, piece[0])).unwrap();
                 }
+                at += piece.len();
+                let what = format!("{what}, {cut}, strength {strength}, {at} tokens");
+                contrast_is(&what, &block_on(fused.logits()).unwrap(), expected, strength);
             }
-            assert_eq!(fused_logits(&fused, Mix::Base), before, "the base after a contrast");
-            assert_eq!(fused_logits(&fused, Mix::Scaled(1.0)), personal, "the adapter after a contrast");
         }
+        assert_eq!(fused_logits(&fused, Mix::Base), before, "the base after a contrast");
+        assert_eq!(fused_logits(&fused, Mix::Scaled(1.0)), personal, "the adapter after a contrast");
     }
 }
 

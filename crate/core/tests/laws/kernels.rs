@@ -79,21 +79,31 @@ pub fn tree(_: &Gpu) -> Cut {
     Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 8 }
 }
 
+/// A small model in each cut, the last one within WebGPU's default limits.
+pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 3] {
+    let bare = GpuOptions { without_subgroups: true, default_limits: true };
+    [
+        ("whole rows", load_fused(file, GpuOptions::default(), whole)),
+        ("shuffled lanes", load_fused(file, GpuOptions::default(), shuffled)),
+        ("lanes by workgroup", load_fused(file, bare, tree)),
+    ]
+}
+
 #[test]
 fn every_format_and_cut_equals_the_plain_path() {
-    let formats = [
-        (BlockType::Q4_1, BlockType::Q8_0, 24),
-        (BlockType::Q4_0, BlockType::Q4_0, 72),
-        (BlockType::Q8_0, BlockType::Q4_1, 32),
-    ];
-    for (matrices, embedding, d_head) in formats {
-        let file = small_model(matrices, embedding, d_head, 1);
+    use BlockType::*;
+    let formats = [(Q4_1, Q8_0, 24), (Q4_0, Q4_0, 72), (Q8_0, Q4_1, 32), (Q5_0, Q5_1, 32), (Q5_1, Q5_0, 24)];
+    // A row must be a whole number of blocks.
+    let large = [(Q4K, Q6K, 64), (Q6K, Q5K, 64), (Q5K, Q4K, 64)];
+    let even = SmallModel { d_model: 256, d_ff: 512, ..Default::default() };
+    let small = formats.map(|formats| (formats, SmallModel::default()));
+    for ((matrices, embedding, d_head), size) in small.into_iter().chain(large.map(|formats| (formats, even))) {
+        let file = SmallModel { matrices, embedding, d_head, vocab: VOCAB, ..size }.file();
         let plain = load_plain(&file, Keep::Dense);
-        let name = |cut: &str| format!("{} with {} in cut {cut}", matrices.name(), embedding.name());
-        fused_equals_plain(&name("whole rows"), &plain, &load_fused(&file, GpuOptions::default(), whole), None);
-        fused_equals_plain(&name("shuffled lanes"), &plain, &load_fused(&file, GpuOptions::default(), shuffled), None);
-        let bare = GpuOptions { without_subgroups: true, default_limits: true };
-        fused_equals_plain(&name("lanes by workgroup, default limits"), &plain, &load_fused(&file, bare, tree), None);
+        for (cut, fused) in in_every_cut(&file) {
+            let name = format!("{} with {} in cut {cut}", matrices.name(), embedding.name());
+            fused_equals_plain(&name, &plain, &fused, None);
+        }
     }
 }
 

@@ -58,8 +58,8 @@ fn the_processors_learner_follows_the_golden_run() {
 }
 
 /// Holds every tensor's gradient by hand to that of the plain forward.
-fn gradients_equal_the_plain_ones(small: SmallModel, kinds: &[Kind], lengths: &[usize]) {
-    let what = small.matrices.name();
+pub fn gradients_equal_the_plain_ones(small: SmallModel, kinds: &[Kind], lengths: &[usize]) {
+    let what = format!("{}, {}", small.architecture, small.matrices.name());
     let (processor, plain) = (load_processor(&small.file()), load_plain(&small.file(), Keep::Dense));
     let adapter = lively(&plain, kinds);
     let windows: Vec<_> = (21..).zip(lengths).map(|(seed, &n)| ids(n, seed, small.vocab)).collect();

@@ -66,7 +66,13 @@ fn an_adapter_that_changes_nothing_scores_as_the_model() {
 }
 
 /// Holds every tensor's gradient to the plain learner's, which finite differences hold.
-fn gradients_equal_the_plain_ones(what: &str, file: &Vec<u8>, model: &FusedModel, kinds: &[Kind], lengths: &[usize]) {
+pub fn gradients_equal_the_plain_ones(
+    what: &str,
+    file: &Vec<u8>,
+    model: &FusedModel,
+    kinds: &[Kind],
+    lengths: &[usize],
+) {
     let adapter = adapter_of(model, 5, kinds, 11);
     let windows: Vec<_> = (21..).zip(lengths).map(|(seed, &n)| ids(n, seed)).collect();
     let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();
@@ -96,6 +102,12 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     let file = small_model(BlockType::Q4_0, BlockType::Q4_0, 72, 2);
     let model = load_fused(&file, GpuOptions::default(), software);
     gradients_equal_the_plain_ones("Q4_0", &file, &model, &[Kind::Q, Kind::V, Kind::Up], &[9, 70]);
+    let (large, bare) = (SmallModel { d_model: 256, d_ff: 512, d_head: 64, vocab: VOCAB, ..Default::default() }, bare);
+    for (matrices, embedding) in [(BlockType::Q4K, BlockType::Q6K), (BlockType::Q6K, BlockType::Q5K)] {
+        let file = SmallModel { matrices, embedding, ..large }.file();
+        let kinds = [Kind::Q, Kind::O, Kind::Down];
+        gradients_equal_the_plain_ones(matrices.name(), &file, &load_fused(&file, bare, small), &kinds, &[20]);
+    }
     // A vocabulary that fills no quad of rows.
     let odd =
         SmallModel { matrices: BlockType::Q8_0, embedding: BlockType::Q4_1, vocab: VOCAB + 3, ..Default::default() };
@@ -105,7 +117,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66]);
 }
 
-fn software(gpu: &Gpu) -> Cut {
+pub fn software(gpu: &Gpu) -> Cut {
     Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 }
 }
 

@@ -1,6 +1,9 @@
 //! Laws the whole core must keep, on the real model and on small random ones.
 
 mod adapter;
+mod families;
+mod gemma;
+mod gguf_lora;
 mod golden;
 mod golden_run;
 mod guard;
@@ -8,6 +11,8 @@ mod kernels;
 mod learning;
 mod learning_gpu;
 mod material;
+mod mix;
+mod needs;
 mod order;
 mod peft;
 mod processor;

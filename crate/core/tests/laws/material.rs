@@ -53,7 +53,12 @@ pub struct Prompt {
 }
 
 pub fn golden() -> Golden {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/smollm2.json");
+    golden_of("smollm2.json")
+}
+
+/// The golden numbers in this file of the fixtures.
+pub fn golden_of(name: &str) -> Golden {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name);
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 

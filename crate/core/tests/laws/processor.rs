@@ -28,7 +28,7 @@ fn logits(processor: &Processor, ids: &[u32], readings: &mut [&mut Reading]) -> 
 }
 
 /// Reads a text in uneven pieces, then single tokens, and compares the scores each time.
-fn is_plain(what: &str, processor: &Processor, plain: &Model, adapter: Option<&Adapter>) {
+pub fn is_plain(what: &str, processor: &Processor, plain: &Model, adapter: Option<&Adapter>) {
     let ids = ids(100, 7);
     let mut reading = Reading::new(adapter.map(|adapter| Arc::new(Paths::new(adapter, 1.0))));
     let low_rank = adapter.map(|adapter| LowRank::new(adapter, 1.0, &plain.device));

@@ -157,10 +157,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        adapter::Shape,
-        config::{ModelConfig, RopeStyle},
-    };
+    use crate::{adapter::Shape, config::ModelConfig, testing::plain_config};
 
     #[test]
     fn what_is_spread_comes_back_and_starts_where_it_may_be_bound() {
@@ -175,9 +172,7 @@ mod tests {
             d_head: 24,
             vocab: 100,
             context: 64,
-            norm_eps: 1e-5,
-            rope_base: 1e4,
-            rope_style: RopeStyle::Interleaved,
+            ..plain_config()
         };
         let shape = Shape { rank: 5, alpha: 4.0, kinds: vec![Kind::K, Kind::V, Kind::Up, Kind::Down] };
         let adapter = Adapter::fresh(None, &config, &shape, 7).unwrap();

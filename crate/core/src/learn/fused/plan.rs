@@ -2,19 +2,19 @@
 
 use super::{
     layout::{Layout, Place, Side, Span},
-    scratch::{BLOCK, SPLITS, Scratch},
+    scratch::{BLOCK, Scratch, splits},
 };
 use crate::{
     error::Result,
-    fused::{FusedModel, Layer, Matrix},
+    fused::{FusedModel, Layer, Matrix, plan::heads_kernel, rope_of},
     kernels::{
         adamw,
         attention::{Attention, QUERIES},
-        cross_entropy, embed,
+        cross_entropy,
         finish::{self, Finish, Then},
         low_rank::LowRank,
-        norm,
-        project::{Project, Role},
+        norm::{self, To},
+        project::{Project, Role, Slice},
         transposed::{self, Transposed},
     },
 };
@@ -138,43 +138,59 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn attention(&self) -> Attention {
+    fn attention(&self, l: usize) -> Attention {
         let c = &self.model.config;
-        Attention { n_heads: c.n_heads as u32, n_kv_heads: c.n_kv_heads as u32, d_head: c.d_head as u32, texts: 1 }
+        Attention {
+            n_heads: c.n_heads as u32,
+            n_kv_heads: c.n_kv_heads as u32,
+            d_head: c.d_head as u32,
+            window: c.window_of(l).unwrap_or(0) as u32,
+            texts: 1,
+        }
+    }
+
+    fn rope(&self, l: usize) -> &'a wgpu::Buffer {
+        rope_of(&self.scratch.ropes, &self.model.config, l)
     }
 
     async fn embed(&mut self) -> Result<()> {
-        let (s, embedding) = (self.scratch, &self.model.embedding);
-        let wgsl = embed::wgsl(embedding.ty, self.model.config.d_model as u32, 1);
-        let parts = [all(&s.state), all(&embedding.words), all(&embedding.scales), all(&s.kept[0].input)];
-        self.push("embed", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+        let (s, model) = (self.scratch, self.model);
+        for part in &model.embedding {
+            let wgsl = part.embed(&model.config, 1).wgsl();
+            let Matrix { words, scales, .. } = &part.matrix;
+            let parts = [all(&s.state), all(words), all(scales), all(&s.kept[0].input)];
+            self.push("embed", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await?;
+        }
+        Ok(())
     }
 
     async fn norm(&mut self, x: &wgpu::Buffer, weight: &wgpu::Buffer) -> Result<()> {
         let (s, c) = (self.scratch, &self.model.config);
         let parts = [all(&s.state), all(x), all(weight), all(&s.normed)];
-        self.push("norm", norm::wgsl(c.d_model as u32, c.norm_eps), &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+        let wgsl = norm::wgsl(c.d_model as u32, c.norm_eps, To::Own);
+        self.push("norm", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
     }
 
     /// From the gradient in `dx` to that of the residual stream, which it is added to.
     async fn norm_back(&mut self, x: &wgpu::Buffer, weight: &wgpu::Buffer) -> Result<()> {
         let (s, c) = (self.scratch, &self.model.config);
         let parts = [all(&s.state), all(x), all(weight), all(&s.dx), all(&s.grad)];
-        let wgsl = norm::backward(c.d_model as u32, c.norm_eps);
+        let wgsl = norm::backward(c.d_model as u32, c.norm_eps, true);
         self.push("norm back", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
     }
 
-    /// The product alone.
+    /// The product alone, of a matrix or of a part of one.
     async fn product(
         &mut self,
         state: &wgpu::Buffer,
-        m: &Matrix,
+        (m, slice): (&Matrix, Slice),
         x: Part<'_>,
         y: &wgpu::Buffer,
         dims: [usize; 2],
     ) -> Result<()> {
         let [rows, cols] = dims.map(|n| n as u32);
-        let project = Project { ty: m.ty, rows, cols, role: Role::Scores, eps: self.model.config.norm_eps, streams: 1 };
+        let role = Role::Scores(slice);
+        let project = Project { ty: m.ty, rows, cols, role, eps: self.model.config.norm_eps, streams: 1 };
         let cut = self.model.variant.cut;
         let parts = [all(state), all(&m.words), all(&m.scales), x, all(y)];
         let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::TILE_HEIGHT), Fixed(1)];
@@ -182,9 +198,10 @@ impl<'a> Planner<'a> {
     }
 
     /// Product and bottlenecks of `x`: `y` and `t`.
-    async fn project(&mut self, m: &Matrix, side: &Side, x: &wgpu::Buffer) -> Result<()> {
+    async fn project(&mut self, m: &Matrix, side: &Side, x: &wgpu::Buffer, y: &wgpu::Buffer) -> Result<()> {
         let s = self.scratch;
-        self.product(&s.state, m, all(x), &s.y, [side.low.rows() as usize, side.low.cols as usize]).await?;
+        let (rows, cols) = (side.low.rows(), side.low.cols);
+        self.product(&s.state, (m, Slice::whole(rows)), all(x), y, [rows as usize, cols as usize]).await?;
         self.narrow(side, x).await
     }
 
@@ -197,9 +214,12 @@ impl<'a> Planner<'a> {
         self.push("narrow", low.narrow(), &parts, [Tokens(64), Fixed(low.quads()), Fixed(1)]).await
     }
 
-    async fn finish(&mut self, side: &Side, then: Then, more: &[Part<'_>]) -> Result<()> {
+    async fn finish(&mut self, side: &Side, y: &wgpu::Buffer, then: Then, more: &[Part<'_>]) -> Result<()> {
         let s = self.scratch;
-        let mut parts = vec![all(&s.state), all(&s.y)];
+        if then == Then::Keep && side.low.quads() == 0 {
+            return Ok(());
+        }
+        let mut parts = vec![all(&s.state), all(y)];
         if side.low.quads() > 0 {
             parts.extend([all(&s.t), part(&s.parameters, side.b)]);
         }
@@ -214,9 +234,50 @@ impl<'a> Planner<'a> {
         let (s, layer, c) = (self.scratch, &self.model.layers[l], &self.model.config);
         let side = self.layout.side(l, Place::Qkv);
         self.norm(&s.kept[l].input, &layer.attention_norm).await?;
-        self.project(&layer.qkv, side, &s.normed).await?;
+        let rope = self.rope(l);
+        if let Some(more) = &layer.more {
+            self.project(&layer.qkv, side, &s.normed, &s.raw).await?;
+            self.finish(side, &s.raw, Then::Keep, &[]).await?;
+            let heads = heads_kernel(c, 1);
+            let parts = [all(&s.state), all(&s.raw), all(more), all(rope), all(&s.q), all(&s.kv)];
+            return self.push("heads", heads.wgsl(), &parts, [Fixed(heads.groups()), Tokens(1), Fixed(1)]).await;
+        }
+        self.project(&layer.qkv, side, &s.normed, &s.y).await?;
         let then = Then::Rotate { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 };
-        self.finish(side, then, &[all(&s.rope), all(&s.q), all(&s.kv)]).await
+        self.finish(side, &s.y, then, &[all(rope), all(&s.q), all(&s.kv)]).await
+    }
+
+    /// What attention (0) or the feed-forward layer (1) gives, and the residual stream after it.
+    async fn give(
+        &mut self,
+        l: usize,
+        which: usize,
+        (m, side, x): (&Matrix, &Side, &wgpu::Buffer),
+        [before, after]: [&wgpu::Buffer; 2],
+    ) -> Result<()> {
+        let (s, c) = (self.scratch, &self.model.config);
+        let (Some(given), Some(norms)) = (&s.kept[l].given, &self.model.layers[l].post_norms) else {
+            self.project(m, side, x, &s.y).await?;
+            return self.finish(side, &s.y, Then::Add, &[all(before), all(after)]).await;
+        };
+        self.project(m, side, x, &given[which]).await?;
+        self.finish(side, &given[which], Then::Keep, &[]).await?;
+        let parts = [all(&s.state), all(&given[which]), all(&norms[which]), all(before), all(after)];
+        let wgsl = norm::wgsl(c.d_model as u32, c.norm_eps, To::After);
+        self.push("norm", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
+    }
+
+    /// The gradient of what attention (0) or the feed-forward layer (1) gives: that of the residual stream, or what its
+    /// norm makes of it.
+    async fn taken(&mut self, l: usize, which: usize) -> Result<&'a wgpu::Buffer> {
+        let (s, c) = (self.scratch, &self.model.config);
+        let (Some(given), Some(norms)) = (&s.kept[l].given, &self.model.layers[l].post_norms) else {
+            return Ok(&s.grad);
+        };
+        let parts = [all(&s.state), all(&given[which]), all(&norms[which]), all(&s.grad), all(&s.taken)];
+        let wgsl = norm::backward(c.d_model as u32, c.norm_eps, false);
+        self.push("norm back", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await?;
+        Ok(&s.taken)
     }
 
     /// Norm and projection of the feed-forward layer: `normed`, `t`, `y` and `gated`.
@@ -224,27 +285,25 @@ impl<'a> Planner<'a> {
         let (s, layer) = (self.scratch, &self.model.layers[l]);
         let side = self.layout.side(l, Place::GateUp);
         self.norm(&s.kept[l].middle, &layer.ffn_norm).await?;
-        self.project(&layer.gate_up, side, &s.normed).await?;
-        self.finish(side, Then::Gate, &[all(&s.gated)]).await
+        self.project(&layer.gate_up, side, &s.normed, &s.y).await?;
+        self.finish(side, &s.y, Then::Gate(self.model.config.activation), &[all(&s.gated)]).await
     }
 
     async fn forward(&mut self, l: usize) -> Result<()> {
         let (s, layer) = (self.scratch, &self.model.layers[l]);
         let kept = &s.kept[l];
         self.before_attention(l).await?;
-        let attention = self.attention();
+        let attention = self.attention(l);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&kept.attended)];
         let heads = if self.model.variant.cut.lanes == 1 { attention.together() } else { 1 };
         let groups = [Fixed(attention.n_heads / heads), Tokens(QUERIES), Fixed(1)];
         self.push("attention", attention.many(heads), &parts, groups).await?;
         let side = self.layout.side(l, Place::O);
-        self.project(&layer.o, side, &kept.attended).await?;
-        self.finish(side, Then::Add, &[all(&kept.input), all(&kept.middle)]).await?;
+        self.give(l, 0, (&layer.o, side, &kept.attended), [&kept.input, &kept.middle]).await?;
         self.gate(l).await?;
         let side = self.layout.side(l, Place::Down);
-        self.project(&layer.down, side, &s.gated).await?;
         let after = s.kept.get(l + 1).map_or(&s.output, |next| &next.input);
-        self.finish(side, Then::Add, &[all(&kept.middle), all(after)]).await
+        self.give(l, 1, (&layer.down, side, &s.gated), [&kept.middle, after]).await
     }
 
     /// Gradients of a matrix's side paths, from the gradient `dy` of what it gives and from `t` and `x`.
@@ -263,17 +322,16 @@ impl<'a> Planner<'a> {
         self.push("grow a", low.grow_a(), &parts, [Fixed(low.column_groups()), quads, Fixed(1)]).await
     }
 
-    fn transposed(&self, m: &Matrix, dims: [usize; 2], splits: usize) -> Transposed {
-        let [rows, cols] = dims.map(|n| n as u32);
+    fn transposed(&self, m: &Matrix, rows: u32, cols: u32) -> Transposed {
         // Few registers and many invocations on a device; on a processor each load and each unpacked weight must serve.
         let (octets, tokens) = if self.model.variant.cut.tile_rows > 8 { (2, 16) } else { (1, 4) };
-        Transposed { ty: m.ty, rows, cols, splits: splits as u32, octets, tokens }
+        Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, octets, tokens, first_split: 0 }
     }
 
     /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
     async fn product_back(&mut self, m: &Matrix, side: &Side, dy: &wgpu::Buffer) -> Result<()> {
         let (s, low) = (self.scratch, &side.low);
-        let product = self.transposed(m, [low.rows() as usize, low.cols as usize], 1);
+        let product = self.transposed(m, low.rows(), low.cols);
         let parts = [all(&s.state), all(&m.words), all(&m.scales), all(dy), all(&s.dx)];
         let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(1)];
         self.push("product back", product.wgsl(), &parts, groups).await?;
@@ -292,13 +350,14 @@ impl<'a> Planner<'a> {
         let side = layout.side(l, Place::Down);
         // The side path of the gate reads its bottleneck in the forward only; until its turn the one of `down` stands there.
         self.narrow(side, &s.gated).await?;
-        self.side_back(side, &s.grad, &s.gated).await?;
-        self.product_back(&layer.down, side, &s.grad).await?;
+        let taken = self.taken(l, 1).await?;
+        self.side_back(side, taken, &s.gated).await?;
+        self.product_back(&layer.down, side, taken).await?;
         let parts = [all(&s.state), all(&s.dx), all(&s.y)];
         let d_ff = model.config.d_ff as u32;
         self.push(
             "gate back",
-            finish::gate_back(d_ff),
+            finish::gate_back(d_ff, model.config.activation),
             &parts,
             [Fixed(finish::gate_groups(d_ff)), Tokens(1), Fixed(1)],
         )
@@ -311,10 +370,11 @@ impl<'a> Planner<'a> {
 
         let side = layout.side(l, Place::O);
         self.narrow(side, &kept.attended).await?;
-        self.side_back(side, &s.grad, &kept.attended).await?;
-        self.product_back(&layer.o, side, &s.grad).await?;
+        let taken = self.taken(l, 0).await?;
+        self.side_back(side, taken, &kept.attended).await?;
+        self.product_back(&layer.o, side, taken).await?;
         self.before_attention(l).await?;
-        self.attention_back().await?;
+        self.attention_back(l).await?;
         let side = layout.side(l, Place::Qkv);
         self.side_back(side, &s.y, &s.normed).await?;
         // Nothing before the first block learns.
@@ -326,19 +386,24 @@ impl<'a> Planner<'a> {
     }
 
     /// From the gradient of attention in `dx` to that of the projection before it in `y`.
-    async fn attention_back(&mut self) -> Result<()> {
-        let (s, a) = (self.scratch, self.attention());
+    async fn attention_back(&mut self, l: usize) -> Result<()> {
+        let (s, a, rope) = (self.scratch, self.attention(l), self.rope(l));
         let queries = Tokens(64);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&s.dx), all(&s.score), all(&s.slope)];
         self.push("pairs", a.pairs(), &parts, [queries, Tokens(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
         let parts = [all(&s.state), all(&s.score), all(&s.slope)];
         self.push("back scores", a.back_scores(), &parts, [queries, Fixed(a.n_heads), Fixed(1)]).await?;
         let groups = Fixed(a.back_groups());
-        let parts = [all(&s.state), all(&s.kv), all(&s.slope), all(&s.rope), all(&s.y)];
+        let parts = [all(&s.state), all(&s.kv), all(&s.slope), all(rope), all(&s.y)];
         self.push("back queries", a.back_queries(), &parts, [queries, groups, Fixed(a.n_heads)]).await?;
         let weights = [all(&s.score), all(&s.slope)];
-        let parts = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(&s.rope), all(&s.y)]].concat();
-        self.push("back keys", a.back_keys(), &parts, [queries, groups, Fixed(a.n_kv_heads)]).await
+        let parts = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(rope), all(&s.y)]].concat();
+        self.push("back keys", a.back_keys(), &parts, [queries, groups, Fixed(a.n_kv_heads)]).await?;
+        let c = &self.model.config;
+        let Some(more) = self.model.layers[l].more.as_ref().filter(|_| c.head_norm) else { return Ok(()) };
+        let parts = [all(&s.state), all(&s.raw), all(more), all(&s.y)];
+        let groups = [Fixed(a.n_heads + a.n_kv_heads), Tokens(1), Fixed(1)];
+        self.push("heads back", heads_kernel(c, 1).backward(), &parts, groups).await
     }
 
     /// A block of [`BLOCK`] tokens of a buffer that holds `width` floats a token.
@@ -350,7 +415,10 @@ impl<'a> Planner<'a> {
         let (s, c) = (self.scratch, &self.model.config);
         let state = &s.rows[rows].state;
         let hidden = self.rows(&s.normed, rows, c.d_model);
-        self.product(state, &self.model.head, hidden, &s.logits, [c.vocab, c.d_model]).await?;
+        for head in &self.model.head {
+            let matrix = (&head.matrix, head.slice);
+            self.product(state, matrix, hidden.clone(), &s.logits, [head.rows, c.d_model]).await?;
+        }
         let (targets, nll) = (self.rows(&s.targets, rows, 1), self.rows(&s.nll, rows, 1));
         let parts = [all(state), targets, all(&s.control), all(&s.logits), nll];
         let wgsl = cross_entropy::wgsl(c.vocab as u32);
@@ -360,12 +428,21 @@ impl<'a> Planner<'a> {
     async fn head_gradient(&mut self, rows: usize) -> Result<()> {
         let (s, c, head) = (self.scratch, &self.model.config, &self.model.head);
         let state = &s.rows[rows].state;
-        let product = self.transposed(head, [c.vocab, c.d_model], SPLITS);
-        let parts = [all(state), all(&head.words), all(&head.scales), all(&s.logits), all(&s.shares)];
-        let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(SPLITS as u32)];
-        self.push("head back", product.wgsl(), &parts, groups).await?;
+        let splits = splits(head.len());
+        for (i, part) in head.iter().enumerate() {
+            let product = Transposed {
+                slice: part.slice,
+                splits: splits as u32,
+                first_split: (i * splits) as u32,
+                ..self.transposed(&part.matrix, part.rows as u32, c.d_model as u32)
+            };
+            let Matrix { words, scales, .. } = &part.matrix;
+            let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
+            let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(splits as u32)];
+            self.push("head back", product.wgsl(), &parts, groups).await?;
+        }
         let parts = [all(state), all(&s.shares), self.rows(&s.dx, rows, c.d_model)];
-        let wgsl = transposed::gather(c.d_model as u32, SPLITS as u32);
+        let wgsl = transposed::gather(c.d_model as u32, (splits * head.len()) as u32);
         let across = Fixed((c.d_model as u32 / 4).div_ceil(64));
         self.push("gather", wgsl, &parts, [across, Tokens(1), Fixed(1)]).await
     }

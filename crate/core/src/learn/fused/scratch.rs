@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::layout::Layout;
 use crate::{
     error::{Error, ErrorKind, Result},
-    fused::FusedModel,
+    fused::{FusedModel, ropes},
     kernels::{
         adamw::{SHARES, control},
         state,
@@ -19,6 +19,11 @@ pub const BLOCK: usize = SPLIT_TOKENS as usize;
 /// Workgroups that share the vocabulary in the gradient of the head: without, a device would stand mostly idle.
 pub const SPLITS: usize = 8;
 
+/// Those of each of the `parts` that the head stands in.
+pub fn splits(parts: usize) -> usize {
+    SPLITS.div_ceil(parts)
+}
+
 /// What is kept of a block from the forward to the backward; all else is made anew.
 pub struct Kept {
     /// The residual stream before the block.
@@ -27,6 +32,8 @@ pub struct Kept {
     pub attended: wgpu::Buffer,
     /// The residual stream between attention and feed-forward.
     pub middle: wgpu::Buffer,
+    /// What attention and the feed-forward layer give, where norms follow them.
+    pub given: Option<[wgpu::Buffer; 2]>,
 }
 
 /// Some tokens before the head: they have a state of their own.
@@ -47,11 +54,15 @@ pub struct Scratch {
     pub normed: wgpu::Buffer,
     /// What a matrix gives; in the backward the gradient of it.
     pub y: wgpu::Buffer,
+    /// Queries, keys and values as they come from their projection, where heads are handled apart.
+    pub raw: wgpu::Buffer,
     pub q: wgpu::Buffer,
     pub kv: wgpu::Buffer,
     pub gated: wgpu::Buffer,
     /// Gradient of the residual stream.
     pub grad: wgpu::Buffer,
+    /// Gradient of what attention or the feed-forward layer gives, where a norm follows it.
+    pub taken: wgpu::Buffer,
     /// Gradient of what goes into a matrix.
     pub dx: wgpu::Buffer,
     pub t: wgpu::Buffer,
@@ -62,7 +73,7 @@ pub struct Scratch {
     pub shares: wgpu::Buffer,
     pub targets: wgpu::Buffer,
     pub nll: wgpu::Buffer,
-    pub rope: wgpu::Buffer,
+    pub ropes: Vec<wgpu::Buffer>,
     pub control: wgpu::Buffer,
     /// Loss, gradient norm and clip factor of a step.
     pub tally: wgpu::Buffer,
@@ -92,10 +103,6 @@ impl Scratch {
             );
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
-        let rope: Vec<f32> = {
-            let (cos, sin) = c.rope_table(0..tokens);
-            cos.into_iter().zip(sin).flat_map(|(c, s)| [c, s]).collect()
-        };
         let held = RefCell::new(Vec::new());
         let hold = |buffer: wgpu::Buffer| {
             held.borrow_mut().push(buffer.clone());
@@ -107,7 +114,9 @@ impl Scratch {
             input: stream("block input"),
             attended: buffer("attended", tokens * c.d_query()),
             middle: stream("block middle"),
+            given: c.post_norm.then(|| [stream("given by attention"), stream("given by the feed-forward layer")]),
         });
+        let raw = if c.qkv_bias || c.head_norm { tokens * (c.d_query() + 2 * c.d_kv()) } else { 1 };
         let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: buffer("rows", 4) });
         let words = state::IDS as usize + tokens;
         let mut scratch = Self {
@@ -118,20 +127,22 @@ impl Scratch {
             output: stream("output"),
             normed: stream("normed"),
             y: buffer("y", tokens * widest),
+            raw: buffer("raw", raw),
             q: buffer("q", tokens * c.d_query()),
             kv: buffer("kv", tokens * 2 * c.d_kv()),
             gated: buffer("gated", tokens * c.d_ff),
             grad: stream("grad"),
+            taken: buffer("taken", if c.post_norm { tokens * c.d_model } else { 1 }),
             dx: buffer("dx", tokens * c.d_ff.max(c.d_model).max(c.d_query())),
             t: buffer("t", tokens * layout.most_quads() * 4),
             dt: buffer("dt", tokens * layout.most_quads() * 4),
             score: buffer("score", scores),
             slope: buffer("slope", scores),
             logits: buffer("logits", BLOCK * c.vocab),
-            shares: buffer("shares", SPLITS * BLOCK * c.d_model),
+            shares: buffer("shares", model.head.len() * splits(model.head.len()) * BLOCK * c.d_model),
             targets: buffer("targets", tokens),
             nll: buffer("nll", tokens),
-            rope: hold(gpu.upload("rope", &rope)),
+            ropes: ropes(gpu, c, tokens).into_iter().map(hold).collect(),
             control: buffer("control", control::WORDS as usize),
             tally: buffer("tally", 4),
             sums: buffer("sums", SHARES as usize),
