@@ -71,6 +71,10 @@ test("the page says that the GPU computes wrongly, and writes on the processor",
   page,
   baseURL,
 }) => {
+  // Scripts that a service worker hands out cannot be changed on their way.
+  await page.addInitScript(() => {
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new Error("not in this test"));
+  });
   const text = "* scale * weight[i]";
   const before = `(${spoil.toString()})(${JSON.stringify({ text, wrong: `${text} * 1.1` })});`;
   await page.route(new RegExp(`^${baseURL}.*worker.*\\.js$`), async (route) => {
