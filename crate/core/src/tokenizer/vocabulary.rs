@@ -186,7 +186,8 @@ impl<'a> Vocabulary<'a> {
     }
 
     fn pieces_by(&self, spell: impl Fn(&str, i32, &mut Vec<u8>)) -> Pieces {
-        let mut pieces = Pieces { bytes: Vec::new(), ends: Vec::with_capacity(self.tokens.len()) };
+        let size_bytes = self.tokens.iter().map(String::len).sum();
+        let mut pieces = Pieces { bytes: Vec::with_capacity(size_bytes), ends: Vec::with_capacity(self.tokens.len()) };
         for (token, &kind) in self.tokens.iter().zip(self.token_types.iter()) {
             spell(token, kind, &mut pieces.bytes);
             pieces.ends.push(pieces.bytes.len());
