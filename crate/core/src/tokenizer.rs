@@ -236,15 +236,19 @@ impl Tokenizer {
 
     fn encode_matching(&self, text: &str, specials: &Specials) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
+        let mut begins = true;
         let text = match &self.words {
             Words::ByteLevelBpe(_) => Cow::from(text),
             Words::SentencePiece(_) => sentencepiece::spaced(text),
         };
         for part in specials.parts(&text) {
             match (part, &self.words) {
-                (Part::Token(id), _) => ids.push(id),
+                (Part::Token(id), _) => {
+                    begins = self.is_control(id);
+                    ids.push(id);
+                }
                 (Part::Text(text), Words::ByteLevelBpe(words)) => words.encode(text, &mut ids)?,
-                (Part::Text(text), Words::SentencePiece(words)) => words.encode(&self.pieces, text, &mut ids),
+                (Part::Text(text), Words::SentencePiece(words)) => words.encode(&self.pieces, text, begins, &mut ids),
             }
         }
         Ok(ids)

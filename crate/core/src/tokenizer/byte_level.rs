@@ -9,8 +9,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    Model, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
-    SplitDelimiterBehavior,
+    Model, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior,
 };
 
 use super::vocabulary::Vocabulary;
@@ -62,15 +61,15 @@ impl Cut {
         .join("|")
     }
 
-    fn steps(self) -> Result<Vec<PreTokenizerWrapper>> {
-        let gpt2 = || ByteLevel::new(false, true, true).into();
+    fn steps(self) -> Result<Vec<Step>> {
+        let gpt2 = || Box::new(ByteLevel::new(false, true, true));
         Ok(match self {
             Cut::Gpt2 => vec![gpt2()],
-            Cut::SmolLm => vec![Digits::new(true).into(), gpt2()],
+            Cut::SmolLm => vec![Box::new(Digits::new(true)), gpt2()],
             Cut::LlamaBpe | Cut::Qwen2 => {
                 let pattern = SplitPattern::Regex(Self::pattern(if self == Cut::Qwen2 { "" } else { "{1,3}" }));
                 let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
-                vec![split.into(), ByteLevel::new(false, true, false).into()]
+                vec![Box::new(split), Box::new(ByteLevel::new(false, true, false))]
             }
         })
     }
@@ -91,11 +90,14 @@ impl Cut {
     }
 }
 
+/// One of the library's cuts; its own list of them would bring them all.
+type Step = Box<dyn PreTokenizer + Send + Sync>;
+
 /// Cuts text into words and merges the bytes of each.
 pub(super) struct ByteLevelBpe {
     bpe: BPE,
     cut: Cut,
-    steps: Vec<PreTokenizerWrapper>,
+    steps: Vec<Step>,
 }
 
 impl ByteLevelBpe {

@@ -131,6 +131,12 @@ fn a_space_comes_before_each_text_and_is_left_out_where_one_begins() {
     assert_eq!(tokenizer.piece_after(Some(1), spaced), b"a");
     assert_eq!(tokenizer.piece_after(Some(a), spaced), b" a");
     assert_eq!(tokenizer.piece_after(None, spaced), b" a");
+    let mut named = Vocabulary { space_prefix: true, ..scored(true, &["▁", "a", "▁a", "<h1>"]) };
+    *named.token_types.to_mut().last_mut().unwrap() = 4;
+    let named = Tokenizer::new(named).unwrap();
+    let ids = named.encode("a<h1>a").unwrap();
+    assert_eq!(ids, [spaced, spaced + 1, a], "a token with a name is a part of the text");
+    assert_eq!(named.decode(&[[1].as_slice(), &ids].concat()), "<s>a<h1>a");
     let without = Tokenizer::new(scored(true, &["▁", "a", "▁a"])).unwrap();
     assert_eq!(without.encode("a").unwrap(), [a]);
     assert_eq!(without.piece_after(Some(1), spaced), b" a", "what was not put there stays");

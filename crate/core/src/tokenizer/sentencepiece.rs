@@ -115,10 +115,10 @@ impl SentencePiece {
         Ok(Self { ids, scores, bytes, unknown, space_prefix: vocabulary.space_prefix, spanning })
     }
 
-    /// Appends the ids of [spaced] `text`, which is a whole one or follows a token that was found by its name.
-    pub fn encode(&self, pieces: &Pieces, text: &str, ids: &mut Vec<u32>) {
+    /// Appends the ids of [spaced] `text`; with `begins`, it is the beginning of one.
+    pub fn encode(&self, pieces: &Pieces, text: &str, begins: bool, ids: &mut Vec<u32>) {
         let mut text = Cow::from(text);
-        if self.space_prefix && !text.is_empty() {
+        if self.space_prefix && begins {
             text = format!(" {text}").into();
         }
         let mut scratch = Scratch::default();
