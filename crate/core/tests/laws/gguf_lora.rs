@@ -61,19 +61,6 @@ fn what_is_exported_comes_back_unchanged() {
 }
 
 #[test]
-fn rows_stand_as_in_the_model_file() {
-    let mut halves = config();
-    halves.rope_style = imprint_core::config::RopeStyle::Halves;
-    let adapter = uneven(&halves);
-    let files = [&halves, &config()].map(|config| export(&adapter, config, &Beside::default()).unwrap());
-    let [theirs, ours] = files.each_ref().map(|file| read(file, &config()).unwrap().0);
-    let b = |adapter: &Adapter, kind| adapter.iter().find(|(_, k, _)| *k == kind).unwrap().2.b.clone();
-    assert_ne!(b(&theirs, Kind::Q), b(&ours, Kind::Q));
-    assert_eq!(b(&theirs, Kind::V), b(&ours, Kind::V));
-    assert_eq!(read(&files[0], &halves).unwrap().0, ours, "each file gives the same adapter to its own model");
-}
-
-#[test]
 fn factors_that_one_alpha_does_not_say_are_in_the_numbers() {
     let config = config();
     let mut adapter = uneven(&config);
