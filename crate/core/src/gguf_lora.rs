@@ -2,7 +2,8 @@
 //!
 //! A pair is two tensors, `blk.N.attn_q.weight.lora_a` of `rank` rows and `….lora_b` of `d_out` rows, and one alpha serves
 //! all pairs: llama.cpp multiplies a path by `alpha / rank`, by 1 where alpha is absent or 0. Rows stand in the order of
-//! the model file: ours for llama, for all others the hub's, which has other rows of queries and keys side by side.
+//! the model file: of llama files as ours do, of all others the rows of queries and keys change places on the way, as
+//! they do in the hub's layout.
 //!
 //! What llama.cpp has no place for stands under keys of our own, which it passes by: the fingerprint of the base model,
 //! notes, and the prints of the text.
@@ -72,11 +73,8 @@ pub fn export(adapter: &Adapter, config: &ModelConfig, beside: &Beside) -> Resul
         let (d_in, d_out) = kind.dims(config);
         let name = module(layer, kind);
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let b = match config.rope_style {
-            RopeStyle::Interleaved => bytes(&pair.b),
-            RopeStyle::Halves => bytes(&to_hub(&pair.b, pair.rank, kind, config)),
-        };
-        let (a, rank) = (bytes(&pair.a), pair.rank as u64);
+        let b = if as_on_hub(config) { to_hub(&pair.b, pair.rank, kind, config) } else { pair.b.clone() };
+        let (a, b, rank) = (bytes(&pair.a), bytes(&b), pair.rank as u64);
         writer = writer.tensor(&format!("{name}.lora_a"), &[d_in as u64, rank], BlockType::F32, a).tensor(
             &format!("{name}.lora_b"),
             &[rank, d_out as u64],
@@ -116,13 +114,18 @@ pub async fn import(source: &impl Source, config: &ModelConfig) -> Result<(Adapt
         let rank = fit(&name, kind, config, &shape(a), &shape(b))?;
         let scale = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
         let (a, mut b) = (values(&gguf, source, a).await?, values(&gguf, source, b).await?);
-        if config.rope_style == RopeStyle::Halves {
+        if as_on_hub(config) {
             b = from_hub(&b, rank, kind, config);
         }
         adapter.set(layer, kind, Some(Pair { rank, scale, a, b }));
     }
     adapter.check(config, None)?;
     Ok((adapter, beside(&gguf)?))
+}
+
+/// Whether the model's file has its rows in the hub's order.
+fn as_on_hub(config: &ModelConfig) -> bool {
+    config.rope_style == RopeStyle::Halves
 }
 
 /// The same adapter with one alpha for all its pairs, and that alpha.

@@ -5,8 +5,8 @@
 //! file it is made by writing it as `adapter_model.safetensors` and the metadata's `imprint.adapter_config` as
 //! `adapter_config.json`.
 //!
-//! The hub's checkpoints rotate the halves of a head together, llama files neighbours: the rows of B that belong to
-//! queries and keys change places on the way.
+//! The hub's checkpoints rotate the halves of a head together, of every family; in memory, neighbours turn together: the
+//! rows of B that belong to queries and keys change places on the way.
 
 mod config;
 
@@ -179,7 +179,7 @@ fn hub_rows(kind: Kind, config: &ModelConfig) -> impl Iterator<Item = usize> {
     })
 }
 
-/// B with its rows in the order of the hub.
+/// A B of `kind` with its rows in the hub's order.
 pub(crate) fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     let mut out = vec![0.0; b.len()];
     for (row, values) in hub_rows(kind, config).zip(b.chunks_exact(rank)) {
@@ -188,7 +188,7 @@ pub(crate) fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -
     out
 }
 
-/// Undoes [`to_hub`].
+/// A B of `kind` with its rows in our order.
 pub(crate) fn from_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     hub_rows(kind, config).flat_map(|row| b[row * rank..][..rank].iter().copied()).collect()
 }

@@ -197,6 +197,7 @@ impl Tests<'_> {
             .env("PLAYWRIGHT_JSON_OUTPUT_FILE", &report)
             .env("IMPRINT_SITE", server.url())
             .env("IMPRINT_MODEL", &model)
+            .env("IMPRINT_GEMMA", model::ensure_second(self.project)?)
             .env("CHROMIUM", &self.extra.chromium)
             .go();
         server.stop();
