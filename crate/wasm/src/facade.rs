@@ -2,7 +2,7 @@
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
-use web_sys::AbortSignal;
+use web_sys::{AbortSignal, Blob};
 
 #[cfg(feature = "learn")]
 use crate::learn::{Hooks, Report};
@@ -10,7 +10,7 @@ use crate::{
     engine::{self, Named, Progress},
     inspect,
     store::{self, adapters, adapters::Files, models, runs, seal, vault},
-    voice::Wanted,
+    voice::{self, Wanted},
     web::{object, read_object, set_field, to_js},
 };
 
@@ -80,11 +80,12 @@ impl Engine {
         self.0.score(&text, wanted, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
     }
 
-    /// Writes with an adapter from now on, or with none.
+    /// Writes with an adapter from now on, with several at once, or with none.
     #[wasm_bindgen(js_name = use)]
-    pub async fn use_adapter(&self, adapter: Option<String>, options: JsValue) -> Result<(), JsValue> {
+    pub async fn use_adapters(&self, adapter: JsValue, options: JsValue) -> Result<(), JsValue> {
         let voice = read_object("options", options).map_err(to_js)?;
-        self.0.use_adapter(adapter, voice).await.map_err(to_js)
+        let adapters = voice::named(&adapter).map_err(to_js)?;
+        self.0.use_adapters(adapters, voice).await.map_err(to_js)
     }
 
     /// Takes an adapter in from PEFT's two files and the prints of its text, where there are some.
@@ -98,6 +99,18 @@ impl Engine {
     ) -> Result<JsValue, JsValue> {
         let files = Files { config, weights, best: None, prints };
         self.0.import_adapter(files, told).await.and_then(|info| object(&info)).map_err(to_js)
+    }
+
+    /// Takes an adapter in from llama.cpp's GGUF file.
+    #[wasm_bindgen(js_name = importGguf)]
+    pub async fn import_gguf(&self, file: Blob, told: JsValue) -> Result<JsValue, JsValue> {
+        self.0.import_gguf(file, told).await.and_then(|info| object(&info)).map_err(to_js)
+    }
+
+    /// Gives a kept adapter as llama.cpp's GGUF file.
+    #[wasm_bindgen(js_name = exportGguf)]
+    pub async fn export_gguf(&self, id: String) -> Result<Vec<u8>, JsValue> {
+        self.0.export_gguf(&id).await.map_err(to_js)
     }
 
     /// Compares the GPU's numbers with the processor's, on request in every cut of the kernels.

@@ -354,7 +354,7 @@ export const de: Words = {
       "Das Modell schreibt wie alle und niemand. Bring ihm eine Stimme bei: Füg ein, was du geschrieben hast, und es lernt daraus, in diesem Tab.",
     import: "Eine Stimme importieren",
     importHint:
-      "Wähl ein exportiertes .zip oder die zwei Dateien eines PEFT-Ordners zusammen; oder leg sie hier ab.",
+      "Wähl ein exportiertes .zip, ein .gguf von llama.cpp oder die zwei Dateien eines PEFT-Ordners zusammen; oder leg sie hier ab.",
     loadFirst:
       "Lade zuerst das Modell: Eine Stimme wird mit dem Modell benutzt und importiert, zu dem sie gehört.",
     imported: (name) => `Die Stimme ${name} ist importiert.`,
@@ -377,6 +377,12 @@ export const de: Words = {
     state: "Stand",
     fullest: "der vollste: mehr von der Stimme",
     best: "der best gemessene: sagt sie am besten voraus",
+    beside: "Zusammen mit",
+    nobody: "keiner anderen Stimme",
+    both: (one, other) => `${one} und ${other}`,
+    shares: (one, first, other, second) => `${first} % ${one}, ${second} % ${other}`,
+    untold: (name) =>
+      `${name} kam ohne Abdrücke des eigenen Textes: Was daraus abgeschrieben ist, lässt sich nicht erkennen.`,
     textsKept: (size) => `Ihre Texte sind noch da: ${size}.`,
     readTexts: "Lesen",
     hideTexts: "Ausblenden",

@@ -362,7 +362,8 @@ export const en = {
     empty:
       "The model writes like everybody and nobody. Teach it a voice: paste what you have written, and it learns from it, in this tab.",
     import: "Import a voice",
-    importHint: "Choose an exported .zip, or the two files of a PEFT folder together; or drop them here.",
+    importHint:
+      "Choose an exported .zip, a .gguf of llama.cpp, or the two files of a PEFT folder together; or drop them here.",
     loadFirst: "Load the model first: a voice is used and imported with the model that it belongs to.",
     imported: (name: string) => `The voice ${name} is imported.`,
     use: "Use",
@@ -384,6 +385,12 @@ export const en = {
     state: "State",
     fullest: "the fullest: more of the voice",
     best: "the best measured: predicts it best",
+    beside: "Together with",
+    nobody: "no other voice",
+    both: (one: string, other: string) => `${one} and ${other}`,
+    shares: (one: string, first: string, other: string, second: string) =>
+      `${first} % ${one}, ${second} % ${other}`,
+    untold: (name: string) => `${name} came without prints of its text: copies from it cannot be told.`,
     textsKept: (size: string) => `Its texts are kept: ${size}.`,
     readTexts: "Read",
     hideTexts: "Hide",
