@@ -16,6 +16,15 @@ export function drawList(
   { choose, forget }: ListActions,
 ): void {
   const root = part(host, "models", HTMLElement);
+  // A row that asks back is not drawn anew for nothing.
+  const drawn = JSON.stringify([
+    all,
+    all.findIndex(({ model }) => model === chosen.model),
+    open,
+    words().model.which,
+  ]);
+  if (root.dataset["drawn"] === drawn) return;
+  root.dataset["drawn"] = drawn;
   const held = root.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
   const template = part(host, "model-row", HTMLTemplateElement);
   const rows = all.map((choice) => {
