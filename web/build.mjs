@@ -1,6 +1,6 @@
 // Builds the static site and the npm package from web/src and the wasm module that wasm-bindgen wrote.
 //
-//   node web/build.mjs --wasm DIR [--site dist] [--package pkg/dist] [--dev]
+//   node web/build.mjs --wasm DIR [--site dist] [--package pkg/dist] [--model-host ORIGIN]… [--dev]
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -15,6 +15,8 @@ const root = resolve(fileURLToPath(import.meta.url), "../..");
 const source = join(root, "web/src");
 const wasmScript = "imprint_wasm.js";
 const wasmBinary = "imprint_wasm_bg.wasm";
+const writerScript = "imprint_writer.js";
+const writerBinary = "imprint_writer_bg.wasm";
 
 const { values: options } = parseArgs({
   options: {
@@ -22,6 +24,7 @@ const { values: options } = parseArgs({
     site: { type: "string", default: "dist" },
     package: { type: "string", default: "pkg/dist" },
     dev: { type: "boolean", default: false },
+    "model-host": { type: "string", multiple: true, default: [] },
   },
 });
 if (!options.wasm) fail("say where wasm-bindgen wrote its files: --wasm DIR");
@@ -82,7 +85,7 @@ async function buildSite() {
     if (!html.includes(`web/src/page/${name}`)) fail(`index.html does not name web/src/page/${name}`);
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
-  html = withModelHost(html);
+  html = withModelHosts(html);
   await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
   const { files, version } = await shell(html);
   html = html.replace('name="imprint-version" content=""', `name="imprint-version" content="${version}"`);
@@ -139,11 +142,13 @@ async function buildManifest(icons) {
   return made;
 }
 
-/** Lets the page fetch from the host of its model, where the markup names another than its own. */
-function withModelHost(html) {
+/** Lets the page fetch from the host of its model, where the markup names another than its own, and from those asked for. */
+function withModelHosts(html) {
   const [, model = ""] = /<imprint-model\s[^>]*?src="([^"]*)"/.exec(html) ?? [];
-  const host = URL.canParse(model) ? ` ${new URL(model).origin}` : "";
-  return html.replace("connect-src 'self'", `connect-src 'self'${host}`);
+  const wrong = options["model-host"].find((host) => !URL.canParse(host) || new URL(host).origin !== host);
+  if (wrong !== undefined) fail(`--model-host ${wrong} is no origin such as https://example.org`);
+  const hosts = [...(URL.canParse(model) ? [new URL(model).origin] : []), ...options["model-host"]];
+  return html.replace("connect-src 'self'", ["connect-src 'self'", ...hosts].join(" "));
 }
 
 /** The policy that stands in the markup. */
@@ -184,6 +189,8 @@ async function buildPackage() {
     imprint: { index: "web/src/index.ts", define: "web/src/widget/define.ts" },
     embed: { embed: "web/src/widget/embed.ts" },
     worker: { worker: "web/src/worker.ts" },
+    // The same Worker over the module that only writes.
+    writer: { writer: "web/src/worker.ts" },
   };
   for (const [name, entryPoints] of Object.entries(entries)) {
     await bundling({
@@ -195,12 +202,13 @@ async function buildPackage() {
       splitting: true,
       chunkNames: `${name}-[hash]`,
       external: [`./${wasmScript}`, ...(name === "embed" ? ["./define.js"] : [])],
+      plugins: name === "writer" ? [writing(), rename({ [wasmBinary]: writerBinary })] : [],
     });
   }
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(root, licence), join(pkg, licence));
   await cp(join(source, "widget/embed.html"), join(pkg, "embed.html"));
   for (const name of await readdir(wasm)) {
-    if (name.startsWith("imprint_wasm") || name === "snippets") {
+    if (/^imprint_(wasm|writer)[._]/.test(name) || name === "snippets") {
       await cp(join(wasm, name), join(pkg, name), { recursive: true });
     }
   }
@@ -233,6 +241,16 @@ async function bundle(entry, urls) {
   });
   const made = Object.entries(metafile.outputs).find(([, output]) => output.entryPoint === entry);
   return basename(made[0]);
+}
+
+/** Takes the module that only writes where the sources import the whole one. */
+function writing() {
+  return {
+    name: "writing",
+    setup({ onResolve }) {
+      onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: `./${writerScript}`, external: true }));
+    },
+  };
 }
 
 /** Finds the module that wasm-bindgen wrote where the sources import it. */

@@ -2,14 +2,15 @@
  * A small llama with random weights and one token a byte: enough to learn on in seconds.
  *
  * What it writes means nothing; that the held-out text becomes likelier, and that everything comes back as it was, can be
- * seen on it as well as on a real one.
+ * seen on it as well as on a real one. Another seed is another model; a licence stands in its header.
  */
-export function smallModel(): Uint8Array<ArrayBuffer> {
-  const random = new Random(7);
+export function smallModel({ seed = 7, licence = "" } = {}): Uint8Array<ArrayBuffer> {
+  const random = new Random(seed);
   const file = new Gguf();
   const [width, wide, heads, layers] = [64, 128, 2, 2];
   const tokens = [...byteAlphabet(), "<|endoftext|>"];
   file.text("general.architecture", "llama").text("general.name", "Small");
+  if (licence !== "") file.text("general.license", licence);
   file.int("llama.embedding_length", width).int("llama.feed_forward_length", wide);
   file.int("llama.block_count", layers).int("llama.context_length", 512);
   file.int("llama.attention.head_count", heads).int("llama.attention.head_count_kv", heads);

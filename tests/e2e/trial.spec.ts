@@ -67,7 +67,14 @@ test("where one cut of the kernels computes wrongly, another takes over, and the
   expect(opened.text).toBe(right.text);
 });
 
-test("the page says that the GPU computes wrongly, and writes on the processor", async ({ page, baseURL }) => {
+test("the page says that the GPU computes wrongly, and writes on the processor", async ({
+  page,
+  baseURL,
+}) => {
+  // Scripts that a service worker hands out cannot be changed on their way.
+  await page.addInitScript(() => {
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new Error("not in this test"));
+  });
   const text = "* scale * weight[i]";
   const before = `(${spoil.toString()})(${JSON.stringify({ text, wrong: `${text} * 1.1` })});`;
   await page.route(new RegExp(`^${baseURL}.*worker.*\\.js$`), async (route) => {

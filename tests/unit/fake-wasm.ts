@@ -1,4 +1,11 @@
-import type { Inspection, Score, Step, StoredModel, WriteOptions } from "../../web/src/engine.js";
+import type {
+  Inspection,
+  OpenOptions,
+  Score,
+  Step,
+  StoredModel,
+  WriteOptions,
+} from "../../web/src/engine.js";
 import type {
   AdapterFiles,
   AdapterInfo,
@@ -24,6 +31,8 @@ export const fake = {
   busy: false,
   nexts: 0,
   openEngines: 0,
+  /** How the last model was opened. */
+  options: { device: "auto" } as OpenOptions,
   adapters: new Map<string, AdapterInfo>(),
   runs: new Map<string, RunInfo>(),
   /** Steps that learning takes, and the texts it was given. */
@@ -203,10 +212,11 @@ class FakeEngine implements WasmEngine {
 
 const FakeEngineOpen: typeof import("../../web/src/imprint_wasm.js").Engine.open = (
   model,
-  _options,
+  options,
   onProgress,
 ) =>
   alone("open", async () => {
+    fake.options = options;
     const name = typeof model === "string" ? model : `blob of ${model.size}`;
     fake.log.push(`open ${name}`);
     for (const doneBytes of [0, 5, 10])
@@ -361,6 +371,7 @@ export async function inspect(model: string | Blob, signal?: AbortSignal): Promi
     architecture: "fake",
     parameters: 1,
     sizeBytes: 2,
+    licence: {},
     formats: { F32: 1 },
     runsOn: ["cpu"],
     reason: "it is a fake",
@@ -371,8 +382,8 @@ export async function storedModels(): Promise<StoredModel[]> {
   return [{ url: "https://example.test/kept.gguf", sizeBytes: 1, sha256: "00" }];
 }
 
-export async function forgetModel(url: string): Promise<void> {
-  fake.log.push(`forget ${url}`);
+export async function forgetModel(url: string, hash: boolean): Promise<void> {
+  fake.log.push(`forget ${url}${hash ? " and its hash" : ""}`);
 }
 
 export default async function init(): Promise<void> {}

@@ -2,6 +2,7 @@ import { strFromU8, strToU8, unzipSync, zipSync } from "fflate";
 import type { Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
 import { keyring } from "./keyring.js";
+import { listed } from "./models.js";
 import type { AdapterFiles, AdapterInfo, AdapterUse, Voice } from "./voice.js";
 
 const configName = "adapter_config.json";
@@ -117,7 +118,11 @@ export class Adapters {
     }
     const { files, told } = source instanceof Blob ? await whole(source) : await apart(source);
     const named = name === undefined ? told : { ...told, name };
-    return this.#engine.run("importAdapter", { files, told: named });
+    try {
+      return await this.#engine.run("importAdapter", { files, told: named });
+    } catch (thrown) {
+      throw naming(ImprintError.from(thrown), told);
+    }
   }
 }
 
@@ -197,12 +202,21 @@ function checkSize(bytes: number): void {
 /** What is told beside the weights, as far as anybody asks for it; an adapter is as good without. */
 function parse(text: string): Partial<AdapterInfo> {
   const told = json(text) as Partial<Record<keyof AdapterInfo, unknown>> | null;
-  const { name, recipe = null, measures = null } = told ?? {};
+  const { name, base, model, recipe = null, measures = null } = told ?? {};
   return {
     ...(typeof name === "string" ? { name } : {}),
+    ...(typeof base === "string" ? { base } : {}),
+    ...(typeof model === "string" ? { model } : {}),
     ...(isFlat(recipe) ? { recipe: recipe as AdapterInfo["recipe"] } : {}),
     ...(isFlat(measures) ? { measures: measures as AdapterInfo["measures"] } : {}),
   };
+}
+
+/** Says which model a voice belongs to, where what is told beside it names one. */
+function naming(error: ImprintError, { base, model }: Partial<AdapterInfo>): ImprintError {
+  const name = (base === undefined ? undefined : listed(base)?.name) ?? model?.slice(0, 80);
+  if (error.code !== "adapter-wrong-base" || !name) return error;
+  return new ImprintError(error.code, `it belongs to the model ${name}: ${error.message}`, { cause: error });
 }
 
 /** What a text says as JSON; null where it is none. */

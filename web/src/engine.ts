@@ -1,4 +1,5 @@
 import type { HeldKey } from "./keyring.js";
+import type { Memory } from "./models.js";
 import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
@@ -24,6 +25,8 @@ export type OpenOptions = {
   sha256?: string;
   /** Tokens that prompt and answer can have together (2,048), at most what the model was made for. */
   contextTokens?: number;
+  /** Memory of this device; a model that needs more is refused before it is fetched. */
+  mostBytes?: number;
 };
 
 /** How far opening has come. */
@@ -185,6 +188,10 @@ export type Inspection = {
   sizeBytes: number;
   /** Tokens that the model was made to read at once, where the file says so. */
   contextTokens?: number;
+  /** Under what it may be used, as far as the file says; `id` is a short name such as `apache-2.0`. */
+  licence: { id?: string; name?: string; url?: string };
+  /** What it takes while it writes, where it runs at all. */
+  memory?: Memory;
   /** How many tensors are in each block format, such as `{ Q4_1: 210, F32: 61 }`. */
   formats: { [name: string]: number };
   /** The devices of this browser that run the model; empty if none does. */
@@ -230,7 +237,7 @@ export interface Commands {
   learningTest: { params: LearningTrial; progress: number; result: LearningTest };
   inspect: { params: { model: string | Blob }; progress: never; result: Inspection };
   storedModels: { params: null; progress: never; result: StoredModel[] };
-  forgetModel: { params: { url: string }; progress: never; result: null };
+  forgetModel: { params: { url: string; hash: boolean }; progress: never; result: null };
   listAdapters: { params: null; progress: never; result: AdapterInfo[] };
   renameAdapter: { params: { id: string; name: string }; progress: never; result: null };
   deleteAdapter: { params: { id: string }; progress: never; result: null };

@@ -11,6 +11,7 @@ export type ErrorCode =
   | "model-corrupt"
   | "model-unsupported"
   | "model-unreachable"
+  | "model-changed"
   | "adapter-wrong-base"
   | "adapter-corrupt"
   | "adapter-unsupported"
@@ -43,6 +44,8 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
   "model-unsupported": "This is a kind of model that Imprint does not know. Choose another GGUF file.",
   "model-unreachable":
     "The model could not be fetched. Check the connection and load again: what has arrived is kept.",
+  "model-changed":
+    "The address gives another file than it gave first, so it was not kept. Voices learned on the first do not fit it. Take the new file only if you know why it changed.",
   "adapter-wrong-base": "This adapter was made for another model. Load the model it belongs to first.",
   "adapter-corrupt": "The adapter file is damaged. Choose another copy of it.",
   "adapter-unsupported":

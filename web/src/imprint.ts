@@ -19,14 +19,22 @@ import type {
 } from "./engine.js";
 import { endEngine, forgetAll, once, startEngine, type WorkerChoice } from "./engines.js";
 import { ImprintError } from "./errors.js";
+import { memoryBytes, type DeviceLimits } from "./limits.js";
+import { located } from "./models.js";
 import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
 import type { AdapterUse, LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 
 /** What `Imprint.open` takes. */
 export type ImprintOptions = {
-  /** A GGUF file: an address, relative to the page, or a `Blob` or `File` that the person chose. */
+  /**
+   * A GGUF file: the id of a listed model (see `models`), which lies under `models/` beside the page; an address, relative
+   * to the page; or a `Blob` or `File` that the person chose.
+   */
   model: string | URL | Blob;
+  /** The SHA-256 it must have; an id stands for its own. Without, an address is held to what it gave first. */
   sha256?: string;
+  /** What the device can hold (what the browser tells): a larger model is refused before it is fetched. */
+  limits?: DeviceLimits;
   contextTokens?: number;
   device?: DeviceChoice;
   worker?: WorkerChoice;
@@ -101,16 +109,23 @@ export class Imprint {
    * Rejects with an `ImprintError`; nothing is left open then.
    */
   static async open(options: ImprintOptions): Promise<Imprint> {
-    const { model, sha256, contextTokens, device = "auto", worker = true, onProgress, signal } = options;
+    const { model, contextTokens, device = "auto", worker = true, onProgress, signal } = options;
+    const { memoryBytes: mostBytes = memoryBytes() } = options.limits ?? {};
     const engine = startEngine(worker);
     try {
-      const source = model instanceof Blob ? model : absolute(model);
+      const place = model instanceof Blob ? undefined : located(model);
+      const { sha256 = place?.sha256 } = options;
       const open = {
         device,
         ...(sha256 === undefined ? {} : { sha256 }),
         ...(contextTokens === undefined ? {} : { contextTokens }),
+        ...(mostBytes === undefined ? {} : { mostBytes }),
       };
-      const opened = await engine.run("open", { model: source, options: open }, { onProgress, signal });
+      const opened = await engine.run(
+        "open",
+        { model: place?.url ?? (model as Blob), options: open },
+        { onProgress, signal },
+      );
       return new Imprint(engine, opened.device, opened.info);
     } catch (thrown) {
       // The next open may want the same file, which a worker still holds until it has closed.
@@ -239,7 +254,7 @@ export function inspect(
   { signal, worker = true }: { signal?: AbortSignal; worker?: WorkerChoice } = {},
 ): Promise<Inspection> {
   return once(worker, (engine) => {
-    const source = model instanceof Blob ? model : absolute(model);
+    const source = model instanceof Blob ? model : located(model).url;
     return engine.run("inspect", { model: source }, { signal });
   });
 }
@@ -258,17 +273,15 @@ export async function forgetEverything(worker: WorkerChoice = true): Promise<voi
   await once(worker, forgetAll);
 }
 
-/** Removes the model from `url` from this browser's storage. */
-export async function forgetModel(url: string | URL, worker: WorkerChoice = true): Promise<void> {
-  await once(worker, (engine) => engine.run("forgetModel", { url: absolute(url) }));
-}
-
-/** An address as it stands in full; `invalid-option` for what is none. */
-export function absolute(url: string | URL): string {
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  try {
-    return new URL(url, base).href;
-  } catch (cause) {
-    throw new ImprintError("invalid-option", `\`${String(url)}\` is not the address of a model`, { cause });
-  }
+/**
+ * Removes a model from this browser's storage, by its address or the id of a listed one.
+ *
+ * What its address gave stays known as a hash, which a later download is held to, unless `hash` is set.
+ */
+export async function forgetModel(
+  model: string | URL,
+  worker: WorkerChoice = true,
+  { hash = false }: { hash?: boolean } = {},
+): Promise<void> {
+  await once(worker, (engine) => engine.run("forgetModel", { url: located(model).url, hash }));
 }

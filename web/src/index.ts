@@ -12,6 +12,8 @@ export {
   storedModels,
   type ImprintOptions,
 } from "./imprint.js";
+export { models, type ListedModel, type Memory } from "./models.js";
+export { deviceLimits, unfit, type DeviceLimits, type Unfit } from "./limits.js";
 export type { WorkerChoice } from "./engines.js";
 export { shortestPassphrase, vault, type Vault, type VaultOptions, type VaultStatus } from "./vault.js";
 export { Adapters, type AdapterFormat, type AdapterSource } from "./adapters.js";

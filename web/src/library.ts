@@ -1,8 +1,8 @@
 import { Adapters } from "./adapters.js";
 import type { Engine, StoredModel } from "./engine.js";
 import { endEngine, forgetAll, startEngine, type WorkerChoice } from "./engines.js";
-import { absolute } from "./imprint.js";
 import { Runs } from "./learning.js";
+import { located } from "./models.js";
 import type { StorageUsage } from "./voice.js";
 
 /**
@@ -33,9 +33,9 @@ export class Library {
     return this.#engine.run("storedModels", null);
   }
 
-  /** Removes the model that came from `url`. */
-  async forgetModel(url: string | URL): Promise<void> {
-    await this.#engine.run("forgetModel", { url: absolute(url) });
+  /** Removes a model by its address or id; with `hash` also what later downloads from there are held to. */
+  async forgetModel(model: string | URL, { hash = false }: { hash?: boolean } = {}): Promise<void> {
+    await this.#engine.run("forgetModel", { url: located(model).url, hash });
   }
 
   /** Tells how much this browser keeps for Imprint. */

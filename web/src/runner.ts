@@ -138,8 +138,8 @@ export class Runner {
       this.#open().learningTest(trial, parameters, (step) => onProgress?.(step), signal),
     inspect: async ({ model }, { signal }) => (await this.#load()).inspect(model, signal),
     storedModels: async () => (await this.#load()).storedModels(),
-    forgetModel: async ({ url }) => {
-      await (await this.#load()).forgetModel(url);
+    forgetModel: async ({ url, hash }) => {
+      await (await this.#load()).forgetModel(url, hash);
       return null;
     },
     listAdapters: async () => (await this.#load()).listAdapters(),

@@ -93,7 +93,8 @@ export interface WasmModule {
   };
   inspect(model: string | Blob, signal?: AbortSignal): Promise<Inspection>;
   storedModels(): Promise<StoredModel[]>;
-  forgetModel(url: string): Promise<void>;
+  /** With `hash`, what later downloads from there are held to is forgotten too. */
+  forgetModel(url: string, hash: boolean): Promise<void>;
   listAdapters(): Promise<AdapterInfo[]>;
   renameAdapter(id: string, name: string): Promise<void>;
   deleteAdapter(id: string): Promise<void>;

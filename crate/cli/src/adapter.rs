@@ -85,7 +85,7 @@ impl AdapterArgs {
         args: &ModelArgs,
         terminal: &Terminal,
     ) -> Result<Option<Arc<Prints>>> {
-        let Some(Read { adapter, prints, .. }) = self.read(model.config(), &args.model, terminal)? else {
+        let Some(Read { adapter, prints, .. }) = self.read(model.config(), args.path(terminal)?, terminal)? else {
             return Ok(None);
         };
         block_on(model.attach(&adapter, None))?;

@@ -1,6 +1,6 @@
 //! `imprint info`: what a model file holds, and whether it runs here.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
 use imprint_core::{
     Error, Result,
@@ -15,16 +15,18 @@ use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
-    model::{FileSource, cpu},
+    model::{FileSource, Having, cpu},
     terminal::Terminal,
 };
 
 /// Which model to show.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model, a GGUF file.
+    /// The model: a GGUF file, a name that `imprint models` lists, or an address.
     #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    model: String,
+    #[command(flatten)]
+    having: Having,
 }
 
 /// All of it; what the file does not say is `null`.
@@ -130,7 +132,7 @@ impl fmt::Display for Report {
 /// `model-unreachable`, `model-corrupt`, or `model-unsupported` where not even the header can be read; a sound model
 /// that Imprint does not run is shown with the reason.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
-    let gguf = block_on(Gguf::read(&FileSource::open(&args.model)?))?;
+    let gguf = block_on(Gguf::read(&FileSource::open(args.having.path(&args.model, terminal)?)?))?;
     let architecture = gguf.str("general.architecture").map(str::to_owned);
     let context = architecture.as_ref().and_then(|name| gguf.u64(&format!("{name}.context_length")));
     let mut tensors = BTreeMap::new();

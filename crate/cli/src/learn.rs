@@ -246,7 +246,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let checkpoint = if args.resume { Some(folder.resume()?) } else { None };
     let texts = read(&args.text)?;
     let holdout = if args.holdout.is_empty() { None } else { Some(read(&args.holdout)?) };
-    let base = model::fingerprint(&args.model.model, terminal)?;
+    let base = model::fingerprint(args.model.path(terminal)?, terminal)?;
     let Opened { mut model, device, .. } = model::open(&args.model, terminal)?;
     let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
     let engine = if matches!(model.backend, Backend::Processor(_)) { Engine::Processor } else { Engine::Fused };
@@ -292,15 +292,8 @@ fn read(paths: &[PathBuf]) -> Result<text::Material> {
 fn fit(args: &Args, recipe: Recipe, config: &ModelConfig, engine: Engine) -> Result<Recipe> {
     let free = args.memory.map(|mb| mb * 1_000_000);
     // What a GPU has free nobody tells.
-    let free = free.or_else(|| (engine == Engine::Processor).then(free_bytes).flatten());
+    let free = free.or_else(|| (engine == Engine::Processor).then(model::free_bytes).flatten());
     free.map_or(Ok(recipe.clone()), |free| recipe.fit(config, engine, free))
-}
-
-/// Memory that the system could give, where it is Linux.
-fn free_bytes() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 impl Run<'_> {

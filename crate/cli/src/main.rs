@@ -10,6 +10,7 @@ mod convert;
 mod info;
 mod learn;
 mod model;
+mod models;
 mod score;
 mod terminal;
 mod tokenize;
@@ -40,6 +41,11 @@ enum Command {
     /// JSON: name, architecture, parameters, size_bytes, gguf_version, context_tokens, shape, tensors (how many in each
     /// format), tokenizer, runs, paths (cpu and gpu, each with runs, device, code, reason).
     Info(info::Args),
+    /// List the models that have a name here: size, licence, memory, and whether they were fetched.
+    ///
+    /// JSON: models, each with id, name, file, size_bytes, licence (name, url, terms), accepted, gpu_bytes, cpu_bytes, path
+    /// (null until it is fetched).
+    Models,
     /// Learn the voice of texts: a small adapter beside the model.
     ///
     /// Learning ends by itself: what is held out of the texts is measured every quarter pass. The interrupt key pauses
@@ -105,6 +111,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, terminal: &Terminal) -> Result<()> {
     match command {
         Command::Info(args) => info::run(args, terminal),
+        Command::Models => models::run(terminal),
         Command::Learn(args) => learn::run(args, terminal),
         Command::Write(args) => write::run(args, terminal),
         Command::Score(args) => score::run(args, terminal),

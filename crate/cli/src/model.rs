@@ -1,5 +1,9 @@
 //! Opening a model: its file, its tokenizer, and a device to run it on.
 
+mod having;
+
+pub use having::{Having, free_bytes, shelf};
+
 use std::{
     fs::File,
     io,
@@ -30,15 +34,27 @@ const DEFAULT_CONTEXT: usize = 2048;
 /// A model and where to run it.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// The model, a GGUF file.
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    /// The model: a GGUF file, a name that `imprint models` lists, or an address.
+    #[arg(long, value_name = "FILE|NAME|URL")]
+    model: String,
+    #[command(flatten)]
+    having: Having,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     pub device: Choice,
     /// Longest text in tokens [default: what the model was trained on, at most 2048].
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<usize>,
+}
+
+impl ModelArgs {
+    /// The model's file, fetched if need be.
+    ///
+    /// # Errors
+    /// As [`Having::path`].
+    pub fn path(&self, terminal: &Terminal) -> Result<&Path> {
+        self.having.path(&self.model, terminal)
+    }
 }
 
 /// Which device to compute on.
@@ -159,7 +175,7 @@ pub fn fingerprint(path: &Path, terminal: &Terminal) -> Result<String> {
 /// `model-unreachable`, `model-corrupt`, `model-unsupported`, `invalid-option` for a context the model does not have,
 /// `cancelled`, and for `--device gpu` `no-webgpu`, `device-lost`, `device-wrong` and `out-of-memory`.
 pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
-    let source = FileSource::open(&args.model)?;
+    let source = FileSource::open(args.path(terminal)?)?;
     let gguf = block_on(Gguf::read(&source))?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let capacity = capacity(args.context, &config)?;

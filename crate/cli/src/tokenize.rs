@@ -11,16 +11,18 @@ use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
-    model::FileSource,
+    model::{FileSource, Having},
     terminal::{Terminal, read_text},
 };
 
 /// What to tokenize.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model, a GGUF file.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    /// The model: a GGUF file, a name that `imprint models` lists, or an address.
+    #[arg(long, value_name = "FILE|NAME|URL")]
+    model: String,
+    #[command(flatten)]
+    having: Having,
     /// The text, `-` for standard input.
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
@@ -50,7 +52,7 @@ impl fmt::Display for Report {
 /// # Errors
 /// `model-unreachable`, `model-corrupt` or `model-unsupported` for the file, `invalid-option` for the text.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
-    let gguf = block_on(Gguf::read(&FileSource::open(&args.model)?))?;
+    let gguf = block_on(Gguf::read(&FileSource::open(args.having.path(&args.model, terminal)?)?))?;
     let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf))?;
     let text = read_text(&args.text)?;
     let ids = if args.special { tokenizer.encode_with_specials(&text)? } else { tokenizer.encode(&text)? };

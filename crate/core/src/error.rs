@@ -43,6 +43,8 @@ pub enum ErrorKind {
     ModelUnsupported,
     /// The model could not be read or downloaded from where it should be.
     ModelUnreachable,
+    /// The file at an address is another than the one that was fetched from there first.
+    ModelChanged,
     /// The adapter belongs to another base model.
     AdapterWrongBase,
     /// The adapter file is damaged.
@@ -82,6 +84,7 @@ impl ErrorKind {
             ErrorKind::ModelCorrupt => "model-corrupt",
             ErrorKind::ModelUnsupported => "model-unsupported",
             ErrorKind::ModelUnreachable => "model-unreachable",
+            ErrorKind::ModelChanged => "model-changed",
             ErrorKind::AdapterWrongBase => "adapter-wrong-base",
             ErrorKind::AdapterCorrupt => "adapter-corrupt",
             ErrorKind::AdapterUnsupported => "adapter-unsupported",

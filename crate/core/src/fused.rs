@@ -15,7 +15,7 @@ use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
 pub(crate) use vocabulary::Part;
-use vocabulary::upload_parts;
+use vocabulary::upload_vocabulary;
 
 use crate::{
     config::ModelConfig,
@@ -25,7 +25,7 @@ use crate::{
     packed::{Blocks, More},
     quant::{BlockType, pack, q5_0_as_q8_0},
     sample::{Mix, Sampling, Seen},
-    weights::{self, EMBEDDING, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
+    weights::{self, EMBEDDING, OUTPUT, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
 };
 
 /// A dispatch ready to be recorded: pipeline, bindings, workgroups.
@@ -189,23 +189,22 @@ impl FusedModel {
         let config = reader.config().await?;
         check_kernels(gguf, &config)?;
         let before = gpu.allocated_bytes();
-        let embedding = upload_parts(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
+        let embedding = upload_vocabulary(&gpu, &mut reader, EMBEDDING, &config).await?;
         let mut layers = Vec::with_capacity(config.n_layers);
         for layer in 0..config.n_layers {
             layers.push(read_layer(&gpu, &mut reader, &config, layer).await?);
             gpu.check()?;
         }
         let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
-        let head = match reader.head(&config).await? {
-            Some(blocks) => Some(upload_parts(&gpu, "head", blocks)?),
-            None => None,
+        let head = match reader.has_head() {
+            true => upload_vocabulary(&gpu, &mut reader, OUTPUT, &config).await?,
+            false => embedding.clone(),
         };
         let weight_bytes = gpu.allocated_bytes() - before;
         let scratch = Scratch::new(&gpu, &config, capacity);
         let (kernels, caches) = (Kernels::default(), Caches::new(&gpu, &config, capacity, 1));
         let plain = Sides::of(&gpu, &config, &layers, None);
         let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels };
-        let head = head.unwrap_or_else(|| embedding.clone());
         let blocks = Bound { layers: &layers, sides: &plain, caches: &caches, text: Some(0) };
         let base = plan.lists(&embedding, &blocks).await?;
         let choose = plan.choose(&head, &output_norm).await?;

@@ -8,6 +8,7 @@ pub mod text;
 pub mod gguf;
 pub mod tokenizer;
 pub mod config;
+pub mod needs;
 pub mod adapter;
 pub mod peft;
 pub mod gguf_lora;

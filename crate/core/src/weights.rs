@@ -1,6 +1,6 @@
 //! Tensors of a GGUF file into a model; the only file that knows foreign tensor names.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     config::{ModelConfig, RopeStyle},
@@ -29,6 +29,11 @@ impl<'a, S: Source> Reader<'a, S> {
         Self { gguf, source, read_bytes: 0, total_bytes, on_tensor }
     }
 
+    /// The format of a matrix that must exist.
+    pub fn format(&self, name: &str, rows: usize, cols: usize) -> Result<BlockType> {
+        Ok(self.expect(name, rows, cols)?.ty)
+    }
+
     /// The description of a tensor that must exist with these dimensions (`cols` first in the file).
     fn expect(&self, name: &str, rows: usize, cols: usize) -> Result<&'a TensorInfo> {
         let info = self.gguf.tensor(name).ok_or_else(|| {
@@ -51,6 +56,15 @@ impl<'a, S: Source> Reader<'a, S> {
         self.read_bytes += info.size_bytes;
         (self.on_tensor)(self.read_bytes, self.total_bytes)?;
         Ok(Blocks { ty: info.ty, bytes: Arc::from(bytes), rows, cols })
+    }
+
+    /// Reads some rows of a matrix of `all` rows: of a large one, so that it is never in memory whole.
+    pub async fn rows(&mut self, name: &str, all: usize, cols: usize, rows: Range<usize>) -> Result<Blocks> {
+        let info = self.expect(name, all, cols)?;
+        let bytes = self.gguf.read_rows(self.source, info, rows.start as u64..rows.end as u64).await?;
+        self.read_bytes += bytes.len() as u64;
+        (self.on_tensor)(self.read_bytes, self.total_bytes)?;
+        Ok(Blocks { ty: info.ty, bytes: Arc::from(bytes), rows: rows.len(), cols })
     }
 
     /// Reads a vector into f32.
@@ -123,6 +137,11 @@ impl<'a, S: Source> Reader<'a, S> {
             }
         }
         Ok(config)
+    }
+
+    /// Whether the output projection has a matrix of its own.
+    pub fn has_head(&self) -> bool {
+        self.gguf.tensor(OUTPUT).is_some()
     }
 
     /// The output projection: its own matrix, or the embedding where the file has none.

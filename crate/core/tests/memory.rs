@@ -1,17 +1,25 @@
-//! What learning on the processor takes, counted byte by byte: alone in its program, so that nothing else is counted.
+//! What writing and learning on the processor take, counted byte by byte: alone in their program, so that nothing else is
+//! counted.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     fs,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use imprint_core::{
     adapter::Adapter,
+    config::ModelConfig,
+    generate::{Backend, LanguageModel, WriteOptions},
     gguf::Gguf,
     learn::{Effort, Engine, Event, Lessons, Need, ProcessorLearner, Recipe, Trainer},
+    needs::Needs,
     processor::Processor,
     testing::model_path,
+    tokenizer::{Tokenizer, Vocabulary},
     weights::load_packed,
 };
 use pollster::block_on;
@@ -47,9 +55,40 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Held by whoever counts.
+static COUNTER: Mutex<()> = Mutex::new(());
+
+/// The real model's file, whose source is counted with neither.
+fn file() -> Vec<u8> {
+    fs::read(model_path()).unwrap()
+}
+
+#[test]
+fn writing_takes_no_more_memory_than_is_told() {
+    let _alone = COUNTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let file = file();
+    let gguf = block_on(Gguf::read(&file)).unwrap();
+    let config = ModelConfig::from_gguf(&gguf).unwrap();
+    let capacity = 256;
+    let need = Needs::of(&gguf, &config, capacity).cpu_bytes as usize;
+    let before = HELD.load(Relaxed);
+    let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf)).unwrap();
+    let words = HELD.load(Relaxed) - before;
+    println!("tokenizer: {words} bytes, {} a token", words / config.vocab);
+    let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
+    let model = LanguageModel::new(tokenizer, Backend::Processor(Box::new(Processor::new(model))), capacity);
+    let mut session = model.begin(&"It was a fine day. ".repeat(40), WriteOptions::default()).unwrap();
+    while block_on(model.next(&mut session)).unwrap().finish.is_none() {}
+    let taken = HELD.load(Relaxed) - before;
+    println!("{taken} bytes taken, {} at most, {need} told", MOST.load(Relaxed) - before);
+    assert!(taken <= need, "writing takes {taken} bytes, {need} are told");
+    assert!(10 * need <= 13 * taken, "writing takes {taken} bytes only, {need} are told");
+}
+
 #[test]
 fn learning_takes_no_more_memory_than_is_told() {
-    let file = fs::read(model_path()).unwrap();
+    let _alone = COUNTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let file = file();
     let gguf = block_on(Gguf::read(&file)).unwrap();
     let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
     let processor = Processor::new(model);

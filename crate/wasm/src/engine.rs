@@ -7,6 +7,7 @@ use imprint_core::{
     config::ModelConfig,
     generate::{Backend, LanguageModel, Session, Step, WriteOptions},
     gguf::{Gguf, Source},
+    needs::Needs,
     sample::Sampling,
     tokenizer::{Tokenizer, Vocabulary},
 };
@@ -20,7 +21,7 @@ use crate::{
     learn::{self, Hooks, LearnOptions, Learned, Planned},
     pace::Pace,
     selftest,
-    source::{BlobSource, verify},
+    source::{BlobSource, Expected, verify},
     store::{
         adapters::{AdapterInfo, Files},
         models,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Longest text by default: more costs GPU memory for each token.
-const CONTEXT: usize = 2048;
+pub const CONTEXT: usize = 2048;
 
 /// How a model is opened.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +40,14 @@ pub struct OpenOptions {
     device: Choice,
     sha256: Option<String>,
     context_tokens: Option<usize>,
+    /// Memory of this device, where that is known.
+    most_bytes: Option<f64>,
+}
+
+impl OpenOptions {
+    fn most_bytes(&self) -> Option<u64> {
+        self.most_bytes.map(|bytes| bytes as u64)
+    }
 }
 
 /// How text is written; what is left out has the core's default.
@@ -189,12 +198,12 @@ impl Engine {
         let sha256 = checked_sha256(options.sha256.as_deref())?;
         check_signal(signal)?;
         let url = if let Named::Url(url) = &model { Some(url.clone()) } else { None };
-        let fetched = get(model, sha256.as_deref(), on_progress, signal).await?;
+        let fetched = get(model, sha256.as_deref(), &options, on_progress, signal).await?;
         let loaded = Self::load(fetched, &options, on_progress, signal).await;
         if let (Err(error), Some(url)) = (&loaded, url)
             && error.kind() == ErrorKind::ModelCorrupt
         {
-            models::forget(&url).await?;
+            models::forget(&url, false).await?;
         }
         loaded
     }
@@ -214,6 +223,8 @@ impl Engine {
         let config = ModelConfig::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf))?;
         let capacity = capacity(options.context_tokens, config.context)?;
+        let needs = Needs::of(&gguf, &config, capacity);
+        fetch::check_memory(needs.gpu_bytes.min(needs.cpu_bytes), options.most_bytes())?;
         let mut on_tensor = |done, total| {
             let phase = if done < total { "load" } else { "compile" };
             tell(phase, done, total);
@@ -551,13 +562,15 @@ impl From<Options> for WriteOptions {
 async fn get(
     model: Named,
     sha256: Option<&str>,
+    options: &OpenOptions,
     on_progress: &dyn Fn(Progress),
     signal: Option<&AbortSignal>,
 ) -> Result<Fetched> {
     match model {
         Named::Url(url) => {
             let on_progress = |phase, done, total| on_progress(Progress::new(phase, done, total, false));
-            fetch::model(&Wanted { url: &url, sha256, signal, on_progress: &on_progress }).await
+            let (expected, most_bytes) = (sha256.map(Expected::Told), options.most_bytes());
+            fetch::model(&Wanted { url: &url, expected, most_bytes, signal, on_progress: &on_progress }).await
         }
         Named::Blob(blob) => {
             let source = BlobSource::new(blob);

@@ -4,10 +4,11 @@ use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use web_sys::{AbortSignal, Blob};
 
+#[cfg(feature = "learn")]
+use crate::learn::{Hooks, Report};
 use crate::{
     engine::{self, Named, Progress},
     inspect,
-    learn::{Hooks, Report},
     store::{self, adapters, adapters::Files, models, runs, seal, vault},
     voice::{self, Wanted},
     web::{object, read_object, set_field, to_js},
@@ -79,40 +80,6 @@ impl Engine {
         self.0.score(&text, wanted, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
     }
 
-    /// Tells what learning from a list of `{ name, bytes }` would do.
-    pub async fn plan(&self, texts: JsValue, options: JsValue) -> Result<JsValue, JsValue> {
-        let options = read_object("options", options).map_err(to_js)?;
-        self.0.plan(&texts, &options).await.and_then(|planned| object(&planned)).map_err(to_js)
-    }
-
-    /// Learns an adapter from a list of `{ name, bytes }`.
-    pub async fn learn(
-        &self,
-        texts: JsValue,
-        options: JsValue,
-        on_progress: Option<Function>,
-        signal: Option<AbortSignal>,
-        pause: Option<AbortSignal>,
-    ) -> Result<JsValue, JsValue> {
-        let options = read_object("options", options).map_err(to_js)?;
-        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
-        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
-        self.0.learn(&texts, &options, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
-    }
-
-    /// Goes on with a run that was paused or broken off.
-    pub async fn resume(
-        &self,
-        run: String,
-        on_progress: Option<Function>,
-        signal: Option<AbortSignal>,
-        pause: Option<AbortSignal>,
-    ) -> Result<JsValue, JsValue> {
-        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
-        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
-        self.0.resume(&run, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
-    }
-
     /// Writes with an adapter from now on, with several at once, or with none.
     #[wasm_bindgen(js_name = use)]
     pub async fn use_adapters(&self, adapter: JsValue, options: JsValue) -> Result<(), JsValue> {
@@ -152,6 +119,55 @@ impl Engine {
         self.0.self_test(prompt, all_cuts).await.and_then(|report| object(&report)).map_err(to_js)
     }
 
+    /// Counters for measuring.
+    pub fn stats(&self) -> Result<JsValue, JsValue> {
+        self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)
+    }
+
+    /// Frees the model.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// What learns.
+#[cfg(feature = "learn")]
+#[wasm_bindgen]
+impl Engine {
+    /// Tells what learning from a list of `{ name, bytes }` would do.
+    pub async fn plan(&self, texts: JsValue, options: JsValue) -> Result<JsValue, JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        self.0.plan(&texts, &options).await.and_then(|planned| object(&planned)).map_err(to_js)
+    }
+
+    /// Learns an adapter from a list of `{ name, bytes }`.
+    pub async fn learn(
+        &self,
+        texts: JsValue,
+        options: JsValue,
+        on_progress: Option<Function>,
+        signal: Option<AbortSignal>,
+        pause: Option<AbortSignal>,
+    ) -> Result<JsValue, JsValue> {
+        let options = read_object("options", options).map_err(to_js)?;
+        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
+        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
+        self.0.learn(&texts, &options, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
+    }
+
+    /// Goes on with a run that was paused or broken off.
+    pub async fn resume(
+        &self,
+        run: String,
+        on_progress: Option<Function>,
+        signal: Option<AbortSignal>,
+        pause: Option<AbortSignal>,
+    ) -> Result<JsValue, JsValue> {
+        let tell = |report: &Report<'_>| tell(on_progress.as_ref(), report);
+        let hooks = Hooks { on_progress: &tell, signal: signal.as_ref(), pause: pause.as_ref() };
+        self.0.resume(&run, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
+    }
+
     /// Learns a few steps from given numbers and keeps nothing.
     #[wasm_bindgen(js_name = learningTest)]
     pub async fn learning_test(
@@ -166,16 +182,38 @@ impl Engine {
         let report = self.0.learning_test(&options, parameters, &tell, signal.as_ref()).await;
         report.and_then(|report| object(&report)).map_err(to_js)
     }
+}
 
-    /// Counters for measuring.
-    pub fn stats(&self) -> Result<JsValue, JsValue> {
-        self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)
+/// In the module that only writes the names are there, and say so.
+#[cfg(not(feature = "learn"))]
+#[wasm_bindgen]
+impl Engine {
+    /// Refuses.
+    pub fn plan(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
     }
 
-    /// Frees the model.
-    pub fn close(&self) {
-        self.0.close();
+    /// Refuses.
+    pub fn learn(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
     }
+
+    /// Refuses.
+    pub fn resume(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
+    }
+
+    /// Refuses.
+    #[wasm_bindgen(js_name = learningTest)]
+    pub fn learning_test(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
+    }
+}
+
+#[cfg(not(feature = "learn"))]
+fn only_writes() -> JsValue {
+    let what = "this is the module that only writes; open the model without the worker named to learn";
+    to_js(imprint_core::Error::new(imprint_core::ErrorKind::InvalidOption, what))
 }
 
 /// Tells a listener; whatever it throws is its own affair.
@@ -198,10 +236,10 @@ pub async fn stored_models() -> Result<JsValue, JsValue> {
     object(&models::list().await).map_err(to_js)
 }
 
-/// Removes a kept model, or what has arrived of it.
+/// Removes a kept model, or what has arrived of it; with `hash` also what later downloads from there are held to.
 #[wasm_bindgen(js_name = forgetModel)]
-pub async fn forget_model(url: String) -> Result<(), JsValue> {
-    models::forget(&url).await.map_err(to_js)
+pub async fn forget_model(url: String, hash: Option<bool>) -> Result<(), JsValue> {
+    models::forget(&url, hash.unwrap_or(false)).await.map_err(to_js)
 }
 
 /// The adapters that this browser keeps.

@@ -10,7 +10,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{AbortSignal, Blob, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, Url};
 
 use crate::{
-    source::{BlobSource, check_hash, hex},
+    source::{BlobSource, Expected, check_hash, hex},
     store::{
         check_room, full, megabytes,
         models::{Description, Place, Sink},
@@ -35,7 +35,9 @@ pub struct Wanted<'a> {
     /// Its absolute address.
     pub url: &'a str,
     /// The SHA-256 it must have, in lower-case hex.
-    pub sha256: Option<&'a str>,
+    pub expected: Option<Expected<'a>>,
+    /// Bytes that this device could hold at most, where that is known.
+    pub most_bytes: Option<u64>,
     /// Stops the download; what has come is kept.
     pub signal: Option<&'a AbortSignal>,
     /// Told how far it has come.
@@ -58,25 +60,35 @@ pub struct Fetched {
 ///
 /// # Errors
 /// `invalid-option` for what is no address; `model-unreachable` when the network or the server fails, with what has
-/// arrived kept; `model-corrupt` for another hash or no GGUF file, with nothing kept; `storage-full`; `cancelled`.
+/// arrived kept; `model-corrupt` for another hash or no GGUF file, `model-changed` for another than the first time, both
+/// with nothing kept; `out-of-memory` and `storage-full` before any of it is fetched that does not fit; `cancelled`.
 pub async fn model(wanted: &Wanted<'_>) -> Result<Fetched> {
     check_address(wanted.url)?;
     let Some(place) = Place::open(wanted.url, wanted.signal).await? else {
         return into_memory(wanted).await;
     };
+    let learned = place.learned().await;
+    let expected = wanted.expected.or(learned.as_deref().map(Expected::Learned));
+    let wanted = &Wanted { expected, ..*wanted };
     let known = place.description().await.unwrap_or_default();
     let data = place.data().await;
-    if let Some(blob) = data.clone().filter(|blob| is_whole(&known, blob, wanted.sha256)) {
+    if let Some(blob) = data.clone().filter(|blob| is_whole(&known, blob, expected)) {
         let source = BlobSource::new(blob);
         return Ok(Fetched { source, sha256: known.sha256, from_cache: true, stored: true });
     }
     let fetched = into_store(wanted, &place, &known, data).await;
-    if let Err(error) = &fetched
-        && matches!(error.kind(), ErrorKind::ModelCorrupt | ErrorKind::StorageFull)
-    {
-        place.clear().await;
+    match &fetched {
+        // What the address gave once it has to give from now on.
+        Ok(Fetched { sha256, stored: true, .. }) if learned.as_ref() != Some(sha256) => place.learn(sha256).await?,
+        Err(error) if is_of_no_use(error.kind()) => place.clear().await,
+        _ => {}
     }
     fetched
+}
+
+/// Whether what has arrived cannot be gone on with after such an error.
+fn is_of_no_use(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ModelCorrupt | ErrorKind::ModelChanged | ErrorKind::StorageFull)
 }
 
 /// Refuses what is no absolute address.
@@ -91,26 +103,47 @@ pub fn check_address(url: &str) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidOption, what))
 }
 
-fn is_whole(known: &Description, blob: &Blob, sha256: Option<&str>) -> bool {
-    known.complete && blob.size() as u64 == known.size_bytes && sha256.is_none_or(|sha256| sha256 == known.sha256)
+fn is_whole(known: &Description, blob: &Blob, expected: Option<Expected<'_>>) -> bool {
+    let right = expected.is_none_or(|expected| expected.sha256() == known.sha256);
+    known.complete && blob.size() as u64 == known.size_bytes && right
+}
+
+/// Refuses a file larger than all memory of this device, since it takes at least as much as it is long.
+///
+/// # Errors
+/// `out-of-memory` with both figures.
+pub fn check_memory(need_bytes: u64, most_bytes: Option<u64>) -> Result<()> {
+    match most_bytes {
+        Some(most) if need_bytes > most => {
+            let (need, most) = (megabytes(need_bytes), megabytes(most));
+            let what = format!("the model needs {need} of memory and this device has {most}; choose a smaller one");
+            Err(Error::new(ErrorKind::OutOfMemory, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn into_memory(wanted: &Wanted<'_>) -> Result<Fetched> {
     let mut answer = Answer::request(wanted, 0, "").await?;
+    answer.check(wanted)?;
     answer.pour(wanted, Sink::memory(), Sha256::new()).await
 }
 
 /// Fetches what is missing.
 async fn into_store(wanted: &Wanted<'_>, place: &Place, known: &Description, data: Option<Blob>) -> Result<Fetched> {
     // A part can be gone on with if the server names its version or the hash will tell.
-    let sure = !known.version.is_empty() || wanted.sha256.is_some();
+    let sure = !known.version.is_empty() || wanted.expected.is_some();
     let part = data.filter(|_| !known.complete && known.url == wanted.url && sure);
     let part_bytes = part.as_ref().map_or(0, |blob| blob.size() as u64);
     if let Some(all) = part.clone().filter(|_| known.size_bytes == part_bytes && part_bytes > 0) {
         return complete(wanted, place, known, all).await;
     }
     let mut answer = Answer::request(wanted, part_bytes, &known.version).await?;
-    check_room(answer.total.saturating_sub(answer.start)).await?;
+    answer.check(wanted)?;
+    if let Err(full) = check_room(answer.total.saturating_sub(answer.start)).await {
+        answer.cancel();
+        return Err(full);
+    }
     let mut description = answer.description(wanted);
     let mut hash = Sha256::new();
     if let Some(part) = part.filter(|_| answer.start > 0) {
@@ -150,7 +183,7 @@ async fn complete(wanted: &Wanted<'_>, place: &Place, known: &Description, all: 
         check_signal(wanted.signal)
     };
     let sha256 = source.sha256(&mut tell).await?;
-    check_hash(&sha256, wanted.sha256)?;
+    check_hash(&sha256, wanted.expected)?;
     place.describe(&Description { sha256: sha256.clone(), complete: true, ..known.clone() }).await?;
     Ok(Fetched { source, sha256, from_cache: true, stored: true })
 }
@@ -212,6 +245,15 @@ impl Answer {
         Description { url, size_bytes: self.total, sha256: String::new(), version, complete: false }
     }
 
+    /// Refuses what this device cannot hold before any of it is read.
+    fn check(&self, wanted: &Wanted<'_>) -> Result<()> {
+        let checked = check_memory(self.total, wanted.most_bytes);
+        if checked.is_err() {
+            self.cancel();
+        }
+        checked
+    }
+
     fn cancel(&self) {
         if let Some(reader) = &self.reader {
             // Nobody waits for it, so its refusal must not be heard either.
@@ -238,7 +280,7 @@ impl Answer {
             return Err(Error::new(ErrorKind::ModelUnreachable, what));
         }
         let sha256 = hex(hash);
-        check_hash(&sha256, wanted.sha256)?;
+        check_hash(&sha256, wanted.expected)?;
         let source = BlobSource::new(match blob {
             Some(blob) => blob,
             None => Blob::new().map_err(|thrown| caught(ErrorKind::Internal, "no blob", &thrown))?,
@@ -325,7 +367,20 @@ pub fn unreachable(url: &str, signal: Option<&AbortSignal>, thrown: &JsValue) ->
     if let Err(cancelled) = check_signal(signal) {
         return cancelled;
     }
-    web::caught(ErrorKind::ModelUnreachable, &format!("the model at {url} cannot be fetched"), thrown)
+    let what = if is_foreign(url) {
+        // Browsers do not tell a page which of these it was.
+        "the model at {} cannot be fetched: the network, that server's rules for other sites (CORS), or this page's \
+         Content-Security-Policy (connect-src, which its owner sets) forbid it"
+    } else {
+        "the model at {} cannot be fetched"
+    };
+    web::caught(ErrorKind::ModelUnreachable, &what.replace("{}", url), thrown)
+}
+
+/// Whether `url` is of another origin than this page.
+fn is_foreign(url: &str) -> bool {
+    let here = field(&field(&js_sys::global(), "location"), "origin").as_string();
+    Url::new(url).is_ok_and(|url| Some(url.origin()) != here)
 }
 
 /// A header that the server sent and lets us see.

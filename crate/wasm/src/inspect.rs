@@ -7,6 +7,7 @@ use imprint_core::{
     config::ModelConfig,
     fused::check_kernels,
     gguf::{Gguf, Source},
+    needs::Needs,
     tokenizer::{Tokenizer, Vocabulary},
     weights::refuse_unknown,
 };
@@ -15,7 +16,7 @@ use web_sys::AbortSignal;
 
 use crate::{
     device::{check_cpu, has_gpu},
-    engine::Named,
+    engine::{CONTEXT, Named},
     fetch::check_address,
     source::{BlobSource, RangeSource},
     store::models,
@@ -33,12 +34,48 @@ pub struct Inspection {
     size_bytes: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_tokens: Option<u32>,
+    /// Under what it may be used, as far as the file says.
+    licence: Licence,
+    /// What it takes while it writes, where it runs at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Memory>,
     /// Tensors in each block format.
     formats: BTreeMap<&'static str, usize>,
     runs_on: Vec<&'static str>,
     /// Why it does not run on the GPU, or not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+/// Under what a model may be used.
+#[derive(Debug, Serialize)]
+struct Licence {
+    /// A short name such as `apache-2.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+/// What a model takes in memory, in numbers of JavaScript.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Memory {
+    gpu_bytes: f64,
+    gpu_piece_bytes: f64,
+    cpu_bytes: f64,
+}
+
+impl From<Needs> for Memory {
+    fn from(needs: Needs) -> Self {
+        Self {
+            gpu_bytes: needs.gpu_bytes as f64,
+            gpu_piece_bytes: needs.gpu_piece_bytes as f64,
+            cpu_bytes: needs.cpu_bytes as f64,
+        }
+    }
 }
 
 /// Reads the header of a model: from the browser's storage where it is kept, else piece by piece from its server.
@@ -67,13 +104,20 @@ async fn describe(source: &impl Source) -> Result<Inspection> {
     for tensor in gguf.tensors() {
         *formats.entry(tensor.ty.name()).or_default() += 1;
     }
-    let (runs_on, reason) = devices(&gguf).await;
+    let config = sound(&gguf);
+    let memory = config.as_ref().ok().map(|config| Needs::of(&gguf, config, config.context.min(CONTEXT)).into());
+    let (runs_on, reason) = devices(&gguf, config).await;
+    let told = |key: &str| gguf.str(key).map(str::to_owned);
+    let licence =
+        Licence { id: told("general.license"), name: told("general.license.name"), url: told("general.license.link") };
     Ok(Inspection {
         name: gguf.str("general.name").unwrap_or(&architecture).to_owned(),
         parameters: gguf.tensors().iter().map(|tensor| tensor.n_weights() as f64).sum(),
         size_bytes: gguf.size_bytes() as f64,
         context_tokens: gguf.u32(&format!("{architecture}.context_length")),
         formats,
+        licence,
+        memory,
         architecture,
         runs_on,
         reason,
@@ -81,8 +125,8 @@ async fn describe(source: &impl Source) -> Result<Inspection> {
 }
 
 /// Where the model runs, as far as its header and this browser tell, and why not elsewhere.
-async fn devices(gguf: &Gguf) -> (Vec<&'static str>, Option<String>) {
-    let config = match sound(gguf) {
+async fn devices(gguf: &Gguf, config: Result<ModelConfig>) -> (Vec<&'static str>, Option<String>) {
+    let config = match config {
         Ok(config) => config,
         Err(error) => return (Vec::new(), Some(error.to_string())),
     };

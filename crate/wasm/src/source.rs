@@ -103,19 +103,44 @@ pub async fn verify(
             web::check_signal(signal)
         })
         .await?;
-    check_hash(&found, expected)?;
+    check_hash(&found, expected.map(Expected::Told))?;
     Ok(found)
+}
+
+/// The hash that a model must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// The caller named it.
+    Told(&'a str),
+    /// The first download from its address had it.
+    Learned(&'a str),
+}
+
+impl<'a> Expected<'a> {
+    /// The hash in hex.
+    pub fn sha256(self) -> &'a str {
+        match self {
+            Self::Told(sha256) | Self::Learned(sha256) => sha256,
+        }
+    }
 }
 
 /// Refuses another hash than the expected one.
 ///
 /// # Errors
-/// `model-corrupt` naming both.
-pub fn check_hash(found: &str, expected: Option<&str>) -> Result<()> {
+/// `model-corrupt`, or `model-changed` where the hash was learned, naming both.
+pub fn check_hash(found: &str, expected: Option<Expected<'_>>) -> Result<()> {
     match expected {
-        Some(expected) if found != expected => {
+        Some(Expected::Told(expected)) if found != expected => {
             let what = format!("the model's SHA-256 is {found}, not {expected}; it is damaged or another file");
             Err(Error::new(ErrorKind::ModelCorrupt, what))
+        }
+        Some(Expected::Learned(expected)) if found != expected => {
+            let what = format!(
+                "the model's SHA-256 is {found}; the file that was first fetched from there had {expected}; forget that \
+                 hash or name the new one to take the new file"
+            );
+            Err(Error::new(ErrorKind::ModelChanged, what))
         }
         _ => Ok(()),
     }

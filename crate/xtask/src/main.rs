@@ -56,13 +56,19 @@ pub struct Options {
     /// The port to serve on; 0 takes any free one.
     #[arg(long, global = true, default_value_t = 8090)]
     pub port: u16,
-    /// A GGUF file to use in place of the default model.
-    #[arg(long, global = true, value_name = "PATH")]
-    pub model: Option<PathBuf>,
+    /// A listed model (see `imprint models`) or a GGUF file to use in place of the default model.
+    #[arg(long, global = true, value_name = "NAME|PATH")]
+    pub model: Option<String>,
+    /// Accepts the terms that the named model comes under; needed once.
+    #[arg(long, global = true)]
+    pub accept_terms: bool,
+    /// Lets the page fetch models from this origin too, such as https://huggingface.co; may be repeated.
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    pub model_host: Vec<String>,
     /// Never touches the network; says what is missing.
     #[arg(long, global = true)]
     pub offline: bool,
-    /// Puts the model into `dist/`, for a host that serves nothing else.
+    /// Puts the model into `dist/`, for a host that serves nothing else; models from earlier builds stay there.
     #[arg(long, global = true)]
     pub model_in_site: bool,
     /// Does not open a browser.

@@ -34,6 +34,7 @@ pub fn prepare(project: &Project) -> Result<()> {
     prepare_build(project)?;
     prepare_tests(project)?;
     model::ensure(project)?;
+    model::ensure_second(project)?;
     Ok(())
 }
 

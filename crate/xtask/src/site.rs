@@ -21,39 +21,73 @@ const WASM_OPT: [&str; 3] = ["-O3", "--strip-debug", "--strip-producers"];
 /// # Errors
 /// When a step of the build fails.
 pub fn build(project: &Project, tools: &Tools) -> Result<PathBuf> {
-    let module = build_module(project, tools)?;
+    let module = build_modules(project, tools)?;
     let site = project.root.join("dist");
     build_web(project, &module, &site)?;
     if project.options.model_in_site {
         let model = model::ensure(project)?;
         put_model(&model, &site.join("models"))?;
     }
+    list_models(&site.join("models"))?;
     Ok(site)
 }
 
-/// Compiles the module and passes it through wasm-bindgen and wasm-opt; returns the directory of the result.
-fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
-    step("The wasm module");
+/// A model that a site serves under `models/`, as the page reads it in `models/models.json`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Served {
+    file: String,
+    size_bytes: u64,
+    sha256: String,
+}
+
+impl Served {
+    fn of(path: &Path) -> Result<Self> {
+        Ok(Self { file: file_name(path)?, size_bytes: fs::metadata(path)?.len(), sha256: model::sha256(path)? })
+    }
+}
+
+/// Says in `models/models.json` which models lie beside it, so that the page offers no other.
+fn list_models(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let mut files: Vec<_> = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "gguf"));
+    files.sort();
+    Ok(fs::write(dir.join("models.json"), listing(&files)?)?)
+}
+
+fn listing(models: &[PathBuf]) -> Result<String> {
+    let served = models.iter().map(|path| Served::of(path)).collect::<Result<Vec<_>>>()?;
+    Ok(serde_json::to_string(&served)?)
+}
+
+/// The wasm modules: what each is called, and how cargo is asked for it.
+const MODULES: [(&str, &[&str]); 2] = [("imprint_wasm", &[]), ("imprint_writer", &["--no-default-features"])];
+
+/// Compiles both modules; returns the directory of the result.
+fn build_modules(project: &Project, tools: &Tools) -> Result<PathBuf> {
+    step("The wasm modules: the whole one, and the one that only writes");
     let profile = if project.options.dev { "wasm-dev" } else { "wasm" };
-    tools.wasm.cargo(project, "build").args(["--profile", profile]).go()?;
-    let compiled = project.web_target().join(TARGET).join(profile).join("imprint_wasm.wasm");
     let dir = project.web_target().join("module").join(profile);
-    let stamp = dir.join("stamp");
-    let key = format!("{} {} {}", model::sha256(&compiled)?, tools.wasm_bindgen.display(), WASM_OPT.join(" "));
+    for (name, features) in MODULES {
+        tools.wasm.cargo(project, "build").args(["--profile", profile]).args(features.iter().copied()).go()?;
+        let compiled = project.web_target().join(TARGET).join(profile).join("imprint_wasm.wasm");
+        finish_module(project, tools, name, &compiled, &dir)?;
+    }
+    Ok(dir)
+}
+
+/// Passes a compiled module through wasm-bindgen and wasm-opt into `dir`, and says how large it is.
+fn finish_module(project: &Project, tools: &Tools, name: &str, compiled: &Path, dir: &Path) -> Result<()> {
+    let stamp = dir.join(format!("{name}.stamp"));
+    let key = format!("{} {} {}", model::sha256(compiled)?, tools.wasm_bindgen.display(), WASM_OPT.join(" "));
     let kept = fs::read_to_string(&stamp).unwrap_or_default();
     if let Some(sizes) = kept.strip_prefix(&format!("{key}\n")) {
         note(sizes);
-        return Ok(dir);
+        return Ok(());
     }
-    if dir.exists() {
-        fs::remove_dir_all(&dir)?;
-    }
-    run(&tools.wasm_bindgen)
-        .args(["--target", "web", "--out-name", "imprint_wasm", "--out-dir"])
-        .arg(&dir)
-        .arg(&compiled)
-        .go()?;
-    let module = dir.join("imprint_wasm_bg.wasm");
+    run(&tools.wasm_bindgen).args(["--target", "web", "--out-name", name, "--out-dir"]).arg(dir).arg(compiled).go()?;
+    let module = dir.join(format!("{name}_bg.wasm"));
     if !project.options.dev {
         let wasm_opt = project.root.join("node_modules/.bin/wasm-opt");
         run(wasm_opt).args(WASM_OPT).arg(&module).arg("-o").arg(&module).go()?;
@@ -62,10 +96,9 @@ fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
     // Quality 11 takes long on a module that nobody publishes.
     let quality = if project.options.dev { 5 } else { 11 };
     let packed = brotli_bytes(&bytes, quality)?.len();
-    let sizes = format!("imprint_wasm_bg.wasm: {} bytes raw, {packed} bytes brotli ({quality})", bytes.len());
+    let sizes = format!("{name}_bg.wasm: {} bytes raw, {packed} bytes brotli ({quality})", bytes.len());
     note(&sizes);
-    fs::write(stamp, format!("{key}\n{sizes}"))?;
-    Ok(dir)
+    Ok(fs::write(stamp, format!("{key}\n{sizes}"))?)
 }
 
 /// Bundles the TypeScript, unless neither it nor the module changed since the last time.
@@ -83,6 +116,7 @@ fn build_web(project: &Project, module: &Path, site: &Path) -> Result<()> {
     }
     let command = run("node").arg("web/build.mjs").arg("--wasm").arg(module).args(["--site", "dist"]);
     let command = command.args(["--package", "pkg/dist"]).args(project.options.dev.then_some("--dev"));
+    let command = project.options.model_host.iter().fold(command, |command, host| command.args(["--model-host", host]));
     command.dir(&project.root).go()?;
     licences::write(project, &[site, &package])?;
     fs::create_dir_all(stamps)?;
@@ -104,6 +138,7 @@ fn web_key(project: &Project, module: &Path) -> Result<String> {
         digest.update(format!("{}\n{}\n", file.display(), model::sha256(&file)?));
     }
     digest.update(if project.options.dev { "dev" } else { "release" });
+    digest.update(project.options.model_host.join(" "));
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -138,14 +173,18 @@ fn file_name(path: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Serves a built site together with a model, which stays where it is.
+/// Serves a built site together with models, which stay where they are; the page offers the first.
 ///
 /// # Errors
 /// When the page does not name the default model where another is to take its place, or the port is taken.
-pub fn serve(site: &Path, model: &Path, port: u16) -> Result<Server> {
+pub fn serve(site: &Path, models: &[PathBuf], port: u16) -> Result<Server> {
+    let model = models.first().context("a site is served with at least one model")?;
+    let mut served = Site::new(site).text("/models/models.json", listing(models)?);
+    for model in models {
+        served = served.file(&format!("/models/{}", file_name(model)?), model);
+    }
     let name = escape(&file_name(model)?);
-    let mut served = Site::new(site).file(&format!("/models/{}", file_name(model)?), model);
-    if name != model::FILE {
+    if name != model::default().file {
         let page = fs::read_to_string(site.join("index.html")).context("the site has no index.html")?;
         let page = with_model(&page, &name, &model::sha256(model)?, fs::metadata(model)?.len())?;
         served = served.text("/", page.clone()).text("/index.html", page);
@@ -155,7 +194,8 @@ pub fn serve(site: &Path, model: &Path, port: u16) -> Result<Server> {
 
 /// Names another model in the page: its file, its sha256 and its size.
 fn with_model(page: &str, name: &str, sha256: &str, size_bytes: u64) -> Result<String> {
-    let old = [model::FILE.to_owned(), model::SHA256.to_owned(), format!("size-bytes=\"{}\"", model::SIZE_BYTES)];
+    let model = model::default();
+    let old = [model.file.clone(), model.sha256.clone(), format!("size-bytes=\"{}\"", model.size_bytes)];
     if let Some(missing) = old.iter().find(|old| !page.contains(old.as_str())) {
         bail!("index.html does not say {missing}, so --model cannot put another model in its place");
     }
@@ -171,7 +211,10 @@ pub fn run_site(project: &Project) -> Result<()> {
     let tools = prepare_build(project)?;
     let model = model::ensure(project)?;
     let site = build(project, &tools)?;
-    let server = serve(&site, &model, project.options.port)?;
+    // Beside the one that was asked for, those that were fetched before.
+    let others = model::kept(project).into_iter().filter(|path| *path != model);
+    let models: Vec<_> = std::iter::once(model.clone()).chain(others).collect();
+    let server = serve(&site, &models, project.options.port)?;
     step("Serving");
     let address = server.url();
     note(format_args!("{address}   (Ctrl+C stops)"));
@@ -237,10 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn a_site_says_which_models_lie_in_it() {
+        let dir = std::env::temp_dir().join(format!("imprint-listing-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("b.gguf"), b"GGUF").unwrap();
+        fs::write(dir.join("notes.txt"), b"none").unwrap();
+        list_models(&dir).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("models.json")).unwrap()).unwrap();
+        let sha256 = model::sha256(&dir.join("b.gguf")).unwrap();
+        assert_eq!(told, serde_json::json!([{ "file": "b.gguf", "sizeBytes": 4, "sha256": sha256 }]));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn another_model_takes_the_place_of_the_default_everywhere() {
         let page = include_str!("../../../index.html");
         let other = with_model(page, "other.gguf", "abc", 7).unwrap();
-        assert!(!other.contains(model::FILE) && !other.contains(model::SHA256), "{other}");
+        let model = model::default();
+        assert!(!other.contains(&model.file) && !other.contains(&model.sha256), "{other}");
         assert!(other.contains("models/other.gguf") && other.contains("size-bytes=\"7\""), "{other}");
         assert!(with_model("<p>no model</p>", "other.gguf", "abc", 7).is_err());
     }

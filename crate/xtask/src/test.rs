@@ -150,6 +150,7 @@ impl Tests<'_> {
     fn rust(&self) -> Result<Count> {
         let model = model::ensure(self.project)?;
         let command = self.cargo("test").arg("--no-fail-fast").env("IMPRINT_MODEL", model);
+        let command = command.env("IMPRINT_GEMMA", model::ensure_second(self.project)?);
         self.counted(command, count_cargo)
     }
 
@@ -186,7 +187,7 @@ impl Tests<'_> {
         }
         let model = model::ensure(self.project)?;
         let dist = site::build(self.project, &self.tools)?;
-        let server = site::serve(&dist, &model, 0)?;
+        let server = site::serve(&dist, std::slice::from_ref(&model), 0)?;
         let report = self.project.web_target().join("playwright.json");
         if report.exists() {
             fs::remove_file(&report)?;
@@ -196,6 +197,7 @@ impl Tests<'_> {
             .env("PLAYWRIGHT_JSON_OUTPUT_FILE", &report)
             .env("IMPRINT_SITE", server.url())
             .env("IMPRINT_MODEL", &model)
+            .env("IMPRINT_GEMMA", model::ensure_second(self.project)?)
             .env("CHROMIUM", &self.extra.chromium)
             .go();
         server.stop();

@@ -29,6 +29,18 @@ export class ImprintVoiceEvent extends Event {
   }
 }
 
+/** The person wants a model opened, by its fingerprint, for a voice or a run that belongs to it. */
+export class ImprintSwitchEvent extends Event {
+  static readonly type = "imprint-switch";
+  constructor(
+    readonly base: string,
+    readonly model: string,
+    readonly voice: AdapterInfo | null,
+  ) {
+    super(ImprintSwitchEvent.type, up);
+  }
+}
+
 /** The person wants an interrupted run to go on. */
 export class ImprintResumeEvent extends Event {
   static readonly type = "imprint-resume";
@@ -89,6 +101,7 @@ declare global {
     "imprint-learning": ImprintLearningEvent;
     "imprint-voice": ImprintVoiceEvent;
     "imprint-resume": ImprintResumeEvent;
+    "imprint-switch": ImprintSwitchEvent;
     "imprint-texts": ImprintTextsEvent;
     "imprint-model": ImprintModelEvent;
   }

@@ -1,8 +1,10 @@
 import type { StoredModel } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Library } from "../library.js";
-import type { StorageUsage } from "../voice.js";
-import { onLanguage, words } from "../words/words.js";
+import { listed } from "../models.js";
+import type { AdapterInfo, StorageUsage } from "../voice.js";
+import { onLanguage, say, words } from "../words/words.js";
+import { decoded } from "./choices.js";
 import { ImprintErrorEvent, ImprintForgetEvent } from "./events.js";
 import { bytes } from "./format.js";
 import { part } from "./part.js";
@@ -13,7 +15,10 @@ export const kinds = ["models", "adapters", "runs", "drafts", "rest"] as const;
 type Kind = (typeof kinds)[number];
 
 /** What is kept, as the element asks for it. */
-export type Keeping = Pick<Library, "models" | "forgetModel" | "storageUsage" | "forgetEverything">;
+export type Keeping = Pick<Library, "models" | "forgetModel" | "storageUsage" | "forgetEverything"> & {
+  /** The voices, to say to which model each belongs; none while they are locked. */
+  voices(): Promise<AdapterInfo[]>;
+};
 
 /**
  * What is kept in this browser: how much of each kind, whether the browser promised to keep it, the models, and the way to
@@ -26,7 +31,7 @@ export class ImprintStorageElement extends HTMLElement {
   /** Asked for the bytes that the drafts take. */
   draftsBytes: () => Promise<number> = async () => 0;
   #keeping: Keeping | null = null;
-  #known: { usage: StorageUsage; drafts: number; models: StoredModel[] } | undefined;
+  #known: { usage: StorageUsage; drafts: number; models: StoredModel[]; voices: AdapterInfo[] } | undefined;
   #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
@@ -66,7 +71,8 @@ export class ImprintStorageElement extends HTMLElement {
         this.draftsBytes(),
         keeping.models(),
       ]);
-      this.#known = { usage, drafts, models };
+      const voices = usage.locked ? [] : await keeping.voices();
+      this.#known = { usage, drafts, models, voices };
       this.#render();
     } catch (thrown) {
       this.#fail(thrown);
@@ -99,16 +105,23 @@ export class ImprintStorageElement extends HTMLElement {
     part(this, "no-models", HTMLElement).hidden = models.length > 0;
   }
 
-  #model({ url, sizeBytes }: StoredModel): HTMLElement {
+  #model({ url, sizeBytes, sha256 }: StoredModel): HTMLElement {
     const said = words().storage;
     const row = document.createElement("li");
     const told = document.createElement("div");
     const name = document.createElement("strong");
-    name.textContent = decoded(url.slice(url.lastIndexOf("/") + 1)) || url;
+    name.textContent = listed(sha256)?.name ?? (decoded(url.slice(url.lastIndexOf("/") + 1)) || url);
     const facts = document.createElement("p");
     facts.className = "small";
     facts.textContent = said.modelFacts(bytes(sizeBytes));
     told.append(name, facts);
+    const theirs = this.#known?.voices.filter(({ base }) => base === sha256) ?? [];
+    if (theirs.length > 0) {
+      const line = document.createElement("p");
+      line.className = "small";
+      line.textContent = said.modelVoices(theirs.map(({ name }) => name).join(", "));
+      told.append(line);
+    }
     const forget = document.createElement("button");
     Object.assign(forget, { type: "button", className: "quiet", textContent: said.forgetModel });
     forget.title = said.forgetModelNamed(name.textContent);
@@ -156,7 +169,7 @@ export class ImprintStorageElement extends HTMLElement {
   #problem(error?: ImprintError): void {
     const shown = part(this, "problem", HTMLElement);
     shown.hidden = error === undefined;
-    shown.textContent = error ? words().errors[error.code] : "";
+    say(shown, error && `errors.${error.code}`);
   }
 
   async #try(work: () => Promise<void>): Promise<void> {
@@ -169,11 +182,14 @@ export class ImprintStorageElement extends HTMLElement {
 
   #fail(thrown: unknown): void {
     const error = ImprintError.from(thrown);
-    if (this.dispatchEvent(new ImprintErrorEvent(error))) this.#say(words().errors[error.code]);
+    if (this.dispatchEvent(new ImprintErrorEvent(error)))
+      say(part(this, "live", HTMLElement), `errors.${error.code}`);
   }
 
   #say(sentence: string): void {
-    part(this, "live", HTMLElement).textContent = sentence;
+    const live = part(this, "live", HTMLElement);
+    say(live);
+    live.textContent = sentence;
   }
 }
 
@@ -201,13 +217,4 @@ function line(kind: Kind, name: string, size: string): HTMLElement {
   figure.textContent = size;
   made.append(swatch, name, figure);
   return made;
-}
-
-/** A part of an address as people read it. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }

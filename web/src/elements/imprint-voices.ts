@@ -2,11 +2,13 @@ import { printsName, type AdapterSource } from "../adapters.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 import type { Library } from "../library.js";
+import { listed } from "../models.js";
 import type { AdapterInfo, RunInfo, Voice } from "../voice.js";
 import {
   ImprintErrorEvent,
   ImprintKeptEvent,
   ImprintResumeEvent,
+  ImprintSwitchEvent,
   ImprintTextsEvent,
   ImprintVoiceEvent,
 } from "./events.js";
@@ -15,13 +17,14 @@ import { verdict } from "./imprint-teacher.js";
 import { offerMix, together, weighed, type Beside } from "./mix.js";
 import { part } from "./part.js";
 import { twice } from "./twice.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 
 /**
  * The voices kept in this browser, and the runs that can go on: use, mix, rename, export, import, delete.
  *
  * Set `imprint` to an open model, or `library` to look after them without one. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
- * `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept,
+ * `imprint-switch` for one that belongs to another model, `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept,
  * `imprint-kept` when the list is drawn anew, and `imprint-error`.
  */
 export class ImprintVoicesElement extends HTMLElement {
@@ -149,12 +152,18 @@ export class ImprintVoicesElement extends HTMLElement {
     part(row, "name", HTMLElement).textContent = voice.name;
     const said = words().voices;
     const facts = [day(voice.createdMs), megabytes(voice.sizeBytes), verdict(voice)];
-    part(row, "facts", HTMLElement).textContent = facts.join(" · ");
     const use = part(row, "use", HTMLButtonElement);
-    use.textContent = inUse ? said.stopUsing : said.use;
-    use.ariaPressed = String(inUse);
     use.disabled = !this.#imprint;
-    on(row, "use", said.useNamed(voice.name), () => this.use(inUse ? undefined : voice));
+    if (this.#fits(voice)) {
+      use.textContent = inUse ? said.stopUsing : said.use;
+      use.ariaPressed = String(inUse);
+      on(row, "use", said.useNamed(voice.name), () => this.use(inUse ? undefined : voice));
+    } else {
+      facts.push(said.belongs(modelOf(voice)));
+      use.textContent = said.switch;
+      on(row, "use", said.switchNamed(voice.name), () => this.#switch(voice, voice));
+    }
+    part(row, "facts", HTMLElement).textContent = facts.join(" · ");
     on(row, "rename", said.renameNamed(voice.name), () => this.#rename(row, voice));
     on(row, "export", said.exportNamed(voice.name), () => this.#try(() => this.#export(voice)));
     const remove = part(row, "delete", HTMLButtonElement);
@@ -226,10 +235,18 @@ export class ImprintVoicesElement extends HTMLElement {
       count(run.step),
       count(run.steps),
     );
-    part(row, "resume", HTMLButtonElement).disabled = !this.#imprint;
-    on(row, "resume", words().voices.resumeNamed(run.name), () => {
-      this.dispatchEvent(new ImprintResumeEvent(run));
-    });
+    const said = words().voices;
+    const resume = part(row, "resume", HTMLButtonElement);
+    resume.disabled = !this.#imprint;
+    if (this.#fits(run)) {
+      on(row, "resume", said.resumeNamed(run.name), () => {
+        this.dispatchEvent(new ImprintResumeEvent(run));
+      });
+    } else {
+      part(row, "facts", HTMLElement).append(` · ${said.belongs(modelOf(run))}`);
+      resume.textContent = said.switch;
+      on(row, "resume", said.switchNamed(run.name), () => this.#switch(run, null));
+    }
     on(row, "discard", words().voices.discardNamed(run.name), () =>
       this.#try(async () => {
         await this.#kept?.runs.discard(run.id);
@@ -237,6 +254,15 @@ export class ImprintVoicesElement extends HTMLElement {
       }),
     );
     return row;
+  }
+
+  /** Whether a voice or a run belongs to the open model; without one, nobody can say no. */
+  #fits({ base }: AdapterInfo | RunInfo): boolean {
+    return this.#imprint === null || this.#imprint.info.fingerprint === base;
+  }
+
+  #switch(of: AdapterInfo | RunInfo, voice: AdapterInfo | null): void {
+    this.dispatchEvent(new ImprintSwitchEvent(of.base, modelOf(of), voice));
   }
 
   /** Turns the name into a field until Enter or the loss of focus. */
@@ -301,17 +327,17 @@ export class ImprintVoicesElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error);
   }
 
   #announce(sentence: string): void {
     part(this, "live", HTMLElement).textContent = sentence;
   }
+}
+
+/** What people call the model that a voice or a run belongs to. */
+function modelOf({ base, model }: AdapterInfo | RunInfo): string {
+  return listed(base)?.name ?? (model || base.slice(0, 12));
 }
 
 function copy(template: HTMLTemplateElement): HTMLElement {

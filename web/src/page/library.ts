@@ -44,6 +44,7 @@ export function furnishLibrary({ places, voices, shelf, drafts }: Furniture): vo
     voices.library = library;
     storage.keeping = {
       models: () => library.models(),
+      voices: () => library.adapters.list(),
       forgetModel: (url) => library.forgetModel(url),
       storageUsage: () => library.storageUsage(),
       // The model that is open takes its voice off.

@@ -21,6 +21,7 @@ import { ImprintSamplingElement } from "../elements/imprint-sampling.js";
 import { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintVoicesElement } from "../elements/imprint-voices.js";
 import { requests } from "../requests.js";
+import type { AdapterInfo } from "../voice.js";
 import { vault } from "../vault.js";
 import { Drafts } from "./drafts.js";
 import { find } from "./find.js";
@@ -57,10 +58,19 @@ function start(): void {
   comparison.options = () => ({ ...draft.options(), ...draft.voiceOptions() });
   rhythm.options = () => draft.voiceOptions();
   const keeper = new Keeper(navigator.storage);
+  /** A voice that waits for its model. */
+  let wanted: AdapterInfo | null = null;
   model.addEventListener("imprint-model", ({ imprint }) => {
     draft.voice = comparison.voice = rhythm.voice = null;
     for (const element of [draft, voices, teacher, comparison, rhythm]) element.imprint = imprint;
     void keeper.keep(imprint);
+    if (!imprint) return;
+    if (wanted?.base === imprint.info.fingerprint) void voices.use(wanted);
+    wanted = null;
+  });
+  voices.addEventListener("imprint-switch", ({ base, model: name, voice }) => {
+    wanted = voice;
+    void model.want(base, name);
   });
   for (const element of [draft, voices, teacher, rhythm]) {
     element.addEventListener("imprint-error", (event) => {

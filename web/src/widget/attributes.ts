@@ -5,7 +5,10 @@ const Base: typeof HTMLElement = globalThis.HTMLElement ?? (class {} as unknown 
 
 /** The attributes of `<imprint-writer>`, each with its property; a property left out or emptied is null. */
 export class WriterAttributes extends Base {
-  /** The address of a GGUF file, relative to the page. The one attribute that must be there. */
+  /**
+   * The address of a GGUF file, relative to the page, or the id of a listed model, which lies under `models/` there. The one
+   * attribute that must be there.
+   */
   get model(): string | null {
     return this.getAttribute("model");
   }

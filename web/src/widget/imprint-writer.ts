@@ -12,11 +12,13 @@ import {
   type WriterState,
 } from "./events.js";
 import { announced, note, remember, seen } from "./sizes.js";
+import type { Place } from "./place.js";
 import type { Lease } from "./source.js";
 import { View } from "./view.js";
 import { languageOf, wordsOf, type WidgetWords } from "./words.js";
 
-/** The engine and all that belongs to it, fetched on the first press. */
+/** What tells where a model lies, and the engine with all that belongs to it: fetched on the first press. */
+type Places = typeof import("./place.js");
 type Source = typeof import("./source.js");
 /** A model and a voice, ready to write. */
 type Ready = { source: Source; lease: Lease; adapter: AdapterInfo | null };
@@ -30,7 +32,7 @@ const fatal = ["device-lost", "internal", "out-of-memory"];
  * Nothing is fetched before the press. Writers of one page share one open model. Its slots: what stands there before a text
  * does, `label` for the button's words, `note` for the small print. Its parts: `frame`, `field`, `text`, `prompt`, `written`,
  * `suggestion`, `keys`, `bar`, `button` (and `start`, `confirm`, `decline`, `take`, `drop`, `stop`, `another`, `copy`, `off`),
- * `loading`, `phase`, `progress`, `figures`, `error`, `advice`, `detail`, `note`, `label`. Sends `imprint-state`,
+ * `loading`, `phase`, `progress`, `figures`, `terms`, `error`, `advice`, `detail`, `note`, `label`. Sends `imprint-state`,
  * `imprint-progress`, `imprint-piece`, `imprint-done` and `imprint-error`, all bubbling and composed.
  */
 export class ImprintWriterElement extends WriterAttributes {
@@ -46,6 +48,8 @@ export class ImprintWriterElement extends WriterAttributes {
   #abort: AbortController | undefined;
   #ready: Ready | undefined;
   #assistant: Assistant | undefined;
+  #places: Places | undefined;
+  #place: Place | undefined;
   /** What may be fetched: a number of bytes where they are known, null where they are not. */
   #bytes: number | null | undefined;
 
@@ -62,7 +66,7 @@ export class ImprintWriterElement extends WriterAttributes {
   attributeChangedCallback(name: string, before: string | null, now: string | null): void {
     if (before === now || !this.#view) return;
     if (/^(model|sha256|adapter|device|worker|for)/.test(name)) {
-      this.#bytes = undefined;
+      this.#bytes = this.#place = undefined;
       this.#release();
     }
     this.#render();
@@ -85,7 +89,8 @@ export class ImprintWriterElement extends WriterAttributes {
   }
 
   /**
-   * Does what a press on the button does, without asking whether files of unknown size may be fetched.
+   * Does what a press on the button does, without asking whether files of unknown size may be fetched; terms of a model are
+   * asked about.
    *
    * Returns when the text has ended, or, with `for`, when words can be suggested. Errors are shown and sent, not thrown.
    */
@@ -110,8 +115,34 @@ export class ImprintWriterElement extends WriterAttributes {
     if (this.#ready || this.#bytes !== undefined) return this.#begin();
     const asking = new AbortController();
     this.#abort = asking;
-    this.#bytes = await announced([this.model, this.adapter], asking.signal);
-    this.#set("asking");
+    try {
+      const place = this.model ? await this.#placed() : undefined;
+      this.#bytes = this.#size() ?? (await announced([place?.url ?? null, this.adapter], asking.signal));
+      this.#set("asking");
+    } catch (thrown) {
+      await this.#fail(ImprintError.from(thrown), asking);
+    }
+  }
+
+  /** Fetches what may be fetched, once its terms, if it has any, are agreed to. */
+  async #confirm(): Promise<void> {
+    if (this.#place) this.#places?.agree(this.#place);
+    this.#place = undefined;
+    await this.#begin();
+  }
+
+  /** Where the model lies; what is known of it by its name comes with the first press. */
+  async #placed(): Promise<Place> {
+    if (!this.model) throw new ImprintError("invalid-option", this.#words.noModel);
+    this.#places ??= await this.#fetched(() => import("./place.js"));
+    this.#place ??= this.#places.placeOf(this.model);
+    return this.#place;
+  }
+
+  async #fetched<T>(load: () => Promise<T>): Promise<T> {
+    return load().catch((cause: unknown) => {
+      throw new ImprintError("model-unreachable", this.#words.unreachable, { cause });
+    });
   }
 
   #decline(): void {
@@ -122,8 +153,9 @@ export class ImprintWriterElement extends WriterAttributes {
   /** The bytes to fetch as the attributes tell them; 0 where they were fetched before, undefined where nobody knows. */
   #size(): number | null | undefined {
     if (this.#bytes !== undefined) return this.#bytes;
-    if (seen(this.model)) return 0;
-    const all = [this.modelBytes, this.adapter === null ? 0 : this.adapterBytes];
+    if (seen(this.#place?.url ?? this.model)) return 0;
+    const model = this.modelBytes ?? this.#place?.sizeBytes ?? null;
+    const all = [model, this.adapter === null ? 0 : this.adapterBytes];
     return all.includes(null) ? undefined : all.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
   }
 
@@ -135,6 +167,7 @@ export class ImprintWriterElement extends WriterAttributes {
     try {
       const beside = this.htmlFor === null ? undefined : this.#textarea();
       if (!beside && this.opening.trim() === "") return this.#wantOpening();
+      if (!this.#ready && (await this.#placed()).terms) return this.#set("asking");
       const ready = this.#ready ?? (await this.#load(abort.signal));
       if (beside) this.#assist(beside);
       else await this.#write(ready, this.opening, this.#options(120), abort.signal);
@@ -150,16 +183,14 @@ export class ImprintWriterElement extends WriterAttributes {
   }
 
   async #load(signal: AbortSignal): Promise<Ready> {
-    if (!this.model) throw new ImprintError("invalid-option", this.#words.noModel);
+    const place = await this.#placed();
     this.#progress({ phase: "download", doneBytes: 0, totalBytes: 0, fromCache: false }, "model");
     this.#set("loading");
     this.#view?.say(this.#words.loading);
-    const source = await import("./source.js").catch((cause: unknown) => {
-      throw new ImprintError("model-unreachable", this.#words.unreachable, { cause });
-    });
+    const source = await this.#fetched(() => import("./source.js"));
     if (signal.aborted) throw ImprintError.cancelled(signal);
-    const { sha256, device, worker } = this;
-    const wish = { model: this.#address(this.model), sha256, device, worker };
+    const { device, worker } = this;
+    const wish = { model: place.url, sha256: this.sha256 ?? place.sha256 ?? null, device, worker };
     const lease = await source.borrow(wish, (progress) => this.#progress(progress, "model"), signal);
     try {
       const adapter = await this.#voice(source, lease, signal);
@@ -170,7 +201,7 @@ export class ImprintWriterElement extends WriterAttributes {
       lease.release();
       throw thrown;
     }
-    remember(this.model);
+    remember(place.url);
     return this.#ready;
   }
 
@@ -338,7 +369,9 @@ export class ImprintWriterElement extends WriterAttributes {
     const view = this.#view;
     if (!view) return;
     const [beside, words] = [this.htmlFor !== null, this.#words];
-    view.speak(words, { beside, placeholder: this.placeholder });
+    const terms = this.#state === "asking" ? this.#place?.terms : undefined;
+    view.speak(words, { beside, placeholder: this.placeholder, terms: terms !== undefined });
+    view.terms(terms ? words.terms(terms.name) : "", terms?.licence);
     if (this.#text === "") view.prompt.textContent = this.opening;
     const written = beside ? view.suggestion.textContent !== "" : this.#text !== "";
     const told = {
@@ -364,7 +397,7 @@ export class ImprintWriterElement extends WriterAttributes {
     const press = (button: HTMLElement, act: () => unknown): void =>
       button.addEventListener("click", () => void act());
     press(view.start, () => this.#press());
-    press(view.confirm, () => this.#begin());
+    press(view.confirm, () => this.#confirm());
     press(view.decline, () => this.#decline());
     press(view.another, () => (this.#assistant ? this.#assistant.ask() : this.another()));
     press(view.take, () => this.#assistant?.take());

@@ -108,6 +108,7 @@ progress::-webkit-progress-bar { background: transparent; }
 progress::-webkit-progress-value { background: var(--imprint-accent, light-dark(#8c3b2a, #e2a08c)); }
 progress::-moz-progress-bar { background: var(--imprint-accent, light-dark(#8c3b2a, #e2a08c)); }
 .small { font-size: 0.875em; color: var(--imprint-soft, light-dark(#665e52, #aba395)); overflow-wrap: anywhere; }
+.small a { color: inherit; }
 .error {
   display: grid;
   gap: 0.25em;

@@ -45,6 +45,7 @@ export class View {
   readonly #advice = make("p", "", "advice");
   readonly #detail = make("p", "small", "detail");
   readonly #keys = make("p", "small", "keys");
+  readonly #terms = make("p", "small", "terms");
   readonly #note = make("p", "small", "note");
   readonly #noteText = make("slot", "");
   readonly #live = make("p", "hearable");
@@ -74,18 +75,21 @@ export class View {
     const { start, confirm, decline, take, drop, stop, another, copy, off } = this;
     bar.append(start, confirm, decline, take, drop, stop, another, copy, off);
     this.#frame.append(this.content, this.label, this.field, this.text, this.suggestion, this.#keys);
-    this.#frame.append(this.#error, this.#loading, bar, this.#note, this.#live);
+    this.#frame.append(this.#error, this.#loading, this.#terms, bar, this.#note, this.#live);
     root.append(this.#frame);
     this.error();
   }
 
   /** Says everything that does not change with what the writer is at. */
-  speak(words: WidgetWords, { beside, placeholder }: { beside: boolean; placeholder: string | null }): void {
+  speak(
+    words: WidgetWords,
+    { beside, placeholder, terms }: { beside: boolean; placeholder: string | null; terms: boolean },
+  ): void {
     this.#frame.ariaLabel = words.frame;
     this.label.textContent = words.opening;
     this.field.placeholder = placeholder || words.placeholder;
     this.#startLabel.textContent = beside ? words.suggest : words.start;
-    this.confirm.textContent = words.fetch;
+    this.confirm.textContent = terms ? words.accept : words.fetch;
     this.decline.textContent = words.notNow;
     this.take.textContent = words.take;
     this.drop.textContent = words.drop;
@@ -138,6 +142,18 @@ export class View {
     this.#bar.ariaLabel = what;
     this.#figures.textContent =
       totalBytes > 0 ? words.amount(size(doneBytes, language), size(totalBytes, language)) : "";
+  }
+
+  /** Shows the terms of a model, with where they stand; nothing hides them. */
+  terms(sentence: string, licence: { name: string; url: string } | undefined): void {
+    this.#terms.hidden = licence === undefined;
+    if (!licence) return this.#terms.replaceChildren();
+    const link = make("a", "");
+    link.textContent = licence.name;
+    link.href = licence.url;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer";
+    this.#terms.replaceChildren(`${sentence} `, link);
   }
 
   error(advice = "", detail = "", code = ""): void {

@@ -22,6 +22,8 @@ export const errorsDe: Readonly<Record<ErrorCode, string>> = {
   "model-unsupported": "Diese Art von Modell kennt Imprint nicht. Nimm eine andere GGUF-Datei.",
   "model-unreachable":
     "Das Modell war nicht zu erreichen. Prüf die Verbindung und lade noch einmal: Was schon da ist, bleibt.",
+  "model-changed":
+    "Unter der Adresse liegt eine andere Datei als beim ersten Mal; sie wurde nicht behalten. Stimmen, die auf der ersten gelernt wurden, passen nicht zu ihr. Nimm die neue nur, wenn du weißt, warum sie sich geändert hat.",
   "adapter-wrong-base":
     "Diese Stimme gehört zu einem anderen Modell. Lade zuerst das Modell, zu dem sie gehört.",
   "adapter-corrupt": "Die Datei der Stimme ist beschädigt. Nimm eine andere Kopie davon.",

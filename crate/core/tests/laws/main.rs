@@ -2,6 +2,7 @@
 
 mod adapter;
 mod families;
+mod family_golden;
 mod gemma;
 mod gguf_lora;
 mod golden;
@@ -12,6 +13,7 @@ mod learning;
 mod learning_gpu;
 mod material;
 mod mix;
+mod needs;
 mod order;
 mod peft;
 mod processor;

@@ -1,7 +1,8 @@
 //! Models kept in this browser: the origin's private file system, one data file and one description a model.
 //!
 //! The description is written last and says `complete`, so that after a crash a model is either there or not, and what
-//! has arrived of it can be gone on with.
+//! has arrived of it can be gone on with. A third file holds the hash that an address gave first; it stays when the model is
+//! forgotten, and names the address by its hash alone.
 
 use imprint_core::{Error, ErrorKind, Result};
 use js_sys::{Array, AsyncIterator, Promise, Uint8Array};
@@ -90,6 +91,28 @@ impl Place {
         sink.close().await.map(drop)
     }
 
+    /// The hash that the first download from here had.
+    pub async fn learned(&self) -> Option<String> {
+        let file = file(self.directory.get_file_handle(&self.learned_name())).await.ok()?;
+        let text = settle(Ok(file.text())).await.ok()?.as_string()?;
+        (text.len() == 64).then_some(text)
+    }
+
+    /// Notes the hash that downloads from here are held to from now on.
+    ///
+    /// # Errors
+    /// As [`Place::describe`].
+    pub async fn learn(&self, sha256: &str) -> Result<()> {
+        let sink = Sink::create(&self.directory, &self.learned_name(), 0).await?;
+        sink.append(0, &Uint8Array::from(sha256.as_bytes())).await?;
+        sink.close().await.map(drop)
+    }
+
+    /// Forgets that hash.
+    async fn unlearn(&self) {
+        let _ = settle(Ok(self.directory.remove_entry(&self.learned_name()))).await;
+    }
+
     /// The bytes that are here.
     pub async fn data(&self) -> Option<Blob> {
         let handle = self.directory.get_file_handle(&self.data_name());
@@ -113,6 +136,10 @@ impl Place {
 
     fn description_name(&self) -> String {
         format!("{}.json", self.key)
+    }
+
+    fn learned_name(&self) -> String {
+        format!("{}.sha256", self.key)
     }
 
     fn data_name(&self) -> String {
@@ -148,10 +175,13 @@ pub async fn list() -> Vec<Stored> {
     found
 }
 
-/// Removes the model of `url`, or what has arrived of it.
-pub async fn forget(url: &str) -> Result<()> {
+/// Removes the model of `url`, or what has arrived of it; with `hash` also what later downloads are held to.
+pub async fn forget(url: &str, hash: bool) -> Result<()> {
     if let Some(place) = Place::open(url, None).await? {
         place.clear().await;
+        if hash {
+            place.unlearn().await;
+        }
     }
     Ok(())
 }
