@@ -350,9 +350,14 @@ export class ImprintModelElement extends HTMLElement {
 
   #ready(imprint: Imprint, choice: Choice): void {
     this.#loading = undefined;
-    this.#opened = choice;
     const { model } = choice;
-    if (typeof model === "string") attempt(() => localStorage.setItem(lastKey, model));
+    const { fingerprint: sha256, sizeBytes, stored: keeps } = imprint.info;
+    this.#opened = choice;
+    if (typeof model === "string") {
+      attempt(() => localStorage.setItem(lastKey, model));
+      const others = this.#known.stored.filter(({ url }) => url !== model);
+      if (keeps) this.#known.stored = [...others, { url: model, sizeBytes, sha256 }];
+    }
     this.#describe();
     this.#show("ready");
     const { readyOnGpu, readyOnProcessor } = words().model;
