@@ -13,8 +13,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
-use vocabulary::upload_parts;
 pub(crate) use vocabulary::Part;
+use vocabulary::upload_parts;
 
 use crate::{
     config::ModelConfig,
@@ -537,9 +537,7 @@ fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
 /// The matrix in a format of the kernels.
 fn widened(blocks: Blocks) -> Result<Blocks> {
     match blocks.ty {
-        BlockType::Q5_0 => {
-            Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks })
-        }
+        BlockType::Q5_0 => Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks }),
         _ => Ok(blocks),
     }
 }

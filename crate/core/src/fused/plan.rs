@@ -101,7 +101,13 @@ impl Plan<'_> {
     }
 
     fn gate_up(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.gate_up.ty, 2 * self.config.d_ff, self.config.d_model, Role::GateUp(self.config.activation), streams)
+        self.project(
+            layer.gate_up.ty,
+            2 * self.config.d_ff,
+            self.config.d_model,
+            Role::GateUp(self.config.activation),
+            streams,
+        )
     }
 
     fn down(&self, layer: &Layer, streams: u32) -> Project {

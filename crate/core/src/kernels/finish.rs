@@ -165,10 +165,7 @@ pub fn gate_back(d_ff: u32, activation: Activation) -> String {
         Activation::Silu => ("v.x".into(), "1.0".into()),
         Activation::Gelu => {
             let (a, b) = (Activation::GELU_SLOPE, Activation::GELU_CUBE);
-            (
-                format!("{a:e} * v.x * (1.0 + {b:e} * v.x * v.x)"),
-                format!("{a:e} * (1.0 + {:e} * v.x * v.x)", 3.0 * b),
-            )
+            (format!("{a:e} * v.x * (1.0 + {b:e} * v.x * v.x)"), format!("{a:e} * (1.0 + {:e} * v.x * v.x)", 3.0 * b))
         }
     };
     let buffers = [("state", "u32", false), ("grad", "f32", false), ("y", "vec2<f32>", true)];

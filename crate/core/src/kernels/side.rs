@@ -270,7 +270,8 @@ pub fn fill(role: Role, cols: usize, pairs: &[Option<&Pair>], outs: &[usize]) ->
         let a = a_from + part * rank * cols;
         side[a..a + pair.a.len()].copy_from_slice(&pair.a);
         for (row, b) in pair.b.chunks_exact(pair.rank).enumerate() {
-            let row = if matches!(role, Role::GateUp(_)) { row * 2 + part } else { outs[..part].iter().sum::<usize>() + row };
+            let row =
+                if matches!(role, Role::GateUp(_)) { row * 2 + part } else { outs[..part].iter().sum::<usize>() + row };
             for (k, b) in b.iter().enumerate() {
                 side[b_from + k * b_row + row] = b * pair.scale;
             }

@@ -66,7 +66,13 @@ fn an_adapter_that_changes_nothing_scores_as_the_model() {
 }
 
 /// Holds every tensor's gradient to the plain learner's, which finite differences hold.
-pub fn gradients_equal_the_plain_ones(what: &str, file: &Vec<u8>, model: &FusedModel, kinds: &[Kind], lengths: &[usize]) {
+pub fn gradients_equal_the_plain_ones(
+    what: &str,
+    file: &Vec<u8>,
+    model: &FusedModel,
+    kinds: &[Kind],
+    lengths: &[usize],
+) {
     let adapter = adapter_of(model, 5, kinds, 11);
     let windows: Vec<_> = (21..).zip(lengths).map(|(seed, &n)| ids(n, seed)).collect();
     let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();

@@ -157,11 +157,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        adapter::Shape,
-        config::ModelConfig,
-        testing::plain_config,
-    };
+    use crate::{adapter::Shape, config::ModelConfig, testing::plain_config};
 
     #[test]
     fn what_is_spread_comes_back_and_starts_where_it_may_be_bound() {
