@@ -87,6 +87,31 @@ test("before the press a page fetches at most 12 kB of script and nothing else",
   expect(sum).toBeGreaterThan(3_000);
 });
 
+test("a model with a name and terms is fetched only once its reader has accepted them", async ({ page }) => {
+  const body = `<imprint-writer model="gemma-3-270m" prompt="Mr. Bennet" device="cpu"></imprint-writer>${script}`;
+  await page.goto(blog.page("/terms", body));
+  const writer = page.locator("imprint-writer");
+  const press = (): Promise<void> => writer.getByRole("button", { name: /Write on/ }).click();
+  await press();
+  const link = writer.getByRole("link", { name: "Gemma Terms of Use" });
+  await expect(link).toHaveAttribute("href", "https://ai.google.dev/gemma/terms");
+  await expect(writer.getByText("253.1 MB must be fetched")).toBeVisible();
+  await page.screenshot({ path: "tests/e2e/output/widget-terms.png" });
+  await writer.getByRole("button", { name: "Not now" }).click();
+  await expect(link).toBeHidden();
+  await press();
+  const asked = (): number => blog.asked.filter((line) => line.endsWith("gguf")).length;
+  expect(asked(), "not even its size is asked for before").toBe(0);
+  await writer.getByRole("button", { name: "I accept" }).click();
+  const error = writer.getByRole("alert");
+  await expect(error).toHaveAttribute("data-code", "model-unreachable");
+  expect(blog.asked).toContain("GET /models/gemma-3-270m-Q4_K_M.gguf");
+  await page.reload();
+  await press();
+  await expect(writer.getByText("253.1 MB must be fetched"), "the size is told again").toBeVisible();
+  await expect(link, "the terms are not").toBeHidden();
+});
+
 test("a press writes in the author's voice, whose file is kept once", async ({ page }) => {
   const body = (file: string): string =>
     `<imprint-writer ${plain} adapter="${file}" adapter-bytes="90000" strength="2" prompt="Mr. Bennet"></imprint-writer>${script}`;
