@@ -15,11 +15,7 @@ use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
 pub(crate) use vocabulary::Part;
-<<<<<<< HEAD
 use vocabulary::upload_vocabulary;
-=======
-use vocabulary::upload_parts;
->>>>>>> doors
 
 use crate::{
     config::ModelConfig,

@@ -47,11 +47,7 @@ impl Needs {
         let cache = size(config.n_layers) * layer;
         let widths =
             2 * size(config.d_model) + 2 * size(config.d_query()) + 2 * size(config.d_kv()) + size(config.d_ff);
-<<<<<<< HEAD
-        let scores = 4 * vocab * (SCORES / vocab).clamp(2, SCORED);
-=======
         let scores = 4 * vocab * (GPU_SCORES / vocab).clamp(2, GPU_ROWS);
->>>>>>> doors
         let work = 4 * (READ * widths + 2 * size(capacity) * size(config.d_head)) + scores + SMALL_BYTES;
         Self {
             gpu_bytes: sum(on_gpu) + cache + work,

@@ -2,15 +2,11 @@
 //! backward, on small random models whose texts are longer than a window where there is one.
 
 use imprint_core::{
-<<<<<<< HEAD
     adapter::Kind,
     kernels::gpu::GpuOptions,
     model::{Keep, LowRank},
     quant::BlockType,
     testing::SmallModel,
-=======
-    adapter::Kind, kernels::gpu::GpuOptions, model::LowRank, quant::BlockType, testing::SmallModel, weights::Keep,
->>>>>>> doors
 };
 use pollster::block_on;
 
