@@ -258,6 +258,32 @@ test("hostile style and a strict policy leave the writer as it is", async ({ pag
   expect(box?.height).toBeGreaterThan(80);
 });
 
+test("its look and words are the author's: properties, parts, slots, and content until there is a text", async ({
+  page,
+}) => {
+  const style =
+    "<style>imprint-writer { --imprint-accent: rgb(0 90 60) } imprint-writer::part(start) { letter-spacing: 3px }</style>";
+  const body = `${style}<imprint-writer ${plain} prompt="Mr. Bennet"><span slot="label">Go on, Jane</span><em slot="note">By a machine.</em><p>What I wrote.</p></imprint-writer>${script}`;
+  await page.goto(blog.page("/look", body));
+  const writer = page.locator("imprint-writer");
+  const start = writer.getByRole("button", { name: "Go on, Jane" });
+  await expect(start).toHaveCSS("letter-spacing", "3px");
+  await expect(start).toHaveCSS("background-color", "rgb(0, 90, 60)");
+  await expect(page.getByText("By a machine.")).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeVisible();
+  const told = await writer.evaluate((element) => {
+    const own = element as Package.ImprintWriterElement;
+    Object.assign(own, { strength: 2, maxTokens: 9, modelBytes: 5, withoutNames: true });
+    own.setAttribute("temperature", "0.25");
+    const names = ["strength", "max-tokens", "model-bytes", "without-names"];
+    return [...names.map((name) => own.getAttribute(name)), own.temperature, own.prompt];
+  });
+  expect(told).toEqual(["2", "9", "5", "", 0.25, "Mr. Bennet"]);
+  await start.click();
+  await expect(writer.getByRole("button", { name: "Another way" })).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeHidden();
+});
+
 test("a package from another origin starts its Worker, and does without where the policy forbids it", async ({
   page,
   browser,
