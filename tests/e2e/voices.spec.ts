@@ -29,11 +29,30 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect.poll(steps).toBeLessThan(normal);
   });
 
+  await test.step("a file that is dropped is counted with it, and can be taken out again", async () => {
+    const counted = teacher.getByText(/[\d,]+ words in \d+ passages to learn from/);
+    const before = await counted.textContent();
+    const file = await page.evaluateHandle(
+      (text) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([text], "more.txt", { type: "text/plain" }));
+        return transfer;
+      },
+      pride.slice(8000, 14_000),
+    );
+    await teacher.dispatchEvent("drop", { dataTransfer: file });
+    await expect(counted).not.toHaveText(before ?? "");
+    await teacher.getByRole("button", { name: "Remove more.txt" }).click();
+    await expect(counted).toHaveText(before ?? "");
+  });
+
   await test.step("it learns, pauses and goes on, with a chart", async () => {
     await page.getByLabel("Name of the voice").fill("Jane");
     await page.getByRole("checkbox", { name: /Keep these texts/ }).check();
     await page.getByRole("button", { name: "Learn", exact: true }).click();
-    await expect(teacher.getByText(/step [1-9]\d* of/)).toBeVisible({ timeout: 60_000 });
+    await expect(teacher.getByText(/step [1-9]\d* of .* tokens\/s · (about|a moment)/)).toBeVisible({
+      timeout: 60_000,
+    });
     await page.getByRole("button", { name: "Pause" }).click();
     await expect(teacher.getByText("Saved in this browser: go on now")).toBeVisible();
     await page.screenshot({ path: "tests/e2e/output/voices-paused.png", fullPage: true });
@@ -45,6 +64,7 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect(result.getByText(/It predicts your held-out text [\d.]+ % better/)).toBeVisible({
       timeout: 120_000,
     });
+    await expect(result.getByText(/copies/)).toBeVisible();
   });
 
   await test.step("it is used at once", async () => {

@@ -260,10 +260,8 @@ export class ImprintModelElement extends HTMLElement {
   async #look(): Promise<void> {
     const field = part(this, "address", HTMLInputElement);
     const hash = part(this, "hash", HTMLInputElement).value.trim().toLowerCase();
-    const look = part(this, "look", HTMLButtonElement);
     this.#error();
-    look.disabled = true;
-    part(this, "looking", HTMLElement).textContent = words().model.looking;
+    this.#looks(true);
     try {
       const url = address(field.value);
       if (hash !== "" && !/^[0-9a-f]{64}$/.test(hash))
@@ -274,8 +272,14 @@ export class ImprintModelElement extends HTMLElement {
     } catch (thrown) {
       this.#fault(ImprintError.from(thrown));
     }
-    look.disabled = false;
-    part(this, "looking", HTMLElement).textContent = "";
+    this.#looks(false);
+  }
+
+  /** Waits for what is looked at: until it is here, another one would be loaded. */
+  #looks(looking: boolean): void {
+    part(this, "look", HTMLButtonElement).disabled = looking;
+    part(this, "looking", HTMLElement).textContent = looking ? words().model.looking : "";
+    this.#describe();
   }
 
   /** Offers a file that the person picked or dropped, and loads it unless something stands against that. */
@@ -351,9 +355,14 @@ export class ImprintModelElement extends HTMLElement {
 
   #ready(imprint: Imprint, choice: Choice): void {
     this.#loading = undefined;
-    this.#opened = choice;
     const { model } = choice;
-    if (typeof model === "string") attempt(() => localStorage.setItem(lastKey, model));
+    const { fingerprint: sha256, sizeBytes, stored: keeps } = imprint.info;
+    this.#opened = choice;
+    if (typeof model === "string") {
+      attempt(() => localStorage.setItem(lastKey, model));
+      const others = this.#known.stored.filter(({ url }) => url !== model);
+      if (keeps) this.#known.stored = [...others, { url: model, sizeBytes, sha256 }];
+    }
     this.#describe();
     this.#show("ready");
     const { readyOnGpu, readyOnProcessor } = words().model;
@@ -407,7 +416,7 @@ export class ImprintModelElement extends HTMLElement {
     else link.removeAttribute("href");
     const load = part(this, "load", HTMLButtonElement);
     load.hidden = gate !== undefined;
-    load.disabled = against !== "";
+    load.disabled = against !== "" || part(this, "look", HTMLButtonElement).disabled;
     const open = this.#imprint?.info.fingerprint;
     const actions = {
       choose: (choice: Choice): void => {
