@@ -15,6 +15,8 @@ const root = resolve(fileURLToPath(import.meta.url), "../..");
 const source = join(root, "web/src");
 const wasmScript = "imprint_wasm.js";
 const wasmBinary = "imprint_wasm_bg.wasm";
+const writerScript = "imprint_writer.js";
+const writerBinary = "imprint_writer_bg.wasm";
 
 const { values: options } = parseArgs({
   options: {
@@ -187,6 +189,8 @@ async function buildPackage() {
     imprint: { index: "web/src/index.ts", define: "web/src/widget/define.ts" },
     embed: { embed: "web/src/widget/embed.ts" },
     worker: { worker: "web/src/worker.ts" },
+    // The same Worker over the module that only writes.
+    writer: { writer: "web/src/worker.ts" },
   };
   for (const [name, entryPoints] of Object.entries(entries)) {
     await bundling({
@@ -198,12 +202,13 @@ async function buildPackage() {
       splitting: true,
       chunkNames: `${name}-[hash]`,
       external: [`./${wasmScript}`, ...(name === "embed" ? ["./define.js"] : [])],
+      plugins: name === "writer" ? [writing(), rename({ [wasmBinary]: writerBinary })] : [],
     });
   }
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(root, licence), join(pkg, licence));
   await cp(join(source, "widget/embed.html"), join(pkg, "embed.html"));
   for (const name of await readdir(wasm)) {
-    if (name.startsWith("imprint_wasm") || name === "snippets") {
+    if (/^imprint_(wasm|writer)[._]/.test(name) || name === "snippets") {
       await cp(join(wasm, name), join(pkg, name), { recursive: true });
     }
   }
@@ -236,6 +241,16 @@ async function bundle(entry, urls) {
   });
   const made = Object.entries(metafile.outputs).find(([, output]) => output.entryPoint === entry);
   return basename(made[0]);
+}
+
+/** Takes the module that only writes where the sources import the whole one. */
+function writing() {
+  return {
+    name: "writing",
+    setup({ onResolve }) {
+      onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: `./${writerScript}`, external: true }));
+    },
+  };
 }
 
 /** Finds the module that wasm-bindgen wrote where the sources import it. */

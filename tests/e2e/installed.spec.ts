@@ -10,6 +10,8 @@ import { pride } from "./learner.js";
  */
 class Mirror {
   version = 1;
+  /** Has the page stay without a service worker, as it is on a first visit until that has fetched everything. */
+  withoutServiceWorker = false;
   readonly #server: Server;
 
   constructor(readonly site: string) {
@@ -17,6 +19,7 @@ class Mirror {
       const path = new URL(request.url ?? "/", "http://host").pathname;
       const name = path.startsWith("/some/where/") ? path.slice("/some/where/".length) : undefined;
       if (name === undefined) return void response.writeHead(404).end();
+      if (name === "sw.js" && this.withoutServiceWorker) return void response.writeHead(404).end();
       const head = { method: request.method ?? "GET", headers: rangeOf(request.headers.range) };
       // The second version's own script lies under another name, and the first one's is gone.
       const main = /^assets\/main-(?<second>Second-)?/.exec(name);
@@ -179,7 +182,7 @@ test("without a network the page opens with its drafts and voices, below any pat
 test("the page lists every request that was made", async ({ page }) => {
   const made = new Set<string>();
   page.context().on("request", (request) => {
-    if (!request.url().startsWith("data:")) made.add(request.url().split("#")[0] ?? "");
+    if (!/^(data|blob):/.test(request.url())) made.add(request.url().split("#")[0] ?? "");
   });
   await settle(page);
   await new Room(page).go("Library");
@@ -202,19 +205,40 @@ test("the page lists every request that was made", async ({ page }) => {
   await expect(panel.locator("pre")).toContainText("connect-src 'self'");
 });
 
-test("the worker that runs the model is held to the page's policy too", async ({ page, laws }) => {
+/** What the policy says when a thread asks another site for something. */
+const refusal = (): Promise<string> =>
+  new Promise((resolve) => {
+    addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+    const late = (): void => void setTimeout(() => resolve("nothing"), 1_000);
+    fetch("https://elsewhere.test/").then(late, late);
+  });
+
+test("on a first visit, before the service worker, the Worker may fetch from no other site either", async ({
+  page,
+  laws,
+}) => {
+  laws.provoke();
+  mirror.withoutServiceWorker = true;
+  await page.goto(home);
+  await new Room(page).small();
+  expect(await page.evaluate(() => navigator.serviceWorker.controller)).toBeNull();
+  expect(page.workers()).toHaveLength(1);
+  expect(await page.workers()[0]?.evaluate(refusal)).toBe("connect-src");
+  expect(await page.evaluate(refusal), "as the page itself").toBe("connect-src");
+});
+
+test("the service worker hands out the Worker's script with the page's policy", async ({ page, laws }) => {
   laws.provoke();
   await settle(page);
   await new Room(page).small();
-  const worker = page.workers().find((worker) => worker.url().includes("assets/worker-"));
-  const refused = await worker?.evaluate(
-    () =>
-      new Promise((resolve) => {
-        addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
-        fetch("https://elsewhere.test/").catch(() => setTimeout(() => resolve("nothing"), 1_000));
-      }),
-  );
-  expect(refused).toBe("connect-src");
+  expect(await page.workers()[0]?.evaluate(refusal)).toBe("connect-src");
+  // For browsers without Trusted Types, whose Workers come from this very address.
+  const policy = await page.evaluate(async () => {
+    const kept = await (await caches.open((await caches.keys())[0] ?? "")).keys();
+    const script = kept.find(({ url }) => url.includes("/assets/worker-"));
+    return (await fetch(script?.url ?? "")).headers.get("content-security-policy");
+  });
+  expect(policy).toContain("connect-src 'self'");
 });
 
 test("no text becomes markup or a script, and no address but our own becomes a Worker", async ({

@@ -262,7 +262,7 @@ test("an abort loses no letter of what was written", async ({ page }) => {
 test("the GPU computes what the processor computes, in every cut, with subgroups and without", async ({
   page,
 }) => {
-  test.setTimeout(900_000);
+  test.setTimeout(480_000);
   const { device, cuts } = await page.evaluate(async () => {
     const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });
     const found = await opened.selfTest({ allCuts: true });
@@ -285,11 +285,11 @@ test("the GPU computes what the processor computes, in every cut, with subgroups
   }
 });
 
-test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
-  test.setTimeout(900_000);
+test("five rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
+  test.setTimeout(480_000);
   const counted: number[] = [];
   const resident: number[] = [];
-  for (let round = 0; round < 10; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     counted.push(
       await page.evaluate(async () => {
         const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });

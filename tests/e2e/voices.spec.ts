@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import type { Imprint } from "../../web/src/index.js";
 import { expect, Room, test } from "./fixture.js";
 import { pride } from "./learner.js";
 
@@ -28,11 +29,30 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect.poll(steps).toBeLessThan(normal);
   });
 
+  await test.step("a file that is dropped is counted with it, and can be taken out again", async () => {
+    const counted = teacher.getByText(/[\d,]+ words in \d+ passages to learn from/);
+    const before = await counted.textContent();
+    const file = await page.evaluateHandle(
+      (text) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([text], "more.txt", { type: "text/plain" }));
+        return transfer;
+      },
+      pride.slice(8000, 14_000),
+    );
+    await teacher.dispatchEvent("drop", { dataTransfer: file });
+    await expect(counted).not.toHaveText(before ?? "");
+    await teacher.getByRole("button", { name: "Remove more.txt" }).click();
+    await expect(counted).toHaveText(before ?? "");
+  });
+
   await test.step("it learns, pauses and goes on, with a chart", async () => {
     await page.getByLabel("Name of the voice").fill("Jane");
     await page.getByRole("checkbox", { name: /Keep these texts/ }).check();
     await page.getByRole("button", { name: "Learn", exact: true }).click();
-    await expect(teacher.getByText(/step [1-9]\d* of/)).toBeVisible({ timeout: 60_000 });
+    await expect(teacher.getByText(/step [1-9]\d* of .* tokens\/s · (about|a moment)/)).toBeVisible({
+      timeout: 60_000,
+    });
     await page.getByRole("button", { name: "Pause" }).click();
     await expect(teacher.getByText("Saved in this browser: go on now")).toBeVisible();
     await page.screenshot({ path: "tests/e2e/output/voices-paused.png", fullPage: true });
@@ -44,6 +64,7 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect(result.getByText(/It predicts your held-out text [\d.]+ % better/)).toBeVisible({
       timeout: 120_000,
     });
+    await expect(result.getByText(/copies/)).toBeVisible();
   });
 
   await test.step("it is used at once", async () => {
@@ -141,4 +162,48 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await voices.dispatchEvent("drop", { dataTransfer: dropped });
     await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Use");
   });
+});
+
+test("where a voice's best and fullest states are two, either can be chosen, and it writes what is chosen", async ({
+  page,
+}) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.small();
+  // Enough passes over little text that what is foreseen best comes early, and more of the voice later.
+  const measures = await page.locator("imprint-voices").evaluate(
+    async (element, text) => {
+      const { imprint } = element as HTMLElement & { imprint: Imprint };
+      const recipe = { passes: 8, window: 64, interval: 0.5, rate: 0.02, hold: 0.3, rank: 16 };
+      const { measures } = await imprint.learn(text, { name: "Jane", recipe }).done;
+      await (element as HTMLElement & { refresh(): Promise<void> }).refresh();
+      return measures;
+    },
+    pride.slice(0, 4000),
+  );
+  expect(measures?.best.step).toBeLessThan(measures?.fullest.step ?? 0);
+  expect(measures?.best.bitsPerChar).toBeLessThan(measures?.fullest.bitsPerChar ?? 0);
+
+  await room.go("Library");
+  const state = page.locator("imprint-voices").getByLabel("State");
+  await expect(state, "only the voice in use has a state").toBeHidden();
+  await page.getByTitle("Use the voice Jane").click();
+  await expect(state).toHaveValue("fullest");
+
+  const written = async (): Promise<string> => {
+    await room.go("Write");
+    await room.text.fill("Mr. Bennet");
+    const text = await room.write();
+    await room.go("Library");
+    return text;
+  };
+  await room.go("Write");
+  await room.dial({ length: 24, temperature: 0, seed: 2 });
+  const fullest = await written();
+  await state.selectOption("best");
+  const best = await written();
+  expect(best).not.toBe(fullest);
+  await expect(state).toHaveValue("best");
+  await state.selectOption("fullest");
+  expect(await written()).toBe(fullest);
 });

@@ -258,6 +258,32 @@ test("hostile style and a strict policy leave the writer as it is", async ({ pag
   expect(box?.height).toBeGreaterThan(80);
 });
 
+test("its look and words are the author's: properties, parts, slots, and content until there is a text", async ({
+  page,
+}) => {
+  const style =
+    "<style>imprint-writer { --imprint-accent: rgb(0 90 60) } imprint-writer::part(start) { letter-spacing: 3px }</style>";
+  const body = `${style}<imprint-writer ${plain} prompt="Mr. Bennet"><span slot="label">Go on, Jane</span><em slot="note">By a machine.</em><p>What I wrote.</p></imprint-writer>${script}`;
+  await page.goto(blog.page("/look", body));
+  const writer = page.locator("imprint-writer");
+  const start = writer.getByRole("button", { name: "Go on, Jane" });
+  await expect(start).toHaveCSS("letter-spacing", "3px");
+  await expect(start).toHaveCSS("background-color", "rgb(0, 90, 60)");
+  await expect(page.getByText("By a machine.")).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeVisible();
+  const told = await writer.evaluate((element) => {
+    const own = element as Package.ImprintWriterElement;
+    Object.assign(own, { strength: 2, maxTokens: 9, modelBytes: 5, withoutNames: true });
+    own.setAttribute("temperature", "0.25");
+    const names = ["strength", "max-tokens", "model-bytes", "without-names"];
+    return [...names.map((name) => own.getAttribute(name)), own.temperature, own.prompt];
+  });
+  expect(told).toEqual(["2", "9", "5", "", 0.25, "Mr. Bennet"]);
+  await start.click();
+  await expect(writer.getByRole("button", { name: "Another way" })).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeHidden();
+});
+
 test("a package from another origin starts its Worker, and does without where the policy forbids it", async ({
   page,
   browser,
@@ -355,8 +381,15 @@ test("loading and writing stop when asked, and what is written stays", async ({ 
   await expect(page.getByRole("button", { name: "Another way" }), "the keyboard is handed on").toBeFocused();
 });
 
-/** Puts the frame's page into a page of the blog and notes what it says. */
-async function framed(page: Page, path: string, origins: string): Promise<void> {
+/** The address of the frame's page, whose own markup allows some origins. */
+function frame(origins: string): string {
+  const html = readFileSync(resolve(import.meta.dirname, "../../pkg/dist/embed.html"), "utf8");
+  const named = html.replace(
+    'name="imprint-origins" content="self"',
+    `name="imprint-origins" content="${origins}"`,
+  );
+  expect(named).toContain(origins);
+  other.pages.set("/pkg/embed.html", { html: named });
   const query = new URLSearchParams({
     model: "/small.gguf",
     "model-bytes": "120000",
@@ -364,15 +397,19 @@ async function framed(page: Page, path: string, origins: string): Promise<void> 
     seed: "3",
     "max-tokens": "8",
     prompt: "Mr.",
-    origins,
   });
-  await page.goto(blog.page(path, `<iframe id="frame" src="${other.url}/pkg/embed.html?${query}"></iframe>`));
+  return `${other.url}/pkg/embed.html?${query}`;
+}
+
+/** Puts the frame's page into a page of the blog and notes what it says. */
+async function framed(page: Page, path: string, origins: string): Promise<void> {
+  await page.goto(blog.page(path, `<iframe id="frame" src="${frame(origins)}"></iframe>`));
   await page.evaluate(() => {
     const heard: unknown[] = [];
     Object.assign(globalThis, { heard });
     addEventListener("message", ({ data }) => heard.push(data));
   });
-  await expect(page.frameLocator("#frame").getByRole("button", { name: /Write on/ })).toBeVisible();
+  await expect(page.frameLocator("#frame").locator("imprint-writer button, body > p").first()).toBeVisible();
 }
 
 const send = (page: Page, message: unknown): Promise<void> =>
@@ -392,7 +429,7 @@ const heard = (page: Page): Promise<Heard[]> =>
   page.evaluate(() => (globalThis as unknown as { heard: Heard[] }).heard);
 
 test("a frame obeys the page of an allowed origin and names what is malformed", async ({ page }) => {
-  await framed(page, "/frame", `https://example.com, ${blog.url}`);
+  await framed(page, "/frame", `https://example.com ${blog.url}`);
   const wrong = [
     null,
     "write",
@@ -424,12 +461,61 @@ test("a frame obeys the page of an allowed origin and names what is malformed", 
   expect((await heard(page)).some(({ type, height }) => type === "size" && (height ?? 0) > 50)).toBe(true);
 });
 
-test("a frame tells a page of another origin nothing and does nothing for it", async ({ page }) => {
-  await framed(page, "/refused", "https://example.com,*,null");
-  await send(page, { imprint: 1, type: "write" });
-  await send(page, { imprint: 1, type: "state" });
-  await page.waitForTimeout(1_000);
-  expect(await heard(page)).toEqual([]);
-  await expect(page.frameLocator("#frame").getByRole("button", { name: /Write on/ })).toBeVisible();
+test("a frame in a page of another origin stays empty, tells it nothing and does nothing for it", async ({
+  page,
+}) => {
+  const strangers = { "/refused": "self https://example.com * null", "/own": "self" };
+  for (const [path, origins] of Object.entries(strangers)) {
+    await framed(page, path, origins);
+    await send(page, { imprint: 1, type: "write" });
+    await send(page, { imprint: 1, type: "state" });
+    await page.waitForTimeout(500);
+    expect(await heard(page)).toEqual([]);
+    const inside = page.frameLocator("#frame");
+    await expect(inside.locator("body")).toContainText(`not allowed inside one of ${blog.url}`);
+    await expect(inside.locator("imprint-writer")).toHaveCount(0);
+  }
+  await test.step("nor does one whose own page stands in a page of another origin", async () => {
+    const near = other.page("/near", `<iframe id="frame" src="${frame("self")}"></iframe>`);
+    await page.goto(near);
+    await expect(page.frameLocator("#frame").getByRole("button", { name: /Write on/ })).toBeVisible();
+    await page.goto(blog.page("/far", `<iframe id="near" src="${near}"></iframe>`));
+    const inside = page.frameLocator("#near").frameLocator("#frame");
+    await expect(inside.locator("body")).toContainText(`not allowed inside one of ${blog.url}`);
+  });
   expect(other.asked.filter((line) => line.endsWith("/small.gguf"))).toHaveLength(0);
+});
+
+test("the frame's page makes no text markup, starts our Worker alone, and holds it to the frame's policy", async ({
+  page,
+  laws,
+}) => {
+  laws.provoke();
+  await page.goto(frame("self"));
+  expect((await written(page)).length).toBeGreaterThan(0);
+  const refused = await page.workers()[0]?.evaluate(
+    () =>
+      new Promise((resolve) => {
+        addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+        const late = (): void => void setTimeout(() => resolve("nothing"), 1_000);
+        fetch("https://elsewhere.test/").then(late, late);
+      }),
+  );
+  expect(refused).toBe("connect-src");
+  const tried = await page.evaluate(() => {
+    const attempts = [
+      () => (document.body.innerHTML = "<p>hello</p>"),
+      () => new Worker("/other.js"),
+      () => new Worker(URL.createObjectURL(new Blob(["1"]))),
+    ];
+    return attempts.map((attempt) => {
+      try {
+        attempt();
+        return "allowed";
+      } catch (thrown) {
+        return (thrown as Error).name;
+      }
+    });
+  });
+  expect(tried).toEqual(["TypeError", "TypeError", "TypeError"]);
 });

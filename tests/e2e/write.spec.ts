@@ -1,4 +1,6 @@
 import type { Page } from "@playwright/test";
+import { sentences } from "../../web/src/errors.js";
+import { errorsDe } from "../../web/src/words/errors-de.js";
 import { expect, Room, test } from "./fixture.js";
 
 const tale = "It is a truth universally acknowledged";
@@ -186,6 +188,62 @@ test("a passage is said in another way, shown as a difference, and refused or ac
   });
 });
 
+test("while text streams in, a screen reader is told that it begins and how it ends, not every word", async ({
+  page,
+}) => {
+  const room = await enter(page);
+  await room.dial({ length: 64, temperature: 0.5, seed: 1 });
+  await room.text.fill(tale);
+  await page.evaluate(() => {
+    const told: string[] = [];
+    Object.assign(globalThis, { told });
+    const live = [...document.querySelectorAll("[role=status], [role=alert], [role=log], [aria-live]")];
+    const seen = new MutationObserver((changes) => {
+      for (const { target } of changes) told.push(target.textContent ?? "");
+    });
+    for (const region of live) seen.observe(region, { childList: true, characterData: true, subtree: true });
+  });
+  const written = await room.write();
+  expect(written.length).toBeGreaterThan(30);
+  const told = await page.evaluate(() => (globalThis as unknown as { told: string[] }).told);
+  for (const part of ["imprint-draft", "imprint-draft .sheet", "imprint-draft .cm-content"])
+    await expect(page.locator(part), "the sheet itself is no live region").not.toHaveAttribute(
+      "aria-live",
+      /polite|assertive/,
+    );
+  expect(told.length, told.join(" | ")).toBeGreaterThan(0);
+  expect(told.length, told.join(" | ")).toBeLessThanOrEqual(3);
+  expect(told.join(" ")).not.toContain(written.trim().slice(0, 12));
+});
+
+test("a line that is written from right to left stands so", async ({ page }) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.text.fill("The sea.\nالبحر كان هادئا.\nהים היה שקט.");
+  const directions = await page
+    .locator("imprint-draft .cm-line")
+    .evaluateAll((lines) => lines.map((line) => getComputedStyle(line).direction));
+  expect(directions).toEqual(["ltr", "rtl", "rtl"]);
+});
+
+test("with less motion asked for, nothing moves", async ({ page }) => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  const room = new Room(page);
+  await room.enter();
+  // A bar that does not know yet how far it is moves otherwise.
+  const moving = (): Promise<number> =>
+    page.evaluate(() => {
+      const bar = document.querySelector("progress");
+      for (let shown: Element | null = bar; shown; shown = shown.parentElement)
+        shown.removeAttribute("hidden");
+      bar?.removeAttribute("value");
+      return document.getAnimations().length;
+    });
+  expect(await moving()).toBe(0);
+  await page.emulateMedia({ reducedMotion: "no-preference" });
+  expect(await moving()).toBeGreaterThan(0);
+});
+
 test("drafts are listed, opened, begun, deleted and brought back", async ({ page }) => {
   const room = new Room(page);
   await room.enter();
@@ -324,4 +382,61 @@ test.describe("in German", () => {
     await expect(page.getByRole("button", { name: "Load the model" })).toBeVisible();
     await expect(page.locator("html")).toHaveAttribute("lang", "en");
   });
+
+  test("what went wrong is said anew in the language that is chosen then", async ({ page }) => {
+    await page.goto("./");
+    await page.getByText("Anderes Modell, anderes Gerät").click();
+    const letter = {
+      name: "letter.gguf",
+      mimeType: "",
+      buffer: Buffer.from("This is a letter. ".repeat(100)),
+    };
+    await page.getByLabel("Eine eigene GGUF-Datei").setInputFiles(letter);
+    const error = page.getByRole("alert").filter({ visible: true });
+    await expect(error).toContainText(errorsDe["model-corrupt"]);
+    await page.getByLabel("Sprache").selectOption("en");
+    await expect(error).toContainText(sentences["model-corrupt"]);
+    await expect(error).not.toContainText(errorsDe["model-corrupt"]);
+    await page.getByLabel("Language").selectOption("de");
+    await expect(error).toContainText(errorsDe["model-corrupt"]);
+  });
+
+  test("nothing on the page stays English", async ({ page }) => {
+    const said = async (): Promise<Set<string>> => {
+      const all: string[] = [];
+      for (const place of ["#write", "#voice", "#library"]) {
+        await page.goto(`./${place}`);
+        await expect(page.locator(`[data-place="${place.slice(1)}"]`)).toBeVisible();
+        all.push(...(await page.evaluate(sayings)));
+      }
+      return new Set(all);
+    };
+    await page.goto("./");
+    const german = await said();
+    await page.locator("#imprint-language").selectOption("en");
+    const english = await said();
+    expect(english.size).toBeGreaterThan(120);
+    // What is the same in both: names, keys, and words that German took over.
+    const same = [...german].filter((text) => english.has(text));
+    expect(same.filter((text) => !alike.has(text))).toEqual([]);
+  });
 });
+
+const alike = new Set([
+  ...["Imprint", "SmolLM2-135M-Instruct-Q4_1", "Jane Austen, 1813", "Herman Melville, 1851"],
+  ...["Enter", "Alt", "Esc", "Normal", "Passphrase"],
+]);
+
+/** All that the page has to say in sight and for screen readers, with everything opened. */
+function sayings(): string[] {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  const found: string[] = [];
+  for (const element of document.querySelectorAll<HTMLElement>("body *")) {
+    // Addresses and the policy are no words.
+    if (!element.checkVisibility() || element.closest("imprint-requests :is(pre, li)")) continue;
+    for (const name of ["aria-label", "placeholder", "title"]) found.push(element.getAttribute(name) ?? "");
+    for (const node of element.childNodes)
+      if (node.nodeType === Node.TEXT_NODE) found.push(node.nodeValue ?? "");
+  }
+  return found.map((text) => text.replaceAll(/\s+/g, " ").trim()).filter((text) => /\p{L}{2}/u.test(text));
+}

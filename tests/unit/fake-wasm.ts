@@ -9,6 +9,7 @@ import type {
 import type {
   AdapterFiles,
   AdapterInfo,
+  AdapterUse,
   Document,
   Learned,
   LearnPlan,
@@ -126,9 +127,9 @@ class FakeEngine implements WasmEngine {
     return this.#tokens > 0 ? "held" : "";
   }
 
-  score(text: string, { adapter }: { adapter?: string | null }): Promise<Score> {
+  score(text: string, { adapter }: { adapter?: AdapterUse }): Promise<Score> {
     return alone("score", async () => {
-      fake.log.push(adapter === undefined ? `score ${text}` : `score ${text} with ${adapter}`);
+      fake.log.push(adapter === undefined ? `score ${text}` : `score ${text} with ${String(adapter)}`);
       return { tokens: text.length, nll: 1.5, bitsPerChar: 2.5 };
     });
   }
@@ -155,9 +156,22 @@ class FakeEngine implements WasmEngine {
       return learnOn(run, onProgress, signal, pause);
     });
 
-  async use(adapter: string | null, { strength }: { strength?: number }): Promise<void> {
-    if (adapter !== null && !fake.adapters.has(adapter)) throw coded("invalid-option", `no ${adapter}`);
-    fake.log.push(`use ${adapter} ${strength}`);
+  async use(adapter: AdapterUse, { strength }: { strength?: number }): Promise<void> {
+    const all = typeof adapter === "string" ? [{ id: adapter, weight: 1 }] : (adapter ?? []);
+    for (const { id } of all) if (!fake.adapters.has(id)) throw coded("invalid-option", `no ${id}`);
+    const said = typeof adapter === "string" ? adapter : JSON.stringify(adapter);
+    fake.log.push(`use ${said} ${strength}`);
+  }
+
+  async importGguf(file: Blob, { name = "Untitled" }: Partial<AdapterInfo>): Promise<AdapterInfo> {
+    const id = `imported ${await file.text()}`;
+    fake.adapters.set(id, fakeAdapter(id, name));
+    return fakeAdapter(id, name);
+  }
+
+  async exportGguf(id: string): Promise<Uint8Array<ArrayBuffer>> {
+    if (!fake.adapters.has(id)) throw coded("invalid-option", `no ${id}`);
+    return new TextEncoder().encode(`GGUF of ${id}`);
   }
 
   async importAdapter(

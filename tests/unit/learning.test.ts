@@ -160,6 +160,35 @@ for (const place of ["worker", "local"] as const) {
       assert.equal(imprint.adapters.current, null);
     });
 
+    it("several adapters speak at once, and with one of them gone none does", async () => {
+      const [one, two] = [await imprint.learn("a").done, await imprint.adapters.import(new Blob(["GGUF"]))];
+      const mix = [
+        { id: one.id, weight: 0.7 },
+        { id: two.id, weight: 0.3 },
+      ];
+      await imprint.adapters.use(mix, { strength: 2 });
+      assert.deepEqual(imprint.adapters.current, mix);
+      assert.equal(fake.log.at(-1), `use ${JSON.stringify(mix)} 2`);
+      await assert.rejects(imprint.adapters.use([{ id: "nobody", weight: 1 }]), code("invalid-option"));
+      assert.deepEqual(imprint.adapters.current, mix);
+      await imprint.adapters.delete(two.id);
+      assert.equal(imprint.adapters.current, null);
+      assert.equal(fake.log.at(-1), "use null undefined");
+      await imprint.adapters.use(mix.slice(0, 1));
+      await imprint.adapters.delete("another");
+      assert.deepEqual(imprint.adapters.current, mix.slice(0, 1));
+    });
+
+    it("llama.cpp's file goes out and comes in again as it is", async () => {
+      const { id } = await imprint.learn("a", { name: "Mine" }).done;
+      const file = await imprint.adapters.export(id, { format: "gguf" });
+      assert.equal(await file.text(), `GGUF of ${id}`);
+      const again = await imprint.adapters.import(file);
+      assert.deepEqual([again.id, again.name], [`imported GGUF of ${id}`, "Untitled"]);
+      assert.equal((await imprint.adapters.import(file, { name: "Other" })).name, "Other");
+      await assert.rejects(imprint.adapters.export("nobody", { format: "gguf" }), code("invalid-option"));
+    });
+
     it("an exported adapter can be imported, also as a folder's files", async () => {
       const { id } = await imprint.learn("a", { name: "Mine" }).done;
       const archive = await imprint.adapters.export(id);

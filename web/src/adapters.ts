@@ -3,7 +3,7 @@ import type { Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
 import { keyring } from "./keyring.js";
 import { listed } from "./models.js";
-import type { AdapterFiles, AdapterInfo, Voice } from "./voice.js";
+import type { AdapterFiles, AdapterInfo, AdapterUse, Voice } from "./voice.js";
 
 const configName = "adapter_config.json";
 const weightsName = "adapter_model.safetensors";
@@ -14,24 +14,33 @@ export const printsName = "imprint_prints.bin";
 /** An archive that unpacks to more than this is refused unread. */
 const mostBytes = 500_000_000;
 
+/** What every GGUF file begins with. */
+const ggufMagic = "GGUF";
+
 /** Key of the configuration in the metadata of weights that Imprint wrote: they are enough by themselves. */
 const configKey = "imprint.adapter_config";
 
-/** What `adapters.import` takes: an archive as `export` makes it, the weights in it, or PEFT's two files apart. */
+/** How `export` writes: PEFT's files in a zip archive, or llama.cpp's one file. */
+export type AdapterFormat = "peft" | "gguf";
+
+/**
+ * What `adapters.import` takes: an archive or a GGUF file as `export` makes them, the weights in the archive, or PEFT's two
+ * files apart.
+ */
 export type AdapterSource = Blob | { config: Blob; weights: Blob; prints?: Blob };
 
 /** The adapters that this browser keeps. */
 export class Adapters {
   readonly #engine: Engine;
-  #current: string | null = null;
+  #current: AdapterUse = null;
   #locks = keyring.locks;
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
-  /** The adapter that is written with, or null; locking the vault takes it off. */
-  get current(): string | null {
+  /** What is written with, or null; locking the vault takes it off. */
+  get current(): AdapterUse {
     return this.#locks === keyring.locks ? this.#current : null;
   }
 
@@ -40,10 +49,15 @@ export class Adapters {
     return this.#engine.run("listAdapters", null);
   }
 
-  /** Writes with an adapter from now on, or with none; rejects with `adapter-wrong-base` for another model's. */
-  async use(id: string | null, voice: Voice = {}): Promise<void> {
-    await this.#engine.run("use", { adapter: id, options: voice });
-    this.#current = id;
+  /**
+   * Writes with an adapter from now on, with several at once, or with none.
+   *
+   * Strength, mode and state are of all that speak together. Rejects with `adapter-wrong-base` for another model's,
+   * `invalid-option` for weights that no mix has; what was in use then still is.
+   */
+  async use(adapter: AdapterUse, voice: Voice = {}): Promise<void> {
+    await this.#engine.run("use", { adapter, options: voice });
+    this.#current = adapter;
     this.#locks = keyring.locks;
   }
 
@@ -51,10 +65,12 @@ export class Adapters {
     await this.#engine.run("renameAdapter", { id, name });
   }
 
-  /** Removes an adapter; the one in use is no longer used. */
+  /** Removes an adapter; one in use is no longer used, nor what it was mixed with. */
   async delete(id: string): Promise<void> {
     await this.#engine.run("deleteAdapter", { id });
-    if (this.current === id) await this.use(null);
+    const { current } = this;
+    const inUse = typeof current === "string" ? current === id : current?.some((one) => one.id === id);
+    if (inUse) await this.use(null);
   }
 
   /** Gives the texts that stayed beside an adapter learned with `keepTexts`; `invalid-option` where there are none. */
@@ -68,8 +84,16 @@ export class Adapters {
     await this.#engine.run("forgetTexts", { id });
   }
 
-  /** Packs an adapter in PEFT's layout, with its name, measures and prints beside, into a zip archive. */
-  async export(id: string): Promise<Blob> {
+  /**
+   * Packs an adapter in PEFT's layout, with its name, measures and prints beside, into a zip archive.
+   *
+   * As `gguf` it becomes llama.cpp's one file with name and prints inside, which needs the open model that it belongs to:
+   * rejects with `adapter-wrong-base` for another.
+   */
+  async export(id: string, { format = "peft" }: { format?: AdapterFormat } = {}): Promise<Blob> {
+    if (format === "gguf") {
+      return new Blob([await this.#engine.run("exportGguf", { id })], { type: "application/octet-stream" });
+    }
     const { config, weights, prints, info } = await this.#engine.run("exportAdapter", { id });
     const files = {
       [configName]: strToU8(config),
@@ -82,12 +106,16 @@ export class Adapters {
   }
 
   /**
-   * Takes an adapter in, from an exported archive, one of a PEFT folder, the `.safetensors` of an export by itself, or a
-   * folder's two files.
+   * Takes an adapter in, from an exported archive, one of a PEFT folder, the `.safetensors` of an export by itself, a
+   * folder's two files, or a GGUF file of llama.cpp's.
    *
-   * Rejects with `adapter-corrupt` or `adapter-wrong-base`, and nothing is kept then.
+   * Rejects with `adapter-corrupt`, `adapter-unsupported` or `adapter-wrong-base`, and nothing is kept then.
    */
   async import(source: AdapterSource, { name }: { name?: string } = {}): Promise<AdapterInfo> {
+    if (source instanceof Blob && (await source.slice(0, ggufMagic.length).text()) === ggufMagic) {
+      checkSize(source.size);
+      return this.#engine.run("importGguf", { file: source, told: name === undefined ? {} : { name } });
+    }
     const { files, told } = source instanceof Blob ? await whole(source) : await apart(source);
     const named = name === undefined ? told : { ...told, name };
     try {

@@ -4,6 +4,7 @@ import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
   AdapterInfo,
+  AdapterUse,
   Document,
   Learned,
   LearnOptions,
@@ -37,8 +38,15 @@ export type Progress = {
   fromCache: boolean;
 };
 
-/** The device that does the arithmetic and, where it is not the GPU, why. */
-export type DeviceInfo = { kind: "webgpu" | "cpu"; description: string; reason?: string };
+/** The device that does the arithmetic. */
+export type DeviceInfo = {
+  kind: "webgpu" | "cpu";
+  description: string;
+  /** Why it is not the GPU; or on the GPU, what it computed wrongly before other kernels were taken. */
+  reason?: string;
+  /** How long it took to see whether the GPU computes rightly, in milliseconds. */
+  trialMs?: number;
+};
 
 /** What the model's file says about itself. */
 export type ModelInfo = {
@@ -56,8 +64,8 @@ export type ModelInfo = {
 
 /** How text is written; each number left out has the default named beside it. */
 export type WriteOptions = Voice & {
-  /** The adapter to write with, null for none (the one in use). */
-  adapter?: string | null;
+  /** The adapter to write with, several at once, or null for none (what is in use). */
+  adapter?: AdapterUse;
   /** Most tokens to write (256). */
   maxTokens?: number;
   /** 0 always takes the likeliest token; higher is bolder (0.8). */
@@ -78,7 +86,8 @@ export type WriteOptions = Voice & {
   chat?: boolean;
   /**
    * Most words in a row that may stand in the text the adapter was learned from, the prompt's last words included: 7 or more
-   * (no limit). Rejects with `invalid-option` for an adapter without `prints`; without an adapter there is nothing to copy.
+   * (no limit). Of several adapters it holds for the text of each that has `prints`. Rejects with `invalid-option` where
+   * none has; without an adapter there is nothing to copy.
    */
   maxCopiedWords?: number;
   /** Keeps names out that stand in that text and that the base would hardly write (false). */
@@ -200,7 +209,7 @@ export interface Commands {
   };
   write: { params: { prompt: string; options: WriteOptions }; progress: Step; result: null };
   score: {
-    params: { text: string; options: { adapter?: string | null } };
+    params: { text: string; options: { adapter?: AdapterUse } };
     progress: never;
     result: Score;
   };
@@ -211,12 +220,18 @@ export interface Commands {
     result: Learned;
   };
   resume: { params: { run: string }; progress: LearnProgress; result: Learned };
-  use: { params: { adapter: string | null; options: Voice }; progress: never; result: null };
+  use: { params: { adapter: AdapterUse; options: Voice }; progress: never; result: null };
   importAdapter: {
     params: { files: AdapterFiles; told: Partial<AdapterInfo> };
     progress: never;
     result: AdapterInfo;
   };
+  importGguf: {
+    params: { file: Blob; told: Partial<AdapterInfo> };
+    progress: never;
+    result: AdapterInfo;
+  };
+  exportGguf: { params: { id: string }; progress: never; result: Uint8Array<ArrayBuffer> };
   stats: { params: null; progress: never; result: Stats };
   selfTest: { params: { allCuts: boolean }; progress: never; result: SelfTest };
   learningTest: { params: LearningTrial; progress: number; result: LearningTest };

@@ -2,6 +2,7 @@
 export type ErrorCode =
   | "no-webgpu"
   | "device-lost"
+  | "device-wrong"
   | "out-of-memory"
   | "text-too-short"
   | "text-too-long"
@@ -29,6 +30,8 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
     "This browser offers no usable GPU. Choose the processor instead, or try a current Chrome, Edge, Firefox or Safari with WebGPU switched on.",
   "device-lost":
     "The graphics device went away, perhaps after sleep or a driver update. Load the model again.",
+  "device-wrong":
+    "This graphics device gives wrong numbers. Update its driver, or choose the processor instead.",
   "out-of-memory":
     "There is not enough memory for this. Close other tabs or choose a smaller model, then load again.",
   "text-too-short": "The text is too short for that. Add some more and try again.",

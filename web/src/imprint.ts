@@ -22,7 +22,7 @@ import { ImprintError } from "./errors.js";
 import { memoryBytes, type DeviceLimits } from "./limits.js";
 import { located } from "./models.js";
 import { documents, gathered, LearningRun, Runs, type LearningOptions } from "./learning.js";
-import type { LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
+import type { AdapterUse, LearnOptions, LearnPlan, StorageUsage, TextInput } from "./voice.js";
 
 /** What `Imprint.open` takes. */
 export type ImprintOptions = {
@@ -168,7 +168,7 @@ export class Imprint {
   /** Measures how well the model foresees `text`: the lower the numbers, the less it surprises. */
   score(
     text: string,
-    { adapter, ...options }: { adapter?: string | null; signal?: AbortSignal } = {},
+    { adapter, ...options }: { adapter?: AdapterUse; signal?: AbortSignal } = {},
   ): Promise<Score> {
     return this.#engine.run("score", { text, options: adapter === undefined ? {} : { adapter } }, options);
   }

@@ -16,7 +16,7 @@ export { models, type ListedModel, type Memory } from "./models.js";
 export { deviceLimits, unfit, type DeviceLimits, type Unfit } from "./limits.js";
 export type { WorkerChoice } from "./engines.js";
 export { shortestPassphrase, vault, type Vault, type VaultOptions, type VaultStatus } from "./vault.js";
-export { Adapters, type AdapterSource } from "./adapters.js";
+export { Adapters, type AdapterFormat, type AdapterSource } from "./adapters.js";
 export { Library } from "./library.js";
 export { LearningRun, Runs, type LearningOptions, type LearningState } from "./learning.js";
 export { ImprintError, sentences, type ErrorCode } from "./errors.js";
@@ -38,6 +38,7 @@ export type {
 } from "./engine.js";
 export type {
   AdapterInfo,
+  AdapterUse,
   Copied,
   CountedName,
   Counts,
@@ -57,6 +58,7 @@ export type {
   TextCounts,
   TextInput,
   Voice,
+  Weighed,
 } from "./voice.js";
 export { ImprintWriterElement } from "./widget/imprint-writer.js";
 export { WriterAttributes } from "./widget/attributes.js";

@@ -130,6 +130,8 @@ export class Runner {
     },
     importAdapter: async ({ files, told }) =>
       this.#open().importAdapter(files.config, files.weights, told, files.prints),
+    importGguf: async ({ file, told }) => this.#open().importGguf(file, told),
+    exportGguf: async ({ id }) => this.#open().exportGguf(id),
     stats: async () => this.#open().stats(),
     selfTest: async ({ allCuts }) => this.#open().selfTest(undefined, allCuts),
     learningTest: async ({ parameters, ...trial }, { onProgress, signal }) =>

@@ -199,7 +199,18 @@ export type RunInfo = {
 /** How a command of learning ends: with an adapter, or with a run that can go on. */
 export type Learned = { state: "done"; adapter: AdapterInfo } | { state: "paused"; run: RunInfo };
 
-/** How an adapter takes part in writing. */
+/** An adapter among several that speak at once, and how much it weighs among them: from 0 to 2. */
+export type Weighed = { id: string; weight: number };
+
+/**
+ * What is written with: an adapter by its id, several at once, or none.
+ *
+ * Several add up what each of them changes, times its weight; weights that add up to 1 are as loud as one voice alone. At
+ * most 8, and on the GPU of rank 128 together.
+ */
+export type AdapterUse = string | readonly Weighed[] | null;
+
+/** How an adapter, or several at once, take part in writing. */
 export type Voice = {
   /** 0 is the base alone, 1 the adapter as it was learned, more carries the voice further (1.5). */
   strength?: number;

@@ -19,6 +19,7 @@ import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
   AdapterInfo,
+  AdapterUse,
   Document,
   Learned,
   LearnOptions,
@@ -38,7 +39,7 @@ export interface WasmEngine {
   next(): Promise<Step>;
   /** Ends the text before its time and gives what was held back of it. */
   end(): string;
-  score(text: string, options: { adapter?: string | null }, signal?: AbortSignal): Promise<Score>;
+  score(text: string, options: { adapter?: AdapterUse }, signal?: AbortSignal): Promise<Score>;
   plan(texts: Document[], options: LearnOptions): Promise<LearnPlan>;
   /** Learns an adapter; `pause` makes it keep a checkpoint and end as paused, `signal` removes the run. */
   learn(
@@ -55,14 +56,18 @@ export interface WasmEngine {
     signal?: AbortSignal,
     pause?: AbortSignal,
   ): Promise<Learned>;
-  /** Writes with an adapter from now on, or with none. */
-  use(adapter: string | null, options: Voice): Promise<void>;
+  /** Writes with an adapter from now on, with several at once, or with none. */
+  use(adapter: AdapterUse, options: Voice): Promise<void>;
   importAdapter(
     config: string,
     weights: Uint8Array<ArrayBuffer>,
     told: Partial<AdapterInfo>,
     prints?: Uint8Array<ArrayBuffer>,
   ): Promise<AdapterInfo>;
+  /** Takes an adapter in from llama.cpp's GGUF file. */
+  importGguf(file: Blob, told: Partial<AdapterInfo>): Promise<AdapterInfo>;
+  /** Gives a kept adapter as llama.cpp's GGUF file. */
+  exportGguf(id: string): Promise<Uint8Array<ArrayBuffer>>;
   /** Compares the GPU's numbers with the processor's, with `allCuts` in every cut of the kernels. */
   selfTest(prompt: string | undefined, allCuts: boolean): Promise<SelfTest>;
   /** Learns a few steps and keeps nothing; `onStep` hears the number of each that is over. */

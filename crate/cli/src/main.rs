@@ -6,6 +6,7 @@
 
 mod adapter;
 mod bench;
+mod convert;
 mod info;
 mod learn;
 mod model;
@@ -22,7 +23,7 @@ use imprint_core::{Error, ErrorKind, Result};
 
 use terminal::Terminal;
 
-/// Runs small language models: shows, learns, writes, scores, tokenizes, measures.
+/// Runs small language models: shows, learns, writes, scores, converts, tokenizes, measures.
 #[derive(Parser)]
 #[command(name = "imprint", version, arg_required_else_help = true)]
 struct Cli {
@@ -71,6 +72,13 @@ enum Command {
     /// JSON: tokens, nll (nats, one for each token after the first), mean_nll, bits_per_char (over the characters of
     /// the predicted tokens), context_tokens, device.
     Score(score::Args),
+    /// Write an adapter, or a mix of several, for another program: PEFT's folder or llama.cpp's GGUF file.
+    ///
+    /// What the two have no place for (the model's fingerprint, notes, the prints of the text) travels with it and is
+    /// passed by there.
+    ///
+    /// JSON: layout (PEFT or llama.cpp), rank, parameters, size_bytes, prints (whether they came along), out.
+    Convert(convert::Args),
     /// Show the token ids of a text.
     ///
     /// JSON: ids.
@@ -107,6 +115,7 @@ fn run(command: &Command, terminal: &Terminal) -> Result<()> {
         Command::Learn(args) => learn::run(args, terminal),
         Command::Write(args) => write::run(args, terminal),
         Command::Score(args) => score::run(args, terminal),
+        Command::Convert(args) => convert::run(args, terminal),
         Command::Tokenize(args) => tokenize::run(args, terminal),
         Command::Bench(args) => bench::run(args, terminal),
     }

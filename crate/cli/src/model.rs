@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::Device;
 use clap::ValueEnum;
 use imprint_core::{
     Error, ErrorKind, Result,
@@ -21,7 +20,7 @@ use imprint_core::{
     kernels::gpu::{Gpu, GpuOptions},
     processor::{self, Processor},
     tokenizer::{Tokenizer, Vocabulary},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -174,7 +173,7 @@ pub fn fingerprint(path: &Path, terminal: &Terminal) -> Result<String> {
 ///
 /// # Errors
 /// `model-unreachable`, `model-corrupt`, `model-unsupported`, `invalid-option` for a context the model does not have,
-/// `cancelled`, and for `--device gpu` `no-webgpu`, `device-lost` and `out-of-memory`.
+/// `cancelled`, and for `--device gpu` `no-webgpu`, `device-lost`, `device-wrong` and `out-of-memory`.
 pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
     let source = FileSource::open(args.path(terminal)?)?;
     let gguf = block_on(Gguf::read(&source))?;
@@ -185,11 +184,11 @@ pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
     match args.device {
         Choice::Cpu => load.on_cpu(None),
         Choice::Gpu => {
-            let model = load.fused(|_| Ok(()))?;
-            Ok(load.with_fused(model))
+            let (model, reason) = load.fused(|_| Ok(()))?;
+            Ok(load.with_fused(model, reason))
         }
         Choice::Auto => match load.fused(refuse_software) {
-            Ok(model) => Ok(load.with_fused(model)),
+            Ok((model, reason)) => Ok(load.with_fused(model, reason)),
             Err(e) if cpu_may_help(&e) => load.on_cpu(Some(e.to_string())),
             Err(e) => Err(e),
         },
@@ -207,8 +206,8 @@ fn refuse_software(gpu: &Gpu) -> Result<()> {
 
 /// Whether an error is the GPU's, so that the CPU may do what it could not.
 fn cpu_may_help(error: &Error) -> bool {
-    use ErrorKind::{DeviceLost, Internal, ModelUnsupported, NoWebgpu, OutOfMemory};
-    matches!(error.kind(), NoWebgpu | ModelUnsupported | DeviceLost | OutOfMemory | Internal)
+    use ErrorKind::{DeviceLost, DeviceWrong, Internal, ModelUnsupported, NoWebgpu, OutOfMemory};
+    matches!(error.kind(), NoWebgpu | ModelUnsupported | DeviceLost | DeviceWrong | OutOfMemory | Internal)
 }
 
 fn capacity(asked: Option<usize>, config: &ModelConfig) -> Result<usize> {
@@ -234,18 +233,25 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn fused(&self, accept: impl Fn(&Gpu) -> Result<()>) -> Result<FusedModel> {
+    /// The model on the GPU, and what was wrong with kernels that were tried before.
+    fn fused(&self, accept: impl Fn(&Gpu) -> Result<()>) -> Result<(FusedModel, Option<String>)> {
         check_kernels(self.gguf, self.config)?;
         let gpu = block_on(Gpu::request(GpuOptions::default()))?;
         accept(&gpu)?;
         let variant = Variant::for_device(&gpu);
         let mut progress = self.terminal.progress("loading");
         let on_tensor = &mut |done, total| progress.advance(done, total);
-        block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, variant, on_tensor))
+        let mut model = block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, variant, on_tensor))?;
+        drop(progress);
+        let reason = block_on(model.prove(self.gguf, self.source, &Variant::OTHERS))?;
+        if let Some(reason) = &reason {
+            self.terminal.note(reason);
+        }
+        Ok((model, reason))
     }
 
-    fn with_fused(self, model: FusedModel) -> Opened {
-        let device = DeviceInfo { kind: "gpu", description: model.gpu.description.clone(), reason: None };
+    fn with_fused(self, model: FusedModel, reason: Option<String>) -> Opened {
+        let device = DeviceInfo { kind: "gpu", description: model.gpu.description.clone(), reason };
         let (weight_bytes, dispatches_per_token) = (model.weight_bytes(), model.dispatches_per_token());
         let model = LanguageModel::new(self.tokenizer, Backend::Fused(Box::new(model)), self.capacity);
         Opened { model, device, weight_bytes, dispatches_per_token }
@@ -254,7 +260,7 @@ impl Load<'_> {
     fn on_cpu(self, reason: Option<String>) -> Result<Opened> {
         let mut progress = self.terminal.progress("loading");
         let on_tensor = &mut |done, total| progress.advance(done, total);
-        let model = block_on(load_model(self.gguf, self.source, Keep::Packed, &Device::flex(), on_tensor))?;
+        let model = block_on(load_packed(self.gguf, self.source, on_tensor))?;
         drop(progress);
         if let Some(reason) = &reason {
             self.terminal.note(&format!("using the CPU: {reason}"));

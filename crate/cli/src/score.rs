@@ -74,6 +74,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let ids = args.input.ids.as_ref().map(|path| read_text(path).and_then(|text| parse_ids(&text))).transpose()?;
     let text = args.input.text.as_ref().map(|path| read_text(path)).transpose()?;
     args.strength.map_or(Ok(()), |strength| Mode::Scale.check(strength))?;
+    args.adapter.check()?;
     let mut opened = model::open(&args.model, terminal)?;
     args.adapter.attach(&mut opened.model, &args.model, terminal)?;
     let model = &opened.model;

@@ -115,6 +115,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     options.sampling.check()?;
     options.strength.map_or(Ok(()), |strength| options.mode.unwrap_or(Mode::Contrast).check(strength))?;
     args.max_copied_words.map_or(Ok(()), Guard::check)?;
+    args.adapter.check()?;
     let prompt = match (&args.prompt.prompt, &args.prompt.prompt_file) {
         (Some(prompt), _) => prompt.clone(),
         (None, path) => path.as_deref().map(read_text).transpose()?.unwrap_or_default(),

@@ -504,11 +504,27 @@ fn a_run_that_was_paused_leaves_the_same_adapter_as_one_that_was_not() {
     assert_eq!((code, &report["copied"]["share"]), (Some(0), &0.0.into()), "{report}");
     let (code, report) = write(&["--max-copied-words", "6"]);
     assert_eq!((code, &report["error"]["code"]), (Some(2), &"invalid-option".into()), "{report}");
+    // In llama.cpp's layout the prints and the notes travel inside, and back.
+    let gguf = out.with_extension("gguf");
+    let back = out.with_extension("back");
+    let _ = (fs::remove_file(&gguf), fs::remove_dir_all(&back));
+    for (from, to) in [(&out, &gguf), (&gguf, &back)] {
+        let args = ["--adapter", text_of(from), "--out", text_of(to), "--json"];
+        assert_eq!(json(on_model("convert", &args))["prints"], true);
+    }
+    for name in ["adapter_config.json", "adapter_model.safetensors", "imprint_prints.bin"] {
+        let [a, b] = [&out, &back].map(|folder| fs::read(folder.join(name)).unwrap());
+        assert!(a == b, "{name} differs after llama.cpp's layout");
+    }
     fs::remove_file(out.join("imprint_prints.bin")).unwrap();
     let (code, report) = write(&[]);
     assert_eq!((code, &report["copied"]), (Some(0), &Value::Null), "an adapter without prints still writes: {report}");
     let (code, report) = write(&["--without-names"]);
     assert_eq!((code, &report["error"]["code"]), (Some(2), &"invalid-option".into()), "{report}");
+    // Beside a voice whose text is known, one without prints is no reason to guard nothing.
+    let beside = weighed(&gguf, "0.5");
+    let (code, report) = write(&["--adapter", &beside, "--max-copied-words", "7", "--without-names"]);
+    assert_eq!((code, &report["copied"]["share"]), (Some(0), &0.0.into()), "{report}");
 }
 
 #[test]
@@ -540,6 +556,11 @@ fn what_cannot_be_learned_is_said() {
     refused("nowhere.gguf", &["--resume", "--rank", "4"], "invalid-option", 2, "cannot be used with");
     refused(text_of(&model), &[], "text-too-short", 1, "at least 512");
     assert!(!out.exists() && !out.with_file_name("refused.learning").exists());
+}
+
+/// A path with a weight, as `--adapter` takes it.
+fn weighed(path: &Path, weight: &str) -> String {
+    format!("{}={weight}", text_of(path))
 }
 
 /// A folder with an adapter that changes what the default model writes.
@@ -586,6 +607,44 @@ fn an_adapter_speaks_as_strongly_as_it_is_asked_to() {
     let adapter = ["--adapter", text_of(&folder)];
     assert_ne!(score(&adapter), score(&[]));
     assert_eq!(score(&[&adapter[..], &["--strength", "0"]].concat()), score(&[]));
+}
+
+#[test]
+fn several_adapters_speak_at_once_and_travel_as_one_in_every_layout() {
+    let (one, two) = (adapter_folder("mix-one", None), adapter_folder("mix-two", None));
+    // The same numbers in two folders, so a half and a quarter are three quarters of either.
+    let ids = file("mix-ids.json", "[504, 3575, 282, 4649, 314]");
+    let score = |more: &[&str]| {
+        let args = ["--ids", text_of(&ids), "--device", "cpu", "--json"];
+        json(on_model("score", &[&args[..], more].concat()))["mean_nll"].as_f64().unwrap()
+    };
+    let (half, quarter) = (weighed(&one, "0.5"), weighed(&two, "0.25"));
+    let mix = ["--adapter", &half, "--adapter", &quarter];
+    let close =
+        |found: f64, expected: f64, what: &str| assert!((found - expected).abs() < 1e-4, "{what}: {found}, {expected}");
+    let expected = score(&["--adapter", text_of(&one), "--strength", "0.75"]);
+    close(score(&mix), expected, "one voice in two parts");
+    close(score(&["--adapter", &weighed(&one, "0.75")]), expected, "a weight is a strength");
+    let there = |name: &str| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = (fs::remove_dir_all(&path), fs::remove_file(&path));
+        path
+    };
+    for (name, layout) in [("mix.gguf", "llama.cpp"), ("mix-folder", "PEFT")] {
+        let out = there(name);
+        let report = json(on_model("convert", &[&mix[..], &["--out", text_of(&out), "--json"]].concat()));
+        assert_eq!(
+            (&report["layout"], &report["rank"], &report["prints"]),
+            (&layout.into(), &16.into(), &false.into())
+        );
+        close(score(&["--adapter", text_of(&out)]), expected, name);
+        let again = on_model("convert", &[&mix[..], &["--out", text_of(&out), "--json"]].concat());
+        assert_eq!((again.status.code(), &object(&again.stdout)["error"]["code"]), (Some(2), &"invalid-option".into()));
+    }
+    let loud = weighed(&one, "2.5");
+    let args = ["write", "--model", "nowhere.gguf", "--prompt", "a", "--adapter", &loud];
+    fails(&args, "invalid-option", 2, "between 0 and 2");
+    fails(&["convert", "--model", text_of(&model_path()), "--out", "nowhere"], "invalid-option", 2, "--adapter");
 }
 
 #[test]

@@ -6,7 +6,12 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use imprint_core::{config::ModelConfig, gguf::Gguf, needs::Needs, testing::{gemma_path, model_path}};
+use imprint_core::{
+    config::ModelConfig,
+    gguf::Gguf,
+    needs::Needs,
+    testing::{gemma_path, model_path},
+};
 use imprint_models::{Listed, Memory, list};
 use pollster::block_on;
 use serde_json::Value;

@@ -11,7 +11,6 @@
 
 use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
-use burn::tensor::Device;
 use imprint_core::{
     adapter::{Adapter, Shape},
     config::ModelConfig,
@@ -21,7 +20,7 @@ use imprint_core::{
     learn::{FusedLearner, Learner, ProcessorLearner, Update},
     peft,
     processor::Processor,
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 
@@ -49,7 +48,7 @@ fn main() -> Result<(), Failed> {
         let gradient = block_on(learner.gradients(&[second]))?;
         (block_on(learner.state())?.parameters, gradient)
     } else {
-        let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(())))?;
+        let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(())))?;
         let processor = Processor::new(model);
         let mut learner = ProcessorLearner::new(&processor, &adapter)?;
         block_on(learner.step(&[first], &UPDATE))?;

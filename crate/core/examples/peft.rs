@@ -1,17 +1,21 @@
-//! Reads an adapter that PEFT wrote, runs a model with it and writes it again.
+//! Reads an adapter that PEFT or llama.cpp wrote, runs a model with it and writes it again.
 //!
-//! `cargo run --example peft -- MODEL.gguf IDS.json FOLDER OUT` reads the PEFT folder and a JSON list of lists of token
-//! ids. It prints one JSON object: `nll`, for each list the negative log-likelihood in nats of each id after the first,
-//! and `logits`, those after the last id. A new folder OUT receives the adapter.
+//! `cargo run --example peft -- MODEL.gguf IDS.json ADAPTER OUT` reads a PEFT folder or a GGUF file and a JSON list of
+//! lists of token ids. It prints one JSON object: `nll`, for each list the negative log-likelihood in nats of each id after
+//! the first, and `logits`, those after the last id. A new folder OUT receives the adapter in both layouts: PEFT's two
+//! files and `adapter.gguf`.
 
 use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
 use burn::tensor::{Device, activation};
 use imprint_core::{
+    adapter::Adapter,
+    config::ModelConfig,
     gguf::Gguf,
-    model::{LowRank, Model},
+    gguf_lora,
+    model::{Keep, LowRank, Model},
     peft,
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Serialize;
@@ -37,16 +41,24 @@ impl Report {
     }
 }
 
+fn adapter(path: &Path, config: &ModelConfig) -> Result<Adapter, Box<dyn Error>> {
+    if path.is_file() {
+        return Ok(block_on(gguf_lora::import(&fs::read(path)?, config))?.0);
+    }
+    let read = |name: &str| fs::read(path.join(name));
+    Ok(peft::import(&read(CONFIG)?, &read(TENSORS)?, config)?)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [model, ids, folder, out] = &args[..] else { return Err("expected MODEL.gguf IDS.json FOLDER OUT".into()) };
+    let [model, ids, from, out] = &args[..] else { return Err("expected MODEL.gguf IDS.json ADAPTER OUT".into()) };
     let file = fs::read(model)?;
     let gguf = block_on(Gguf::read(&file))?;
-    let model = block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(())))?;
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(())))?;
+    let model = Model::new(packed, Keep::Dense, &Device::flex());
     let texts: Vec<Vec<u32>> = serde_json::from_slice(&fs::read(ids)?)?;
 
-    let read = |name: &str| fs::read(Path::new(folder).join(name));
-    let adapter = peft::import(&read(CONFIG)?, &read(TENSORS)?, &model.config)?;
+    let adapter = adapter(Path::new(from), &model.config)?;
     let attached = LowRank::new(&adapter, 1.0, &model.device);
     let mut report = Report::default();
     for ids in &texts {
@@ -55,8 +67,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", serde_json::to_string(&report)?);
 
     let files = peft::export(&adapter, &model.config, &BTreeMap::new())?;
+    let out = Path::new(out);
     fs::create_dir(out)?;
-    fs::write(Path::new(out).join(CONFIG), files.config_json)?;
-    fs::write(Path::new(out).join(TENSORS), files.safetensors)?;
+    fs::write(out.join(CONFIG), files.config_json)?;
+    fs::write(out.join(TENSORS), files.safetensors)?;
+    fs::write(out.join("adapter.gguf"), gguf_lora::export(&adapter, &model.config, &gguf_lora::Beside::default())?)?;
     Ok(())
 }

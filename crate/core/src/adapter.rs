@@ -1,5 +1,9 @@
 //! A low-rank adapter (LoRA, Hu et al. 2021) as plain numbers: what is learned, kept, exported and attached.
 
+mod mix;
+
+pub use mix::{MOST_VOICES, WEIGHTS, check_weights};
+
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
@@ -225,6 +229,26 @@ impl Adapter {
         }
         Ok(())
     }
+}
+
+/// The rank of a pair whose halves, in the file of somebody else, have these shapes: rows and columns.
+///
+/// # Errors
+/// `adapter-corrupt` for halves that make no pair, `adapter-wrong-base` for a pair that does not fit the model's `kind`.
+pub(crate) fn fit(name: &str, kind: Kind, config: &ModelConfig, a: &[usize], b: &[usize]) -> Result<usize> {
+    let corrupt = |message: String| Err(Error::new(ErrorKind::AdapterCorrupt, message));
+    let (&[rank, a_in], &[b_out, b_rank]) = (a, b) else {
+        return corrupt(format!("{name} holds {a:?} and {b:?}, which are no matrices"));
+    };
+    if rank != b_rank || rank == 0 {
+        return corrupt(format!("{name} is of rank {rank} in one half and {b_rank} in the other"));
+    }
+    let (d_in, d_out) = kind.dims(config);
+    if (a_in, b_out) == (d_in, d_out) {
+        return Ok(rank);
+    }
+    let what = format!("{name} maps {a_in} to {b_out}, in this model it maps {d_in} to {d_out}");
+    Err(Error::new(ErrorKind::AdapterWrongBase, format!("{what}; open the model the adapter was made for")))
 }
 
 /// A number in `±1/√d_in` that depends on nothing but `seed` and `place`: one step of splitmix64 (Steele et al. 2014).

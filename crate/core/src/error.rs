@@ -25,6 +25,8 @@ pub enum ErrorKind {
     NoWebgpu,
     /// The GPU device went away (driver reset, sleep, the system took it back).
     DeviceLost,
+    /// The GPU's driver computes wrongly, in every way of cutting the kernels that Imprint knows.
+    DeviceWrong,
     /// Memory on the GPU or in the process does not suffice.
     OutOfMemory,
     /// Text is too short for what was asked of it.
@@ -73,6 +75,7 @@ impl ErrorKind {
         match self {
             ErrorKind::NoWebgpu => "no-webgpu",
             ErrorKind::DeviceLost => "device-lost",
+            ErrorKind::DeviceWrong => "device-wrong",
             ErrorKind::OutOfMemory => "out-of-memory",
             ErrorKind::TextTooShort => "text-too-short",
             ErrorKind::TextTooLong => "text-too-long",

@@ -6,6 +6,7 @@
 mod adapt;
 mod contrast;
 pub(crate) mod plan;
+mod trial;
 mod vocabulary;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -14,17 +15,17 @@ use adapt::Sides;
 use contrast::Both;
 use plan::{Blocks as Bound, Caches, Kernels, Plan};
 pub(crate) use vocabulary::Part;
-use vocabulary::upload_parts;
+use vocabulary::upload_vocabulary;
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
-    linear::Blocks,
+    packed::{Blocks, More},
     quant::{BlockType, pack, q5_0_as_q8_0},
     sample::{Mix, Sampling, Seen},
-    weights::{EMBEDDING, More, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
+    weights::{self, EMBEDDING, OUTPUT, OUTPUT_NORM, OnTensor, Reader, block_tensor, fused},
 };
 
 /// A dispatch ready to be recorded: pipeline, bindings, workgroups.
@@ -132,6 +133,12 @@ impl Variant {
         };
         Self { cut }
     }
+
+    /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
+    pub const OTHERS: [Self; 2] = [
+        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 } },
+        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile_rows: 8 } },
+    ];
 }
 
 /// A language model in GPU memory, with its cache and its dispatches.
@@ -182,23 +189,22 @@ impl FusedModel {
         let config = reader.config().await?;
         check_kernels(gguf, &config)?;
         let before = gpu.allocated_bytes();
-        let embedding = upload_parts(&gpu, "embedding", reader.matrix(EMBEDDING, config.vocab, config.d_model).await?)?;
+        let embedding = upload_vocabulary(&gpu, &mut reader, EMBEDDING, &config).await?;
         let mut layers = Vec::with_capacity(config.n_layers);
         for layer in 0..config.n_layers {
             layers.push(read_layer(&gpu, &mut reader, &config, layer).await?);
             gpu.check()?;
         }
         let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
-        let head = match reader.head(&config).await? {
-            Some(blocks) => Some(upload_parts(&gpu, "head", blocks)?),
-            None => None,
+        let head = match reader.has_head() {
+            true => upload_vocabulary(&gpu, &mut reader, OUTPUT, &config).await?,
+            false => embedding.clone(),
         };
         let weight_bytes = gpu.allocated_bytes() - before;
         let scratch = Scratch::new(&gpu, &config, capacity);
         let (kernels, caches) = (Kernels::default(), Caches::new(&gpu, &config, capacity, 1));
         let plain = Sides::of(&gpu, &config, &layers, None);
         let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels };
-        let head = head.unwrap_or_else(|| embedding.clone());
         let blocks = Bound { layers: &layers, sides: &plain, caches: &caches, text: Some(0) };
         let base = plan.lists(&embedding, &blocks).await?;
         let choose = plan.choose(&head, &output_norm).await?;
@@ -567,28 +573,17 @@ async fn read_layer<S: Source>(
     config: &ModelConfig,
     layer: usize,
 ) -> Result<Layer> {
-    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let name = |n| block_tensor(layer, n);
-    let More { bias, head_norms, post_norms } = reader.more(config, layer).await?;
+    let read = weights::read_layer(reader, config, layer).await?;
+    let [q, k, v, o, gate, up, down] = read.weights;
+    let More { bias, head_norms, post_norms } = read.more;
     let more: Vec<f32> = bias.into_iter().flatten().chain(head_norms.into_iter().flatten()).flatten().collect();
-    let attention_norm = gpu.upload("norm", &reader.vector(&name("attn_norm"), d_model).await?);
-    let q = reader.turning(config, &name("attn_q"), config.n_heads).await?;
-    let k = reader.turning(config, &name("attn_k"), config.n_kv_heads).await?;
-    let v = reader.matrix(&name("attn_v"), d_kv, d_model).await?;
-    let qkv = upload(gpu, "qkv", join([q, k, v], false)?)?;
-    let o = upload(gpu, "o", reader.matrix(&name("attn_output"), d_model, d_query).await?)?;
-    let ffn_norm = gpu.upload("norm", &reader.vector(&name("ffn_norm"), d_model).await?);
-    let gate = reader.matrix(&name("ffn_gate"), d_ff, d_model).await?;
-    let up = reader.matrix(&name("ffn_up"), d_ff, d_model).await?;
-    let gate_up = upload(gpu, "gate up", join([gate, up], true)?)?;
-    let down = upload(gpu, "down", reader.matrix(&name("ffn_down"), d_model, d_ff).await?)?;
     Ok(Layer {
-        attention_norm,
-        qkv,
-        o,
-        ffn_norm,
-        gate_up,
-        down,
+        attention_norm: gpu.upload("norm", &read.attention_norm),
+        qkv: upload(gpu, "qkv", join([q, k, v], false)?)?,
+        o: upload(gpu, "o", o)?,
+        ffn_norm: gpu.upload("norm", &read.ffn_norm),
+        gate_up: upload(gpu, "gate up", join([gate, up], true)?)?,
+        down: upload(gpu, "down", down)?,
         more: (!more.is_empty()).then(|| gpu.upload("heads", &more)),
         post_norms: post_norms.map(|norms| norms.map(|norm| gpu.upload("norm", &norm))),
     })

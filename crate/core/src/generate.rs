@@ -454,13 +454,14 @@ impl LanguageModel {
 
     /// Takes one id into the text; a reason to stop after it.
     fn take_one(&self, session: &mut Session, id: u32, step: &mut Step) -> Option<Finish> {
+        let before = if session.drawn == 0 { session.prompt.last().copied() } else { Some(session.last) };
         session.drawn += 1;
         session.last = id;
         session.seen.insert(id);
         if self.tokenizer.eos_ids().contains(&id) {
             return Some(Finish::End);
         }
-        let bytes = (!self.tokenizer.is_control(id)).then(|| self.tokenizer.piece_bytes(id));
+        let bytes = (!self.tokenizer.is_control(id)).then(|| self.tokenizer.piece_after(before, id));
         if session.push(id, bytes, step) {
             Some(Finish::Stop)
         } else if session.is_back() {

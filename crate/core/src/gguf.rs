@@ -16,8 +16,10 @@ mod header;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use header::Value;
+pub use write::GgufWriter;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

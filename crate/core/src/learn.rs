@@ -9,6 +9,7 @@ mod fused;
 mod host;
 mod lesson;
 mod memory;
+#[cfg(feature = "reference")]
 mod plain;
 mod recipe;
 mod trainer;
@@ -16,9 +17,11 @@ mod trainer;
 pub use checkpoint::{About, Checkpoint};
 #[cfg(feature = "gpu")]
 pub use fused::FusedLearner;
-pub use host::{Differentiate, Gradient, HostLearner, PlainLearner, ProcessorLearner};
+pub use host::{Differentiate, Gradient, HostLearner, ProcessorLearner};
 pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
 pub use memory::{Engine, Need};
+#[cfg(feature = "reference")]
+pub use plain::PlainLearner;
 pub use recipe::{Effort, Recipe};
 pub use trainer::{Choice, Ending, Event, Journal, Measurement, Outcome, Trainer};
 

@@ -11,7 +11,11 @@ pub mod config;
 pub mod needs;
 pub mod adapter;
 pub mod peft;
+pub mod gguf_lora;
+pub mod packed;
+#[cfg(feature = "reference")]
 pub mod linear;
+#[cfg(feature = "reference")]
 pub mod model;
 pub mod processor;
 pub mod weights;

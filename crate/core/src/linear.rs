@@ -1,49 +1,8 @@
 //! A projection over frozen weights.
 
-use std::sync::Arc;
-
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::quant::{BlockType, dequantise};
-
-/// A weight matrix as the file holds it: rows of blocks.
-#[derive(Clone)]
-pub struct Blocks {
-    /// Format of the blocks.
-    pub ty: BlockType,
-    /// The packed rows, one after the other.
-    pub bytes: Arc<[u8]>,
-    /// Number of rows.
-    pub rows: usize,
-    /// Weights a row.
-    pub cols: usize,
-}
-
-impl Blocks {
-    /// Unpacks row `row` into `out`.
-    ///
-    /// # Panics
-    /// If `out` is not one row long or `row` is past the end: our bug, `weights.rs` checks the file.
-    pub fn row(&self, row: usize, out: &mut [f32]) {
-        let bytes = self.ty.row_bytes(self.cols);
-        dequantise(self.ty, &self.bytes[row * bytes..(row + 1) * bytes], out).expect("row length was checked at load");
-    }
-
-    /// All weights in f32, `[rows, cols]` row-major.
-    pub fn to_f32(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.rows * self.cols];
-        dequantise(self.ty, &self.bytes, &mut out).expect("matrix length was checked at load");
-        out
-    }
-
-    /// All weights as a Burn tensor.
-    ///
-    /// # Shapes
-    /// - result: `[rows, cols]`
-    pub fn to_tensor(&self, device: &Device) -> Tensor<2> {
-        Tensor::from_data(TensorData::new(self.to_f32(), [self.rows, self.cols]), device)
-    }
-}
+use crate::packed::Blocks;
 
 /// The low-rank path beside a projection: `scale · (x·Aᵀ)·Bᵀ`; `B·A` is never formed (Hu et al. 2021, §4.1).
 #[derive(Clone)]
@@ -98,7 +57,9 @@ impl Linear {
     pub fn weight(&self, device: &Device) -> Tensor<2> {
         match self {
             Linear::Dense(weight) => weight.as_ref().clone(),
-            Linear::Packed(blocks) => blocks.to_tensor(device),
+            Linear::Packed(blocks) => {
+                Tensor::from_data(TensorData::new(blocks.to_f32(), [blocks.rows, blocks.cols]), device)
+            }
         }
     }
 

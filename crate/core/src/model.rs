@@ -7,8 +7,18 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 use crate::{
     adapter::{Adapter, Kind},
     config::{Activation, ModelConfig},
-    linear::{Blocks, Linear, SidePath},
+    linear::{Linear, SidePath},
+    packed::{Blocks, Layer, More, Packed},
 };
+
+/// How a plain model keeps its projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Packed as in the file: least memory, CPU only.
+    Packed,
+    /// Unpacked to f32 tensors: any device, the reference.
+    Dense,
+}
 
 /// Root-mean-square norm: `x / sqrt(mean(x²) + eps) · w` (Zhang & Sennrich 2019).
 #[derive(Clone)]
@@ -287,6 +297,34 @@ pub struct Model {
 }
 
 impl Model {
+    /// The plain model of `packed` weights on `device`.
+    pub fn new(packed: Packed, keep: Keep, device: &Device) -> Self {
+        let Packed { config, embedding, layers, norm, head } = packed;
+        let linear = |blocks: Blocks| match keep {
+            Keep::Packed => Linear::Packed(blocks),
+            Keep::Dense => Linear::Packed(blocks).unpacked(device),
+        };
+        let vector = |values: Vec<f32>| {
+            let len = values.len();
+            Tensor::from_data(TensorData::new(values, [len]), device)
+        };
+        let rms = |weight: Vec<f32>| RmsNorm { weight: vector(weight), eps: config.norm_eps };
+        let block = |layer: Layer| {
+            let [q, k, v, o, gate, up, down] = layer.weights.map(linear);
+            let (attention_norm, ffn_norm) = (rms(layer.attention_norm), rms(layer.ffn_norm));
+            let More { bias, head_norms, post_norms } = layer.more;
+            let extras = Extras {
+                bias: bias.map(|bias| bias.map(vector)),
+                head_norms: head_norms.map(|norms| norms.map(rms)),
+                post_norms: post_norms.map(|norms| norms.map(rms)),
+            };
+            Block { attention_norm, q, k, v, o, ffn_norm, gate, up, down, extras }
+        };
+        let blocks = layers.into_iter().map(block).collect();
+        let (norm, head) = (rms(norm), linear(head));
+        Self { config, embedding, blocks, norm, head, device: device.clone() }
+    }
+
     /// Runs the blocks over `ids`, reading and extending `cache` where there is one, with `adapter` beside the frozen
     /// weights where there is one.
     ///

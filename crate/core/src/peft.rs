@@ -5,8 +5,8 @@
 //! file it is made by writing it as `adapter_model.safetensors` and the metadata's `imprint.adapter_config` as
 //! `adapter_config.json`.
 //!
-//! The hub's checkpoints rotate the halves of a head together, llama files neighbours: the rows of B that belong to
-//! queries and keys change places on the way.
+//! The hub's checkpoints rotate the halves of a head together, of every family; in memory, neighbours turn together: the
+//! rows of B that belong to queries and keys change places on the way.
 
 mod config;
 
@@ -20,7 +20,7 @@ use safetensors::{
 use serde::Serialize;
 
 use crate::{
-    adapter::{Adapter, Kind, Pair},
+    adapter::{Adapter, Kind, Pair, fit},
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
 };
@@ -28,9 +28,9 @@ use crate::{
 /// Key of the config in the metadata of the tensors' file.
 const CONFIG: &str = "imprint.adapter_config";
 /// Key of the fingerprint of the base model.
-const BASE: &str = "imprint.base_sha256";
+pub(crate) const BASE: &str = "imprint.base_sha256";
 /// What the keys of notes begin with.
-const NOTE: &str = "imprint.note.";
+pub(crate) const NOTE: &str = "imprint.note.";
 
 /// The two files of a PEFT folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,29 +84,35 @@ pub fn export(adapter: &Adapter, config: &ModelConfig, notes: &BTreeMap<String, 
 /// `adapter-corrupt` for damaged or contradictory files; `adapter-unsupported` for what is no plain LoRA or adapts
 /// modules Imprint does not; `adapter-wrong-base` where tensors do not fit `config`.
 pub fn import(config_json: &[u8], safetensors: &[u8], config: &ModelConfig) -> Result<Adapter> {
+    // First what it is: of an adapter of another kind, the tensors would say less.
+    let said = config::read(config_json)?;
     let (header, data) = read_header(safetensors)?;
     let base = header.metadata().as_ref().and_then(|metadata| metadata.get(BASE).cloned());
     let mut halves = BTreeMap::new();
+    let mut paths = BTreeMap::new();
     let mut names = header.offset_keys();
     names.sort();
     for name in names {
-        let (Some(place), Some(info)) = (place(&name), header.info(&name)) else {
+        let (Some((layer, kind, half, path)), Some(info)) = (place(&name), header.info(&name)) else {
             let message =
                 format!("tensor {name} adapts what Imprint does not; export a LoRA of attention and MLP only");
             return Err(Error::new(ErrorKind::AdapterUnsupported, message));
         };
-        if place.0 >= config.n_layers {
+        if layer >= config.n_layers {
             let n_layers = config.n_layers;
             return Err(wrong_base(format!("tensor {name} belongs to a block past the model's {n_layers}")));
         }
+        if paths.insert((layer, kind), path.to_owned()).is_some_and(|before| before != path) {
+            return Err(corrupt(format!("tensor {name} stands for a projection that another path stands for too")));
+        }
         let values = values(&name, info, &data[info.data_offsets.0..info.data_offsets.1])?;
-        halves.insert(place, (info.shape.clone(), values));
+        halves.insert((layer, kind, half), (info.shape.clone(), values));
     }
     if halves.is_empty() {
         return Err(corrupt("the adapter holds no tensors"));
     }
     let mut adapter = pair_up(base, halves, config)?;
-    config::read(config_json)?.set_scales(&mut adapter)?;
+    said.set_scales(&mut adapter, &paths)?;
     adapter.check(config, None)?;
     Ok(adapter)
 }
@@ -134,26 +140,32 @@ pub fn notes(safetensors: &[u8]) -> Result<BTreeMap<String, String>> {
     Ok(all.filter_map(|(key, note)| Some((key.strip_prefix(NOTE)?.to_owned(), note.clone()))).collect())
 }
 
-/// The hub's path of a projection.
+/// What stands before `layers.` in the hub's paths: a language model with its head, one beside other parts (Gemma 3 reads
+/// pictures, too; transformers has changed its order since), and both without their heads.
+const ROOTS: [&str; 5] = ["model.", "model.language_model.", "language_model.model.", "language_model.", ""];
+
+/// The hub's path of a projection in a language model with its head.
 fn module(layer: usize, kind: Kind) -> String {
     let part = match kind {
         Kind::Q | Kind::K | Kind::V | Kind::O => "self_attn",
         Kind::Gate | Kind::Up | Kind::Down => "mlp",
     };
-    format!("model.layers.{layer}.{part}.{}", kind.name())
+    format!("{}layers.{layer}.{part}.{}", ROOTS[0], kind.name())
 }
 
-/// Where the tensor of this name belongs.
-fn place(name: &str) -> Option<(usize, Kind, Half)> {
+/// Where the tensor of this name belongs, and the path of its projection.
+fn place(name: &str) -> Option<(usize, Kind, Half, &str)> {
     let path = name.strip_prefix("base_model.model.")?.strip_suffix(".weight")?;
     let (path, half) = match path.rsplit_once('.')? {
         (path, "lora_A") => (path, Half::A),
         (path, "lora_B") => (path, Half::B),
         _ => return None,
     };
-    let layer: usize = path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()?;
-    let kind = Kind::from_name(path.rsplit('.').next()?)?;
-    (path == module(layer, kind)).then_some((layer, kind, half))
+    let (root, rest) = path.split_at(path.find("layers.")?);
+    let layer: usize = rest.split('.').nth(1)?.parse().ok()?;
+    let kind = Kind::from_name(rest.rsplit('.').next()?)?;
+    let known = ROOTS.contains(&root) && module(layer, kind).strip_prefix(ROOTS[0]) == Some(rest);
+    known.then_some((layer, kind, half, path))
 }
 
 /// The row in the hub's order, whose halves turn together, of each row of `kind` in ours, whose neighbours do.
@@ -167,7 +179,8 @@ fn hub_rows(kind: Kind, config: &ModelConfig) -> impl Iterator<Item = usize> {
     })
 }
 
-fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
+/// A B of `kind` with its rows in the hub's order.
+pub(crate) fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     let mut out = vec![0.0; b.len()];
     for (row, values) in hub_rows(kind, config).zip(b.chunks_exact(rank)) {
         out[row * rank..][..rank].copy_from_slice(values);
@@ -175,7 +188,8 @@ fn to_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> 
     out
 }
 
-fn from_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
+/// A B of `kind` with its rows in our order.
+pub(crate) fn from_hub(b: &[f32], rank: usize, kind: Kind, config: &ModelConfig) -> Vec<f32> {
     hub_rows(kind, config).flat_map(|row| b[row * rank..][..rank].iter().copied()).collect()
 }
 
@@ -194,17 +208,7 @@ fn pair_up(base: Option<String>, mut halves: Halves, config: &ModelConfig) -> Re
                 (None, None) => continue,
                 _ => return Err(corrupt(format!("{name} has one half of its pair only"))),
             };
-            let (d_in, d_out) = kind.dims(config);
-            let (&[rank, a_in], &[b_out, b_rank]) = (&a_shape[..], &b_shape[..]) else {
-                return Err(corrupt(format!("{name} holds {a_shape:?} and {b_shape:?}, which are no matrices")));
-            };
-            if rank != b_rank || rank == 0 {
-                return Err(corrupt(format!("{name} is of rank {rank} in one half and {b_rank} in the other")));
-            }
-            if (a_in, b_out) != (d_in, d_out) {
-                let message = format!("{name} maps {a_in} to {b_out}, in this model it maps {d_in} to {d_out}");
-                return Err(wrong_base(message));
-            }
+            let rank = fit(&name, kind, config, &a_shape, &b_shape)?;
             let b = from_hub(&b, rank, kind, config);
             adapter.set(layer, kind, Some(Pair { rank, scale: 1.0, a, b }));
         }

@@ -1,6 +1,6 @@
 //! The forward on the processor: packed weights multiplied in whole numbers, on plain slices.
 //!
-//! It is an optimisation of [`Model::forward`], which laws hold it to, and never a second model.
+//! It is an optimisation of the plain forward (`model.rs`), which laws hold it to, and never a second model.
 
 mod attention;
 mod back;
@@ -12,8 +12,6 @@ mod slope;
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
-
 pub use lanes::name;
 pub use paths::Paths;
 
@@ -23,8 +21,7 @@ use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
-    linear::{Blocks, Linear},
-    model::{Extras, Model},
+    packed::{Layer, Packed},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -32,36 +29,8 @@ const SCORED: usize = 16;
 
 /// A packed model, ready to run on the processor.
 pub struct Processor {
-    /// The same model on Burn tensors: what it learns on.
-    pub model: Model,
-    layers: Vec<Layer>,
-    norm: Vec<f32>,
-    head: Blocks,
-}
-
-struct Layer {
-    attention_norm: Vec<f32>,
-    ffn_norm: Vec<f32>,
-    more: More,
-    /// By [`Kind`], in its order.
-    weights: [Blocks; Kind::ALL.len()],
-}
-
-/// [`Extras`] as plain numbers.
-struct More {
-    bias: Option<[Vec<f32>; 3]>,
-    head_norms: Option<[Vec<f32>; 2]>,
-    post_norms: Option<[Vec<f32>; 2]>,
-}
-
-impl More {
-    fn new(extras: &Extras) -> Self {
-        Self {
-            bias: extras.bias.as_ref().map(|bias| bias.each_ref().map(numbers)),
-            head_norms: extras.head_norms.as_ref().map(|norms| norms.each_ref().map(|norm| numbers(&norm.weight))),
-            post_norms: extras.post_norms.as_ref().map(|norms| norms.each_ref().map(|norm| numbers(&norm.weight))),
-        }
-    }
+    /// Its weights.
+    pub model: Packed,
 }
 
 /// How activations are multiplied with weights.
@@ -143,22 +112,9 @@ impl Reading {
 }
 
 impl Processor {
-    /// Takes a model whose projections are packed.
-    ///
-    /// # Panics
-    /// If they are not: our bug, a model is loaded so for it.
-    pub fn new(model: Model) -> Self {
-        let blocks = |linear: &Linear| match linear {
-            Linear::Packed(blocks) => blocks.clone(),
-            Linear::Dense(_) => panic!("the processor's path needs packed weights"),
-        };
-        let layers = model.blocks.iter().map(|block| Layer {
-            attention_norm: numbers(&block.attention_norm.weight),
-            ffn_norm: numbers(&block.ffn_norm.weight),
-            more: More::new(&block.extras),
-            weights: [&block.q, &block.k, &block.v, &block.o, &block.gate, &block.up, &block.down].map(blocks),
-        });
-        Self { layers: layers.collect(), norm: numbers(&model.norm.weight), head: blocks(&model.head), model }
+    /// Takes a model's weights.
+    pub fn new(model: Packed) -> Self {
+        Self { model }
     }
 
     /// Reads `ids` into every one of `readings`, which have read as many tokens so far; the weights are unpacked once for
@@ -174,17 +130,23 @@ impl Processor {
     }
 
     fn read_with(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
+        let x = self.blocks(products, ids, readings);
+        norm(&x, &self.model.norm, self.model.config.norm_eps)
+    }
+
+    /// The residual stream after the last block.
+    fn blocks(&self, products: Products, ids: &[u32], readings: &mut [&mut Reading]) -> Vec<f32> {
         let mut x = self.embed(ids).repeat(readings.len());
         let start = readings[0].len;
         let at = Turns::new(&self.model.config, start..start + ids.len());
         for reading in readings.iter_mut() {
             assert_eq!(reading.len, start, "texts read side by side are equally long");
-            reading.open(self.layers.len(), ids.len());
+            reading.open(self.model.layers.len(), ids.len());
         }
-        for layer in 0..self.layers.len() {
+        for layer in 0..self.model.layers.len() {
             self.block(layer, &mut x, &at, readings, products, None);
         }
-        norm(&x, &self.norm, self.model.config.norm_eps)
+        x
     }
 
     /// What the first block reads.
@@ -206,7 +168,26 @@ impl Processor {
     /// # Shapes
     /// - `hidden`: `[rows, d_model]` from [`Processor::read`], result: `[rows, vocab]`
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        project(&self.head, &Activations::new(hidden, self.head.cols, finest(&[&self.head])))
+        project(&self.model.head, &Activations::new(hidden, self.model.head.cols, finest(&[&self.model.head])))
+    }
+
+    /// Scores every token of the vocabulary after the last of `ids`, with products of f32 numbers: what a GPU is held to.
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn exact_scores(&self, ids: &[u32]) -> Vec<f32> {
+        self.trace(ids).1
+    }
+
+    /// The residual stream after the last block of the last of `ids`, and the scores after it, as [`Processor::exact_scores`].
+    ///
+    /// # Panics
+    /// As [`Processor::read`].
+    pub fn trace(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let x = self.blocks(Products::Exact, ids, &mut [&mut Reading::default()]);
+        let last = x[x.len() - self.model.config.d_model..].to_vec();
+        let scores = panels::project(&self.model.head, &norm(&last, &self.model.norm, self.model.config.norm_eps));
+        (last, scores)
     }
 
     /// Reads `ids` and gives the negative log-likelihood of each of `targets`, which follow them, in nats.
@@ -218,7 +199,7 @@ impl Processor {
     /// As [`Processor::read`].
     pub fn score(&self, ids: &[u32], targets: &[u32], reading: &mut Reading) -> Vec<f32> {
         let hidden = self.read_with(Products::Exact, ids, &mut [reading]);
-        self.nll_of(|hidden| panels::project(&self.head, hidden), &hidden, targets)
+        self.nll_of(|hidden| panels::project(&self.model.head, hidden), &hidden, targets)
     }
 
     /// Negative log-likelihood of each target, in nats.
@@ -255,7 +236,7 @@ impl Processor {
     ) {
         let config = &self.model.config;
         let (at, window) = (at.of(config, layer), config.window_of(layer));
-        let Layer { attention_norm, ffn_norm, more, .. } = &self.layers[layer];
+        let Layer { attention_norm, ffn_norm, more, .. } = &self.model.layers[layer];
         let input = if kept.is_some() { x.to_vec() } else { Vec::new() };
         let normed = norm(x, attention_norm, config.norm_eps);
         let mut qkv = self.project(layer, [Kind::Q, Kind::K, Kind::V], &normed, readings, products);
@@ -300,7 +281,7 @@ impl Processor {
 
     /// Adds what attention (0) or the feed-forward layer (1) gives to the residual stream, after its norm if it has one.
     fn join(&self, layer: usize, which: usize, x: &mut [f32], given: &[f32]) {
-        match &self.layers[layer].more.post_norms {
+        match &self.model.layers[layer].more.post_norms {
             Some(norms) => add(x, &norm(given, &norms[which], self.model.config.norm_eps)),
             None => add(x, given),
         }
@@ -315,7 +296,7 @@ impl Processor {
         readings: &[&mut Reading],
         products: Products,
     ) -> [Vec<f32>; N] {
-        let weights = &self.layers[layer].weights;
+        let weights = &self.model.layers[layer].weights;
         let cols = weights[kinds[0] as usize].cols;
         let integers = match products {
             Products::Exact => None,
@@ -341,9 +322,4 @@ impl Processor {
 
 fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-}
-
-/// The numbers of a vector.
-fn numbers(vector: &Tensor<1>) -> Vec<f32> {
-    vector.to_data().try_into_vec().expect("vectors are f32 on the processor")
 }

@@ -1,22 +1,24 @@
 //! From a GGUF vocabulary to token ids and back.
 //!
-//! The parts of the `tokenizers` crate are put together directly: its byte-level BPE, its pre-tokenizers and its matcher of
-//! added tokens. What a person types never becomes a control token unless they ask for it ([`Tokenizer::encode_with_specials`]);
-//! in a chat only the template writes control tokens ([`Tokenizer::encode_chat`]).
+//! Byte-level BPE is put together from the parts of the `tokenizers` crate; sentencepiece's BPE is our own, since that crate
+//! would want a merge for every way to halve each of a quarter million tokens. What a person types never becomes a control
+//! token unless they ask for it ([`Tokenizer::encode_with_specials`]); in a chat only the template writes control tokens
+//! ([`Tokenizer::encode_chat`]).
 
+mod byte_level;
 mod chat;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod scored;
+mod sentencepiece;
+mod specials;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
-use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::{AddedToken, AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use std::borrow::Cow;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,23 +26,22 @@ pub use chat::Message;
 pub use stream::DecodeStream;
 pub use vocabulary::Vocabulary;
 
+use byte_level::ByteLevelBpe;
+use sentencepiece::SentencePiece;
+use specials::{Part, Specials};
+use vocabulary::Algorithm;
+
 /// Control tokens that end a turn or a text in the models we know; a vocabulary has one or two of them.
 const END_TOKENS: [&str; 7] =
     ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>", "</s>"];
 
-/// The library takes some hundred bytes of memory for each byte of text, so a long text goes through it in stretches of
-/// about this size.
-const STRETCH_BYTES: usize = 1 << 16;
-
 /// Text to token ids and back, by one model's vocabulary.
 pub struct Tokenizer {
-    bpe: BPE,
-    digits: Digits,
-    byte_level: ByteLevel,
+    words: Words,
     /// Tokens matched in any text: those the vocabulary calls user-defined.
-    in_text: AddedVocabulary,
+    in_text: Specials,
     /// Tokens matched where specials are wanted: control tokens, and those of `in_text`.
-    in_template: AddedVocabulary,
+    in_template: Specials,
     pieces: Pieces,
     control: Vec<bool>,
     bos: Option<u32>,
@@ -48,6 +49,12 @@ pub struct Tokenizer {
     add_bos: bool,
     eos_ids: Vec<u32>,
     chat_template: Option<String>,
+}
+
+/// What becomes of text between the tokens that are found by their names.
+enum Words {
+    ByteLevelBpe(Box<ByteLevelBpe>),
+    SentencePiece(SentencePiece),
 }
 
 /// The raw bytes of every token, back to back.
@@ -72,43 +79,39 @@ impl Tokenizer {
     /// `model-unsupported` for another algorithm or pre-tokenizer than we know, `model-corrupt` for a vocabulary that
     /// contradicts itself.
     pub fn new(vocabulary: Vocabulary) -> Result<Self> {
+        let algorithm = vocabulary.algorithm()?;
         vocabulary.check()?;
-        let pieces = vocabulary.pieces();
-        let control = vocabulary.token_types.iter().map(|&kind| kind == vocabulary::CONTROL).collect();
-        let bpe = vocabulary.bpe()?;
-        let added = |kinds: &[i32]| added_tokens(&vocabulary, kinds, &bpe);
-        let in_text = added(&[vocabulary::USER_DEFINED])?;
-        let in_template = added(&[vocabulary::USER_DEFINED, vocabulary::CONTROL])?;
+        let (pieces, words) = match algorithm {
+            Algorithm::ByteLevelBpe(cut) => {
+                let words = ByteLevelBpe::new(&vocabulary, cut)?;
+                (vocabulary.byte_level_pieces(), Words::ByteLevelBpe(Box::new(words)))
+            }
+            Algorithm::SentencePiece => {
+                let pieces = vocabulary.sentencepiece_pieces();
+                let words = SentencePiece::new(&vocabulary, &pieces)?;
+                (pieces, Words::SentencePiece(words))
+            }
+        };
+        let control: Vec<bool> = vocabulary.token_types.iter().map(|&kind| kind == vocabulary::CONTROL).collect();
+        let specials = |kinds: &[i32]| Specials::new(&pieces, &vocabulary.token_types, kinds);
+        let in_text = specials(&[vocabulary::USER_DEFINED])?;
+        let in_template = specials(&[vocabulary::USER_DEFINED, vocabulary::CONTROL])?;
         let mut eos_ids: Vec<u32> = vocabulary.eos.into_iter().collect();
-        for name in END_TOKENS {
-            match in_template.get_vocab().get(name) {
-                Some(id) if !eos_ids.contains(id) => eos_ids.push(*id),
-                _ => {}
+        for id in END_TOKENS.iter().filter_map(|name| in_template.token(name)) {
+            // Gemma's `</s>` closes a tag of HTML.
+            if control[id as usize] && !eos_ids.contains(&id) {
+                eos_ids.push(id);
             }
         }
         let Vocabulary { bos, eos, add_bos, chat_template, .. } = vocabulary;
-        let digits = Digits::new(true);
-        let byte_level = ByteLevel::new(false, true, true);
-        Ok(Self {
-            bpe,
-            digits,
-            byte_level,
-            in_text,
-            in_template,
-            pieces,
-            control,
-            bos,
-            eos,
-            add_bos,
-            eos_ids,
-            chat_template,
-        })
+        Ok(Self { words, in_text, in_template, pieces, control, bos, eos, add_bos, eos_ids, chat_template })
     }
 
     /// The ids of `text`, in which control tokens are ordinary characters.
     ///
     /// Bytes for which the vocabulary has no token (SmolLM2 lacks six control characters and two bytes of unassigned
-    /// planes) vanish, as they do in the reference tokenizer. No beginning-of-text token is added; see [`Tokenizer::bos`].
+    /// planes) vanish, as they do in the reference tokenizer. Qwen's vocabularies want the normal form C, so text in
+    /// another form comes back in that one. No beginning-of-text token is added; see [`Tokenizer::bos`].
     ///
     /// # Errors
     /// `internal` if the tokenizer library fails.
@@ -146,14 +149,14 @@ impl Tokenizer {
             match part {
                 chat::Part::Content(content) => text.push_str(content),
                 chat::Part::Template(template) => {
-                    let splits = self.in_template.extract_and_normalize(None::<&NFC>, template);
-                    for (plain, _, token) in splits.get_splits(OffsetReferential::Original, OffsetType::Byte) {
-                        let Some(token) = token else {
-                            text.push_str(plain);
-                            continue;
-                        };
-                        ids.extend(self.encode(&std::mem::take(&mut text))?);
-                        ids.extend(token.iter().map(|token| token.id));
+                    for part in self.in_template.parts(template) {
+                        match part {
+                            Part::Text(plain) => text.push_str(plain),
+                            Part::Token(id) => {
+                                ids.extend(self.encode(&std::mem::take(&mut text))?);
+                                ids.push(id);
+                            }
+                        }
                     }
                 }
             }
@@ -162,15 +165,35 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of `ids`, control tokens by their names; bytes that are no UTF-8 become U+FFFD.
+    /// The text of `ids` as a part of a longer one, control tokens by their names; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// Where a vocabulary puts a space before a text, that space comes back at the beginning of `ids` and is left out
+    /// after a control token: see [`Tokenizer::piece_after`].
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.piece_bytes(id)).copied().collect();
+        let mut bytes = Vec::new();
+        let mut before = None;
+        for &id in ids {
+            bytes.extend_from_slice(self.piece_after(before, id));
+            before = Some(id);
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The raw bytes of a token, which may be a part of a character; empty for an id outside the vocabulary.
     pub fn piece_bytes(&self, id: u32) -> &[u8] {
         self.pieces.get(id)
+    }
+
+    /// What `id` adds to a text whose last token is `before`: its raw bytes, without the space that the vocabulary puts
+    /// before a text where one begins, after a control token.
+    pub fn piece_after(&self, before: Option<u32>, id: u32) -> &[u8] {
+        let piece = self.piece_bytes(id);
+        match &self.words {
+            Words::SentencePiece(words) if words.space_prefix() && before.is_some_and(|id| self.is_control(id)) => {
+                piece.strip_prefix(b" ").unwrap_or(piece)
+            }
+            _ => piece,
+        }
     }
 
     /// Whether `id` is a control token, which stands for no text.
@@ -198,9 +221,12 @@ impl Tokenizer {
         self.control.len()
     }
 
-    /// The id of the token that the vocabulary spells `token` (in the byte-level alphabet: `Ġ` for a space).
+    /// The id of the token that the vocabulary spells `token`, with `Ġ` (byte-level) or `▁` (sentencepiece) for a space.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.bpe.token_to_id(token)
+        match &self.words {
+            Words::ByteLevelBpe(words) => words.token_to_id(token),
+            Words::SentencePiece(words) => words.token_to_id(&self.pieces, token),
+        }
     }
 
     /// Whether [`Tokenizer::encode_chat`] has a template to follow.
@@ -208,28 +234,24 @@ impl Tokenizer {
         self.chat_template.is_some()
     }
 
-    fn encode_matching(&self, text: &str, added: &AddedVocabulary) -> Result<Vec<u32>> {
+    fn encode_matching(&self, text: &str, specials: &Specials) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let cut = border(rest, added);
-            ids.extend(self.encode_stretch(&rest[..cut], added)?);
-            rest = &rest[cut..];
+        let mut begins = true;
+        let text = match &self.words {
+            Words::ByteLevelBpe(_) => Cow::from(text),
+            Words::SentencePiece(_) => sentencepiece::spaced(text),
+        };
+        for part in specials.parts(&text) {
+            match (part, &self.words) {
+                (Part::Token(id), _) => {
+                    begins = self.is_control(id);
+                    ids.push(id);
+                }
+                (Part::Text(text), Words::ByteLevelBpe(words)) => words.encode(text, &mut ids)?,
+                (Part::Text(text), Words::SentencePiece(words)) => words.encode(&self.pieces, text, begins, &mut ids),
+            }
         }
         Ok(ids)
-    }
-
-    fn encode_stretch(&self, text: &str, added: &AddedVocabulary) -> Result<Vec<u32>> {
-        let mut pretokenized: PreTokenizedString = added.extract_and_normalize(None::<&NFC>, text);
-        self.digits
-            .pre_tokenize(&mut pretokenized)
-            .and_then(|()| self.byte_level.pre_tokenize(&mut pretokenized))
-            .and_then(|()| pretokenized.tokenize(|word| self.bpe.tokenize(word.get())))
-            .map_err(|source| {
-                Error::new(ErrorKind::Internal, "text could not be split into tokens").with_source(source)
-            })?;
-        let splits = pretokenized.get_splits(OffsetReferential::Normalized, OffsetType::None);
-        Ok(splits.iter().filter_map(|(_, _, tokens)| tokens.as_ref()).flatten().map(|token| token.id).collect())
     }
 
     /// What templates call `bos_token` and `eos_token`.
@@ -237,25 +259,4 @@ impl Tokenizer {
         let name = |id: Option<u32>| id.map(|id| String::from_utf8_lossy(self.piece_bytes(id)).into_owned());
         chat::SpecialNames { bos_token: name(self.bos), eos_token: name(self.eos) }
     }
-}
-
-/// Where to cut `text` so that the ids stay the same: before a line break after a visible character, where the
-/// pre-tokenizer cuts anyway (its words are either white space or end before white space).
-fn border(text: &str, added: &AddedVocabulary) -> usize {
-    if added.get_vocab().keys().any(|token| token.contains('\n')) {
-        return text.len();
-    }
-    let breaks = text.bytes().enumerate().skip(STRETCH_BYTES).filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at);
-    let mut borders = breaks.filter(|&at| text[..at].ends_with(|c: char| !c.is_whitespace()));
-    borders.next().unwrap_or(text.len())
-}
-
-fn added_tokens(vocabulary: &Vocabulary, kinds: &[i32], bpe: &BPE) -> Result<AddedVocabulary> {
-    let tokens = vocabulary.tokens.iter().zip(&vocabulary.token_types).filter(|(_, kind)| kinds.contains(kind));
-    let tokens = tokens.map(|(token, _)| AddedToken::from(token.as_str(), true));
-    let mut added = AddedVocabulary::new();
-    added.add_tokens(tokens, bpe, None::<&NFC>).map_err(|source| {
-        Error::new(ErrorKind::ModelCorrupt, "model has control tokens that cannot be told apart").with_source(source)
-    })?;
-    Ok(added)
 }

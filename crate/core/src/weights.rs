@@ -1,26 +1,14 @@
-//! Tensors of a GGUF file into a [`Model`]; the only file that knows foreign tensor names.
+//! Tensors of a GGUF file into a model; the only file that knows foreign tensor names.
 
-use std::sync::Arc;
-
-use burn::tensor::{Device, Tensor, TensorData};
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     config::{ModelConfig, RopeStyle},
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source, TensorInfo},
-    linear::{Blocks, Linear},
-    model::{Block, Extras, Model, RmsNorm},
+    packed::{Blocks, Layer, More, Packed},
     quant::{BlockType, dequantise},
 };
-
-/// How a plain model keeps its projections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Packed as in the file: least memory, CPU only.
-    Packed,
-    /// Unpacked to f32 tensors: any device, the reference.
-    Dense,
-}
 
 /// Told after each tensor: bytes read so far, bytes in all. An error it returns stops the load.
 pub type OnTensor<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
@@ -39,6 +27,11 @@ impl<'a, S: Source> Reader<'a, S> {
     pub fn new(gguf: &'a Gguf, source: &'a S, on_tensor: OnTensor<'a>) -> Self {
         let total_bytes = gguf.tensors().iter().map(|t| t.size_bytes).sum();
         Self { gguf, source, read_bytes: 0, total_bytes, on_tensor }
+    }
+
+    /// The format of a matrix that must exist.
+    pub fn format(&self, name: &str, rows: usize, cols: usize) -> Result<BlockType> {
+        Ok(self.expect(name, rows, cols)?.ty)
     }
 
     /// The description of a tensor that must exist with these dimensions (`cols` first in the file).
@@ -63,6 +56,15 @@ impl<'a, S: Source> Reader<'a, S> {
         self.read_bytes += info.size_bytes;
         (self.on_tensor)(self.read_bytes, self.total_bytes)?;
         Ok(Blocks { ty: info.ty, bytes: Arc::from(bytes), rows, cols })
+    }
+
+    /// Reads some rows of a matrix of `all` rows: of a large one, so that it is never in memory whole.
+    pub async fn rows(&mut self, name: &str, all: usize, cols: usize, rows: Range<usize>) -> Result<Blocks> {
+        let info = self.expect(name, all, cols)?;
+        let bytes = self.gguf.read_rows(self.source, info, rows.start as u64..rows.end as u64).await?;
+        self.read_bytes += bytes.len() as u64;
+        (self.on_tensor)(self.read_bytes, self.total_bytes)?;
+        Ok(Blocks { ty: info.ty, bytes: Arc::from(bytes), rows: rows.len(), cols })
     }
 
     /// Reads a vector into f32.
@@ -137,6 +139,11 @@ impl<'a, S: Source> Reader<'a, S> {
         Ok(config)
     }
 
+    /// Whether the output projection has a matrix of its own.
+    pub fn has_head(&self) -> bool {
+        self.gguf.tensor(OUTPUT).is_some()
+    }
+
     /// The output projection: its own matrix, or the embedding where the file has none.
     pub async fn head(&mut self, config: &ModelConfig) -> Result<Option<Blocks>> {
         match self.gguf.tensor(OUTPUT) {
@@ -144,17 +151,6 @@ impl<'a, S: Source> Reader<'a, S> {
             None => Ok(None),
         }
     }
-}
-
-/// What only some architectures have in a block: see [`Extras`].
-#[derive(Default, Clone)]
-pub struct More {
-    /// Added to queries, keys and values.
-    pub bias: Option<[Vec<f32>; 3]>,
-    /// Norms of query heads and of key heads.
-    pub head_norms: Option<[Vec<f32>; 2]>,
-    /// Norms of what attention and the feed-forward layer give.
-    pub post_norms: Option<[Vec<f32>; 2]>,
 }
 
 /// Where in a file whose halves turn together the rows stand that turn together here: element `2i` is element `i` there,
@@ -169,62 +165,53 @@ const ROPE_DIVISORS: &str = "rope_freqs.weight";
 pub const EMBEDDING: &str = "token_embd.weight";
 /// Name of the norm before the head.
 pub const OUTPUT_NORM: &str = "output_norm.weight";
-const OUTPUT: &str = "output.weight";
+/// Name of the head, where it is not the embedding.
+pub const OUTPUT: &str = "output.weight";
 
 /// The full name of a tensor of block `layer`.
 pub fn block_tensor(layer: usize, name: &str) -> String {
     format!("blk.{layer}.{name}.weight")
 }
 
-/// Builds the plain model on `device`.
+/// Reads all weights into memory, packed as they are.
 ///
 /// # Errors
 /// `model-corrupt` for missing or misshapen tensors, `model-unsupported` for what `config` does not describe, and what
 /// `source` and `on_tensor` return.
-pub async fn load_model(
-    gguf: &Gguf,
-    source: &impl Source,
-    keep: Keep,
-    device: &Device,
-    on_tensor: OnTensor<'_>,
-) -> Result<Model> {
+pub async fn load_packed(gguf: &Gguf, source: &impl Source, on_tensor: OnTensor<'_>) -> Result<Packed> {
     let mut reader = Reader::new(gguf, source, on_tensor);
     let config = reader.config().await?;
-    let linear = |blocks: Blocks| match keep {
-        Keep::Packed => Linear::Packed(blocks),
-        Keep::Dense => Linear::Dense(Box::new(blocks.to_tensor(device))),
-    };
-    let vector = |values: Vec<f32>| {
-        let len = values.len();
-        Tensor::from_data(TensorData::new(values, [len]), device)
-    };
-    let norm = |weight: Vec<f32>| RmsNorm { weight: vector(weight), eps: config.norm_eps };
     let embedding = reader.matrix(EMBEDDING, config.vocab, config.d_model).await?;
-    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let mut blocks = Vec::with_capacity(config.n_layers);
+    let mut layers = Vec::with_capacity(config.n_layers);
     for layer in 0..config.n_layers {
-        let name = |n| block_tensor(layer, n);
-        let More { bias, head_norms, post_norms } = reader.more(&config, layer).await?;
-        blocks.push(Block {
-            attention_norm: norm(reader.vector(&name("attn_norm"), d_model).await?),
-            q: linear(reader.turning(&config, &name("attn_q"), config.n_heads).await?),
-            k: linear(reader.turning(&config, &name("attn_k"), config.n_kv_heads).await?),
-            v: linear(reader.matrix(&name("attn_v"), d_kv, d_model).await?),
-            o: linear(reader.matrix(&name("attn_output"), d_model, d_query).await?),
-            ffn_norm: norm(reader.vector(&name("ffn_norm"), d_model).await?),
-            gate: linear(reader.matrix(&name("ffn_gate"), d_ff, d_model).await?),
-            up: linear(reader.matrix(&name("ffn_up"), d_ff, d_model).await?),
-            down: linear(reader.matrix(&name("ffn_down"), d_model, d_ff).await?),
-            extras: Extras {
-                bias: bias.map(|bias| bias.map(vector)),
-                head_norms: head_norms.map(|norms| norms.map(norm)),
-                post_norms: post_norms.map(|norms| norms.map(norm)),
-            },
-        });
+        layers.push(read_layer(&mut reader, &config, layer).await?);
     }
-    let norm = norm(reader.vector(OUTPUT_NORM, d_model).await?);
-    let head = linear(reader.head(&config).await?.unwrap_or_else(|| embedding.clone()));
-    Ok(Model { config, embedding, blocks, norm, head, device: device.clone() })
+    let norm = reader.vector(OUTPUT_NORM, config.d_model).await?;
+    let head = reader.head(&config).await?.unwrap_or_else(|| embedding.clone());
+    Ok(Packed { config, embedding, layers, norm, head })
+}
+
+/// Reads the weights of block `layer`.
+///
+/// # Errors
+/// As [`load_packed`].
+pub async fn read_layer<S: Source>(reader: &mut Reader<'_, S>, config: &ModelConfig, layer: usize) -> Result<Layer> {
+    let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
+    let name = |n| block_tensor(layer, n);
+    Ok(Layer {
+        attention_norm: reader.vector(&name("attn_norm"), d_model).await?,
+        ffn_norm: reader.vector(&name("ffn_norm"), d_model).await?,
+        more: reader.more(config, layer).await?,
+        weights: [
+            reader.turning(config, &name("attn_q"), config.n_heads).await?,
+            reader.turning(config, &name("attn_k"), config.n_kv_heads).await?,
+            reader.matrix(&name("attn_v"), d_kv, d_model).await?,
+            reader.matrix(&name("attn_output"), d_model, d_query).await?,
+            reader.matrix(&name("ffn_gate"), d_ff, d_model).await?,
+            reader.matrix(&name("ffn_up"), d_ff, d_model).await?,
+            reader.matrix(&name("ffn_down"), d_model, d_ff).await?,
+        ],
+    })
 }
 
 /// Refuses files that hold tensors this architecture does not have: running without them would give wrong numbers.

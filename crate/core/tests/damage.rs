@@ -10,6 +10,7 @@ use fastrand::Rng;
 use imprint_core::config::ModelConfig;
 use imprint_core::gguf::testing::{GgufWriter, quantise};
 use imprint_core::gguf::{Gguf, Source};
+use imprint_core::gguf_lora;
 use imprint_core::peft::import;
 use imprint_core::quant::{BlockType, dequantise, pack, unpack};
 use imprint_core::{Error, Result};
@@ -231,4 +232,32 @@ fn four_thousand_damaged_adapters_do_no_harm() {
     let known = ["adapter-corrupt", "adapter-unsupported", "adapter-wrong-base", "sound"];
     assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), known);
     assert!(outcomes["sound"] >= 100 && outcomes["adapter-corrupt"] >= 1000, "{outcomes:?}");
+}
+
+#[test]
+fn two_thousand_damaged_adapters_of_llama_cpp_do_no_harm() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/peft");
+    let read = |path: &str| fs::read(fixture.join(path)).unwrap();
+    let config = ModelConfig::from_gguf(&block_on(Gguf::read(&read("base.gguf"))).unwrap()).unwrap();
+    let good = read("plain.gguf");
+    let header_bytes = block_on(Gguf::read(&good)).unwrap().tensors()[0].offset as usize;
+    let mut rng = Rng::with_seed(2_000);
+    let mut outcomes = BTreeMap::new();
+    for round in 0..2_000 {
+        let mut file = good.clone();
+        for _ in 0..=rng.u8(..3) {
+            if !file.is_empty() {
+                damage(&mut rng, &mut file, header_bytes);
+            }
+        }
+        let source = Counted(&file, Cell::new(0));
+        let (result, largest, most) = measure(|| block_on(gguf_lora::import(&source, &config)));
+        assert!(largest <= file.len() + SPARE_BYTES, "round {round}: a piece of {largest} bytes for {}", file.len());
+        assert!(most <= 8 * file.len() + SPARE_BYTES, "round {round}: {most} bytes held for a file of {}", file.len());
+        let outcome = result.map_or_else(|error: Error| error.code(), |_| "sound");
+        *outcomes.entry(outcome).or_insert(0) += 1;
+    }
+    let known = ["adapter-corrupt", "adapter-unsupported", "adapter-wrong-base", "sound"];
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), known);
+    assert!(outcomes["sound"] >= 30 && outcomes["adapter-corrupt"] >= 500, "{outcomes:?}");
 }

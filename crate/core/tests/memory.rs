@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use burn::tensor::Device;
 use imprint_core::{
     adapter::Adapter,
     config::ModelConfig,
@@ -21,7 +20,7 @@ use imprint_core::{
     processor::Processor,
     testing::model_path,
     tokenizer::{Tokenizer, Vocabulary},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 
@@ -76,7 +75,7 @@ fn writing_takes_no_more_memory_than_is_told() {
     let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf)).unwrap();
     let words = HELD.load(Relaxed) - before;
     println!("tokenizer: {words} bytes, {} a token", words / config.vocab);
-    let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(()))).unwrap();
+    let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
     let model = LanguageModel::new(tokenizer, Backend::Processor(Box::new(Processor::new(model))), capacity);
     let mut session = model.begin(&"It was a fine day. ".repeat(40), WriteOptions::default()).unwrap();
     while block_on(model.next(&mut session)).unwrap().finish.is_none() {}
@@ -91,7 +90,7 @@ fn learning_takes_no_more_memory_than_is_told() {
     let _alone = COUNTER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let file = file();
     let gguf = block_on(Gguf::read(&file)).unwrap();
-    let model = block_on(load_model(&gguf, &file, Keep::Packed, &Device::flex(), &mut |_, _| Ok(()))).unwrap();
+    let model = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
     let processor = Processor::new(model);
     let config = &processor.model.config;
     let derived = Recipe::derive(Effort::Normal, 10_000);

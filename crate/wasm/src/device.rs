@@ -1,6 +1,5 @@
 //! Where the model runs: on the GPU, or on the processor with the reason why.
 
-use burn::tensor::Device;
 use imprint_core::{
     Error, ErrorKind, Result,
     fused::{FusedModel, Variant},
@@ -8,7 +7,7 @@ use imprint_core::{
     gguf::Gguf,
     kernels::gpu::{Gpu, GpuOptions},
     processor::Processor,
-    weights::{Keep, OnTensor, load_model},
+    weights::{OnTensor, load_packed},
 };
 use js_sys::{Object, Promise};
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use wasm_bindgen::prelude::*;
 use crate::{
     source::BlobSource,
     subgroups::Subgroups,
-    web::{field, set_field, settle},
+    web::{field, now_ms, set_field, settle},
 };
 
 #[wasm_bindgen]
@@ -41,14 +40,18 @@ pub enum Choice {
 
 /// Which device it is.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeviceInfo {
     /// `webgpu` or `cpu`.
     pub kind: &'static str,
     /// Its name, to show.
     pub description: String,
-    /// Why it is not the GPU.
+    /// Why it is not the GPU, or not the kernels it is to have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How long it took to see whether the GPU computes rightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_ms: Option<f64>,
 }
 
 /// All of wasm's memory is 4 GiB, and a model on the processor lies in it as a whole beside the working space.
@@ -57,7 +60,7 @@ const MOST_CPU_BYTES: u64 = 3 << 30;
 /// Loads the model on the device of `choice`.
 ///
 /// # Errors
-/// With [`Choice::Webgpu`] `no-webgpu` and what the GPU path reports; with each choice `model-corrupt`,
+/// With [`Choice::Webgpu`] `no-webgpu`, `device-wrong` and what the GPU path reports; with each choice `model-corrupt`,
 /// `model-unsupported`, `model-unreachable`, `out-of-memory`, `cancelled`.
 pub async fn load(
     choice: Choice,
@@ -98,8 +101,11 @@ async fn on_gpu(
 ) -> Result<(Backend, DeviceInfo)> {
     let gpu = request(GpuOptions::default()).await?;
     let variant = Variant::for_device(&gpu);
-    let device = DeviceInfo { kind: "webgpu", description: gpu.description.clone(), reason: None };
-    let model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
+    let description = gpu.description.clone();
+    let mut model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
+    let started_ms = now_ms();
+    let reason = model.prove(gguf, source, &Variant::OTHERS).await?;
+    let device = DeviceInfo { kind: "webgpu", description, reason, trial_ms: Some(now_ms() - started_ms) };
     Ok((Backend::Fused(Box::new(model)), device))
 }
 
@@ -153,7 +159,7 @@ async fn on_cpu(
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
     check_cpu(gguf)?;
-    let model = load_model(gguf, source, Keep::Packed, &Device::flex(), on_tensor).await?;
-    let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason };
+    let model = load_packed(gguf, source, on_tensor).await?;
+    let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason, trial_ms: None };
     Ok((Backend::Processor(Box::new(Processor::new(model))), device))
 }

@@ -26,7 +26,7 @@ use crate::{
         adapters::{AdapterInfo, Files},
         models,
     },
-    voice::{self, Voice, Wardrobe},
+    voice::{self, Voice, Wardrobe, Weighed},
     web::{self, check_signal, now_ms},
 };
 
@@ -351,14 +351,14 @@ impl Engine {
         .await
     }
 
-    /// Writes with an adapter from now on, or with none; the text being written is over.
+    /// Writes with these adapters from now on; the text being written is over.
     ///
     /// # Errors
     /// As [`Open::put_on`].
-    pub async fn use_adapter(&self, adapter: Option<String>, voice: Voice) -> Result<()> {
+    pub async fn use_adapters(&self, adapters: Vec<Weighed>, voice: Voice) -> Result<()> {
         self.call(async |open| {
             open.session = None;
-            open.put_on(&self.info, adapter, voice).await
+            open.put_on(&self.info, adapters, voice).await
         })
         .await
     }
@@ -369,6 +369,22 @@ impl Engine {
     /// As [`voice::take_in`].
     pub async fn import_adapter(&self, files: Files, told: JsValue) -> Result<AdapterInfo> {
         self.call(async |open| voice::take_in(open, &self.info, files, &told).await).await
+    }
+
+    /// Takes an adapter in from llama.cpp's file: see [`voice::take_in_gguf`].
+    ///
+    /// # Errors
+    /// As [`voice::take_in_gguf`].
+    pub async fn import_gguf(&self, file: Blob, told: JsValue) -> Result<AdapterInfo> {
+        self.call(async |open| voice::take_in_gguf(open, &self.info, file, &told).await).await
+    }
+
+    /// Gives an adapter as llama.cpp's file: see [`voice::to_gguf`].
+    ///
+    /// # Errors
+    /// As [`voice::to_gguf`].
+    pub async fn export_gguf(&self, id: &str) -> Result<Vec<u8>> {
+        self.call(async |open| voice::to_gguf(open, &self.info, id).await).await
     }
 
     /// Compares the fused path with the plain one: see [`crate::selftest`].

@@ -2,14 +2,15 @@
 
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
-use web_sys::AbortSignal;
+use web_sys::{AbortSignal, Blob};
 
+#[cfg(feature = "learn")]
+use crate::learn::{Hooks, Report};
 use crate::{
     engine::{self, Named, Progress},
     inspect,
-    learn::{Hooks, Report},
     store::{self, adapters, adapters::Files, models, runs, seal, vault},
-    voice::Wanted,
+    voice::{self, Wanted},
     web::{object, read_object, set_field, to_js},
 };
 
@@ -79,6 +80,60 @@ impl Engine {
         self.0.score(&text, wanted, signal.as_ref()).await.and_then(|score| object(&score)).map_err(to_js)
     }
 
+    /// Writes with an adapter from now on, with several at once, or with none.
+    #[wasm_bindgen(js_name = use)]
+    pub async fn use_adapters(&self, adapter: JsValue, options: JsValue) -> Result<(), JsValue> {
+        let voice = read_object("options", options).map_err(to_js)?;
+        let adapters = voice::named(&adapter).map_err(to_js)?;
+        self.0.use_adapters(adapters, voice).await.map_err(to_js)
+    }
+
+    /// Takes an adapter in from PEFT's two files and the prints of its text, where there are some.
+    #[wasm_bindgen(js_name = importAdapter)]
+    pub async fn import_adapter(
+        &self,
+        config: String,
+        weights: Vec<u8>,
+        told: JsValue,
+        prints: Option<Vec<u8>>,
+    ) -> Result<JsValue, JsValue> {
+        let files = Files { config, weights, best: None, prints };
+        self.0.import_adapter(files, told).await.and_then(|info| object(&info)).map_err(to_js)
+    }
+
+    /// Takes an adapter in from llama.cpp's GGUF file.
+    #[wasm_bindgen(js_name = importGguf)]
+    pub async fn import_gguf(&self, file: Blob, told: JsValue) -> Result<JsValue, JsValue> {
+        self.0.import_gguf(file, told).await.and_then(|info| object(&info)).map_err(to_js)
+    }
+
+    /// Gives a kept adapter as llama.cpp's GGUF file.
+    #[wasm_bindgen(js_name = exportGguf)]
+    pub async fn export_gguf(&self, id: String) -> Result<Vec<u8>, JsValue> {
+        self.0.export_gguf(&id).await.map_err(to_js)
+    }
+
+    /// Compares the GPU's numbers with the processor's, on request in every cut of the kernels.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub async fn self_test(&self, prompt: Option<String>, all_cuts: bool) -> Result<JsValue, JsValue> {
+        self.0.self_test(prompt, all_cuts).await.and_then(|report| object(&report)).map_err(to_js)
+    }
+
+    /// Counters for measuring.
+    pub fn stats(&self) -> Result<JsValue, JsValue> {
+        self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)
+    }
+
+    /// Frees the model.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// What learns.
+#[cfg(feature = "learn")]
+#[wasm_bindgen]
+impl Engine {
     /// Tells what learning from a list of `{ name, bytes }` would do.
     pub async fn plan(&self, texts: JsValue, options: JsValue) -> Result<JsValue, JsValue> {
         let options = read_object("options", options).map_err(to_js)?;
@@ -113,32 +168,6 @@ impl Engine {
         self.0.resume(&run, &hooks).await.and_then(|learned| object(&learned)).map_err(to_js)
     }
 
-    /// Writes with an adapter from now on, or with none.
-    #[wasm_bindgen(js_name = use)]
-    pub async fn use_adapter(&self, adapter: Option<String>, options: JsValue) -> Result<(), JsValue> {
-        let voice = read_object("options", options).map_err(to_js)?;
-        self.0.use_adapter(adapter, voice).await.map_err(to_js)
-    }
-
-    /// Takes an adapter in from PEFT's two files and the prints of its text, where there are some.
-    #[wasm_bindgen(js_name = importAdapter)]
-    pub async fn import_adapter(
-        &self,
-        config: String,
-        weights: Vec<u8>,
-        told: JsValue,
-        prints: Option<Vec<u8>>,
-    ) -> Result<JsValue, JsValue> {
-        let files = Files { config, weights, best: None, prints };
-        self.0.import_adapter(files, told).await.and_then(|info| object(&info)).map_err(to_js)
-    }
-
-    /// Compares the GPU's numbers with the processor's, on request in every cut of the kernels.
-    #[wasm_bindgen(js_name = selfTest)]
-    pub async fn self_test(&self, prompt: Option<String>, all_cuts: bool) -> Result<JsValue, JsValue> {
-        self.0.self_test(prompt, all_cuts).await.and_then(|report| object(&report)).map_err(to_js)
-    }
-
     /// Learns a few steps from given numbers and keeps nothing.
     #[wasm_bindgen(js_name = learningTest)]
     pub async fn learning_test(
@@ -153,16 +182,38 @@ impl Engine {
         let report = self.0.learning_test(&options, parameters, &tell, signal.as_ref()).await;
         report.and_then(|report| object(&report)).map_err(to_js)
     }
+}
 
-    /// Counters for measuring.
-    pub fn stats(&self) -> Result<JsValue, JsValue> {
-        self.0.stats().and_then(|stats| object(&stats)).map_err(to_js)
+/// In the module that only writes the names are there, and say so.
+#[cfg(not(feature = "learn"))]
+#[wasm_bindgen]
+impl Engine {
+    /// Refuses.
+    pub fn plan(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
     }
 
-    /// Frees the model.
-    pub fn close(&self) {
-        self.0.close();
+    /// Refuses.
+    pub fn learn(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
     }
+
+    /// Refuses.
+    pub fn resume(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
+    }
+
+    /// Refuses.
+    #[wasm_bindgen(js_name = learningTest)]
+    pub fn learning_test(&self) -> Result<JsValue, JsValue> {
+        Err(only_writes())
+    }
+}
+
+#[cfg(not(feature = "learn"))]
+fn only_writes() -> JsValue {
+    let what = "this is the module that only writes; open the model without the worker named to learn";
+    to_js(imprint_core::Error::new(imprint_core::ErrorKind::InvalidOption, what))
 }
 
 /// Tells a listener; whatever it throws is its own affair.

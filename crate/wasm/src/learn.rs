@@ -34,7 +34,9 @@ use crate::{
 };
 
 pub use course::{LearnOptions, Planned};
-pub use tutor::{Hooks, Report};
+pub use tutor::Hooks;
+#[cfg(feature = "learn")]
+pub use tutor::Report;
 
 /// How a command of learning ends, as JavaScript sees it.
 #[derive(Debug, Serialize)]

@@ -3,6 +3,9 @@
 //! Only bytes, strings, numbers and small objects cross this wall. It is made for a dedicated Worker and works on a page
 //! too. Everything that fails throws an `Error` with a stable `code`.
 
+// What learns is compiled either way; without the feature nothing of it is exported, and the linker leaves it out.
+#![cfg_attr(not(feature = "learn"), allow(dead_code))]
+
 mod pace;
 mod range;
 

@@ -1,8 +1,7 @@
-//! The law that the fused path computes what the plain path computes, checked on the spot.
+//! The law that the fused path computes what the processor computes in f32, checked on the spot.
 
 pub mod learning;
 
-use burn::tensor::Device;
 use imprint_core::{
     Error, ErrorKind, Result,
     fused::{FusedModel, Variant},
@@ -12,17 +11,17 @@ use imprint_core::{
         gpu::{Gpu, GpuOptions},
         project::Cut,
     },
-    model::Model,
-    weights::{Keep, load_model},
+    processor::Processor,
+    weights::load_packed,
 };
 use serde::Serialize;
 
 use crate::{device, engine::Open};
 
-/// Long enough that prefill has more than one tile, short enough for the plain path on one thread.
+/// Long enough that prefill has more than one tile, short enough for one thread.
 const PROMPT: &str =
     "The lighthouse keeper climbed the stairs every evening to light the lamp, and on the way he counted";
-/// The plain path computes all of the prompt at once.
+/// The processor computes all of the prompt at once.
 const MOST_TOKENS: usize = 64;
 
 /// How far the paths are apart.
@@ -36,7 +35,7 @@ pub struct Report {
     cuts: Vec<Compared>,
 }
 
-/// How far the fused path in one cut is from the plain one.
+/// How far the fused path in one cut is from the processor.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Compared {
@@ -64,7 +63,7 @@ struct Apart {
     same_best: bool,
 }
 
-/// Loads the plain model beside the fused one and compares the scores after a prompt, once as the prefill kernels compute
+/// Loads the model into memory beside the GPU and compares the scores after a prompt, once as the prefill kernels compute
 /// them and once with the last token through the one-token kernels. With `all_cuts` it then loads the model on devices with
 /// and without subgroups, in cuts whose lanes meet by shuffles and by workgroup memory.
 ///
@@ -80,10 +79,8 @@ pub async fn run(open: &Open, prompt: Option<&str>, all_cuts: bool) -> Result<Re
     if let Backend::Fused(fused) = &open.model.backend {
         report.device = "webgpu";
         let gguf = Gguf::read(&open.source).await?;
-        let expected = {
-            let plain = load_model(&gguf, &open.source, Keep::Packed, &Device::flex(), &mut |_, _| Ok(())).await?;
-            plain_scores(&plain, &ids).await?
-        };
+        let packed = load_packed(&gguf, &open.source, &mut |_, _| Ok(())).await?;
+        let expected = Processor::new(packed).exact_scores(&ids);
         report.cuts.push(compare(fused, &ids, &expected).await?);
         for without_subgroups in if all_cuts { &[false, true][..] } else { &[] } {
             let gpu =
@@ -111,13 +108,6 @@ async fn compare(fused: &FusedModel, ids: &[u32], expected: &[f32]) -> Result<Co
         prefill: Apart::of(&prefill_scores(fused, ids).await?, expected),
         decode: Apart::of(&decode_scores(fused, ids).await?, expected),
     })
-}
-
-async fn plain_scores(plain: &Model, ids: &[u32]) -> Result<Vec<f32>> {
-    let hidden = plain.forward(ids, 1, None, None);
-    let scores = plain.logits(hidden.narrow(1, ids.len() - 1, 1)).into_data_async().await;
-    let scores = scores.map_err(|e| Error::new(ErrorKind::Internal, "no scores").with_source(e))?;
-    scores.try_into_vec().map_err(|e| Error::new(ErrorKind::Internal, format!("scores are not f32: {e:?}")))
 }
 
 async fn prefill_scores(fused: &FusedModel, ids: &[u32]) -> Result<Vec<f32>> {

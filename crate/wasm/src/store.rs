@@ -142,7 +142,7 @@ fn failed(thrown: JsValue) -> Error {
 /// A new name for something kept, unlike all others.
 fn new_id() -> Result<String> {
     let mut bytes = [0; 12];
-    getrandom_04::fill(&mut bytes)
+    getrandom::fill(&mut bytes)
         .map_err(|e| Error::new(ErrorKind::Internal, format!("the browser gives no random numbers: {e}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

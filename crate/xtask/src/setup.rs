@@ -144,7 +144,7 @@ pub fn ensure_python(project: &Project) -> Result<PathBuf> {
     if project.options.offline {
         bail!("offline, and {} does not fit {}", environment.display(), requirements.display());
     }
-    note("installing PyTorch and PEFT once: 2.5 GB to fetch, 5.5 GB on disk, two to five minutes");
+    note("installing PyTorch, PEFT and llama.cpp once: 2.5 GB to fetch, 5.5 GB on disk, two to five minutes");
     if environment.exists() {
         fs::remove_dir_all(&environment)?;
     }

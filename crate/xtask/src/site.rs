@@ -21,7 +21,7 @@ const WASM_OPT: [&str; 3] = ["-O3", "--strip-debug", "--strip-producers"];
 /// # Errors
 /// When a step of the build fails.
 pub fn build(project: &Project, tools: &Tools) -> Result<PathBuf> {
-    let module = build_module(project, tools)?;
+    let module = build_modules(project, tools)?;
     let site = project.root.join("dist");
     build_web(project, &module, &site)?;
     if project.options.model_in_site {
@@ -61,29 +61,33 @@ fn listing(models: &[PathBuf]) -> Result<String> {
     Ok(serde_json::to_string(&served)?)
 }
 
-/// Compiles the module and passes it through wasm-bindgen and wasm-opt; returns the directory of the result.
-fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
-    step("The wasm module");
+/// The wasm modules: what each is called, and how cargo is asked for it.
+const MODULES: [(&str, &[&str]); 2] = [("imprint_wasm", &[]), ("imprint_writer", &["--no-default-features"])];
+
+/// Compiles both modules; returns the directory of the result.
+fn build_modules(project: &Project, tools: &Tools) -> Result<PathBuf> {
+    step("The wasm modules: the whole one, and the one that only writes");
     let profile = if project.options.dev { "wasm-dev" } else { "wasm" };
-    tools.wasm.cargo(project, "build").args(["--profile", profile]).go()?;
-    let compiled = project.web_target().join(TARGET).join(profile).join("imprint_wasm.wasm");
     let dir = project.web_target().join("module").join(profile);
-    let stamp = dir.join("stamp");
-    let key = format!("{} {} {}", model::sha256(&compiled)?, tools.wasm_bindgen.display(), WASM_OPT.join(" "));
+    for (name, features) in MODULES {
+        tools.wasm.cargo(project, "build").args(["--profile", profile]).args(features.iter().copied()).go()?;
+        let compiled = project.web_target().join(TARGET).join(profile).join("imprint_wasm.wasm");
+        finish_module(project, tools, name, &compiled, &dir)?;
+    }
+    Ok(dir)
+}
+
+/// Passes a compiled module through wasm-bindgen and wasm-opt into `dir`, and says how large it is.
+fn finish_module(project: &Project, tools: &Tools, name: &str, compiled: &Path, dir: &Path) -> Result<()> {
+    let stamp = dir.join(format!("{name}.stamp"));
+    let key = format!("{} {} {}", model::sha256(compiled)?, tools.wasm_bindgen.display(), WASM_OPT.join(" "));
     let kept = fs::read_to_string(&stamp).unwrap_or_default();
     if let Some(sizes) = kept.strip_prefix(&format!("{key}\n")) {
         note(sizes);
-        return Ok(dir);
+        return Ok(());
     }
-    if dir.exists() {
-        fs::remove_dir_all(&dir)?;
-    }
-    run(&tools.wasm_bindgen)
-        .args(["--target", "web", "--out-name", "imprint_wasm", "--out-dir"])
-        .arg(&dir)
-        .arg(&compiled)
-        .go()?;
-    let module = dir.join("imprint_wasm_bg.wasm");
+    run(&tools.wasm_bindgen).args(["--target", "web", "--out-name", name, "--out-dir"]).arg(dir).arg(compiled).go()?;
+    let module = dir.join(format!("{name}_bg.wasm"));
     if !project.options.dev {
         let wasm_opt = project.root.join("node_modules/.bin/wasm-opt");
         run(wasm_opt).args(WASM_OPT).arg(&module).arg("-o").arg(&module).go()?;
@@ -92,10 +96,9 @@ fn build_module(project: &Project, tools: &Tools) -> Result<PathBuf> {
     // Quality 11 takes long on a module that nobody publishes.
     let quality = if project.options.dev { 5 } else { 11 };
     let packed = brotli_bytes(&bytes, quality)?.len();
-    let sizes = format!("imprint_wasm_bg.wasm: {} bytes raw, {packed} bytes brotli ({quality})", bytes.len());
+    let sizes = format!("{name}_bg.wasm: {} bytes raw, {packed} bytes brotli ({quality})", bytes.len());
     note(&sizes);
-    fs::write(stamp, format!("{key}\n{sizes}"))?;
-    Ok(dir)
+    Ok(fs::write(stamp, format!("{key}\n{sizes}"))?)
 }
 
 /// Bundles the TypeScript, unless neither it nor the module changed since the last time.

@@ -160,7 +160,7 @@ impl Tests<'_> {
             Ok(python) => python,
             Err(cause) => {
                 note(format_args!(
-                    "SKIPPED: the checks against PyTorch and PEFT, for their packages cannot be installed: {cause:#}"
+                    "SKIPPED: the checks against PyTorch, PEFT and llama.cpp, for their packages cannot be installed: {cause:#}"
                 ));
                 return Ok(Count::default());
             }
@@ -197,6 +197,7 @@ impl Tests<'_> {
             .env("PLAYWRIGHT_JSON_OUTPUT_FILE", &report)
             .env("IMPRINT_SITE", server.url())
             .env("IMPRINT_MODEL", &model)
+            .env("IMPRINT_GEMMA", model::ensure_second(self.project)?)
             .env("CHROMIUM", &self.extra.chromium)
             .go();
         server.stop();

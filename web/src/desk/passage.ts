@@ -1,6 +1,6 @@
 import type { Editor, Tracked } from "../editor/editor.js";
 import { part } from "../elements/part.js";
-import { words } from "../words/words.js";
+import { say, words } from "../words/words.js";
 import { difference, edits, shown, type Stretch } from "./difference.js";
 import type { Outcome, Pen } from "./pen.js";
 import {
@@ -95,7 +95,7 @@ export class Passage {
     this.close();
     const stretch = this.#editor.track(from, to);
     this.#stretch = stretch;
-    part(this.#place, "title", HTMLElement).textContent = words().draft[change];
+    say(part(this.#place, "title", HTMLElement), `draft.${change}`);
     part(this.#place, "difference", HTMLElement).replaceChildren(this.#editor.slice(from, to));
     part(this.#place, "accept", HTMLButtonElement).disabled = true;
     this.#place.hidden = false;

@@ -5,7 +5,7 @@ export const theme = EditorView.theme({
   "&": { color: "var(--ink)", backgroundColor: "transparent" },
   "&.cm-focused": { outline: "none" },
   ".cm-scroller": {
-    minHeight: "max(14rem, 42svh)",
+    minHeight: "var(--sheet-height)",
     padding: "clamp(1.25rem, 5vw, 2.75rem) clamp(1.125rem, 5vw, 3rem)",
     font: "1.1875rem/1.65 var(--serif)",
     overflow: "visible",

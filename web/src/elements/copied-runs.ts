@@ -1,4 +1,5 @@
 import type { Piece } from "../imprint.js";
+import { words } from "../words/words.js";
 
 /** Gathers a text from its pieces and knows which stretches of it stand in copied runs. */
 export class CopiedRuns {
@@ -43,10 +44,11 @@ export class CopiedRuns {
 }
 
 /** Words as they are underlined where they are copied. */
-export function marked(words: string): HTMLElement {
+export function marked(run: string): HTMLElement {
   const mark = document.createElement("mark");
   mark.className = "copied";
-  mark.title = "These words stand in your texts";
-  mark.textContent = words;
+  mark.dataset["wordsTitle"] = "draft.inYours";
+  mark.title = words().draft.inYours;
+  mark.textContent = run;
   return mark;
 }

@@ -4,7 +4,7 @@ import type { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
 import { CopiedRuns } from "./copied-runs.js";
 import { part } from "./part.js";
-import { words } from "../words/words.js";
+import { onLanguage, say, words } from "../words/words.js";
 
 const TOKENS = 60;
 
@@ -20,13 +20,17 @@ export class ImprintComparisonElement extends HTMLElement {
   imprint: Imprint | null = null;
   #voice: AdapterInfo | null = null;
   #writing: AbortController | undefined;
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
+    this.#deaf ??= onLanguage(() => this.#name());
     part(this, "compare", HTMLButtonElement).addEventListener("click", () => void this.compare());
     part(this, "halt", HTMLButtonElement).addEventListener("click", () => this.#writing?.abort());
   }
 
   disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
     this.#writing?.abort();
   }
 
@@ -38,7 +42,7 @@ export class ImprintComparisonElement extends HTMLElement {
   set voice(voice: AdapterInfo | null) {
     this.#voice = voice;
     this.hidden = voice === null;
-    part(this, "theirs", HTMLElement).textContent = voice ? words().comparison.theirs(voice.name) : "";
+    this.#name();
   }
 
   /** Writes both continuations, one after the other. */
@@ -50,7 +54,7 @@ export class ImprintComparisonElement extends HTMLElement {
     const writing = new AbortController();
     this.#writing = writing;
     this.#buttons();
-    this.#say("");
+    this.#say();
     const { seed = 0, ...options } = { ...this.options(), maxTokens: TOKENS, chat: false };
     for (const name of ["base", "personal"]) part(this, name, HTMLElement).textContent = "";
     try {
@@ -59,9 +63,9 @@ export class ImprintComparisonElement extends HTMLElement {
       const { strength: _, mode: __, ...plain } = options;
       await this.#write("base", imprint, opening, { ...plain, seed, adapter: null, signal });
       await this.#write("personal", imprint, opening, { ...options, seed, signal });
-      this.#say(words().comparison.done);
+      this.#say("comparison.done");
     } catch (thrown) {
-      this.#say(words().errors[ImprintError.from(thrown).code]);
+      this.#say(`errors.${ImprintError.from(thrown).code}`);
     }
     this.#writing = undefined;
     this.#buttons();
@@ -87,7 +91,12 @@ export class ImprintComparisonElement extends HTMLElement {
     part(this, "halt", HTMLButtonElement).hidden = this.#writing === undefined;
   }
 
-  #say(sentence: string): void {
-    part(this, "live", HTMLElement).textContent = sentence;
+  #say(path?: string): void {
+    say(part(this, "live", HTMLElement), path);
+  }
+
+  #name(): void {
+    const name = this.#voice?.name;
+    part(this, "theirs", HTMLElement).textContent = name ? words().comparison.theirs(name) : "";
   }
 }

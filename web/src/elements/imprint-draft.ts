@@ -10,6 +10,7 @@ import type { WriteOptions } from "../engine.js";
 import { ImprintError } from "../errors.js";
 import type { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 import { marked } from "./copied-runs.js";
 import { ImprintEditEvent, ImprintErrorEvent } from "./events.js";
@@ -352,12 +353,7 @@ export class ImprintDraftElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error);
   }
 
   /** Shows an error that comes from elsewhere but is about this draft, such as a full storage. */

@@ -12,6 +12,7 @@ import { megabytes, parameters, timeLeft } from "./format.js";
 import { drawList, needsOf, obstacle } from "./model-list.js";
 import { Pace } from "./pace.js";
 import { part } from "./part.js";
+import { showError } from "./trouble.js";
 
 type State = "offer" | "loading" | "ready";
 /** What is known of models beside the page's own. */
@@ -465,13 +466,8 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error && error.code !== "cancelled" ? error.message : "";
+    showError(this, error, error?.code === "cancelled" ? "" : undefined);
     part(this, "take-new", HTMLButtonElement).hidden = error?.code !== "model-changed";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
   }
 
   #show(state: State): void {

@@ -1,51 +1,17 @@
 import type { WriteOptions } from "../engine.js";
+import { language, onLanguage, say, words, type Words } from "../words/words.js";
 
 type NumberOption = "maxTokens" | "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty";
-type Dial = { label: string; hint: string; min: number; max: number; step: number; value: number };
+type Dial = { min: number; max: number; step: number; value: number };
 
 /** What each dial may be set to; the values suit a small model. */
 const dials: Record<NumberOption, Dial> = {
-  maxTokens: { label: "Length", hint: "most tokens to write", min: 8, max: 1024, step: 8, value: 128 },
-  temperature: {
-    label: "Temperature",
-    hint: "0 is plain, 1 is lively",
-    min: 0,
-    max: 2,
-    step: 0.05,
-    value: 0.8,
-  },
-  topK: {
-    label: "Top k",
-    hint: "choose among the k likeliest; 0 is off",
-    min: 0,
-    max: 200,
-    step: 1,
-    value: 40,
-  },
-  topP: {
-    label: "Top p",
-    hint: "choose within this share of likelihood",
-    min: 0.05,
-    max: 1,
-    step: 0.01,
-    value: 0.95,
-  },
-  minP: {
-    label: "Min p",
-    hint: "leave out what is this much less likely",
-    min: 0,
-    max: 0.5,
-    step: 0.01,
-    value: 0,
-  },
-  repetitionPenalty: {
-    label: "Repetition",
-    hint: "above 1 avoids words used",
-    min: 1,
-    max: 2,
-    step: 0.05,
-    value: 1.1,
-  },
+  maxTokens: { min: 8, max: 1024, step: 8, value: 128 },
+  temperature: { min: 0, max: 2, step: 0.05, value: 0.8 },
+  topK: { min: 0, max: 200, step: 1, value: 40 },
+  topP: { min: 0.05, max: 1, step: 0.01, value: 0.95 },
+  minP: { min: 0, max: 0.5, step: 0.01, value: 0 },
+  repetitionPenalty: { min: 1, max: 2, step: 0.05, value: 1.1 },
 };
 
 /** The longest run of a person's text that may be repeated, where that is limited. */
@@ -60,13 +26,23 @@ export class ImprintSamplingElement extends HTMLElement {
   readonly #original = document.createElement("input");
   readonly #nameless = document.createElement("input");
   readonly #stop = document.createElement("textarea");
+  /** What is said with a number in it, in the language that is spoken now. */
+  readonly #spoken: (() => void)[] = [];
+  #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
-    if (this.#numbers.size > 0) return;
+    const speak = (): void => this.#spoken.forEach((again) => again());
+    this.#deaf ??= onLanguage(speak);
+    if (this.#numbers.size > 0) return speak();
     for (const [name, dial] of Object.entries(dials)) this.append(this.#dial(name as NumberOption, dial));
     this.append(this.#seedRow(), this.#stopRow(), this.#chatRow());
     this.append(...this.#guardRows(), this.#resetAll());
     this.reset();
+  }
+
+  disconnectedCallback(): void {
+    this.#deaf?.();
+    this.#deaf = undefined;
   }
 
   /** The options as they stand; with "a new seed each time", a new seed is drawn and shown. */
@@ -90,10 +66,20 @@ export class ImprintSamplingElement extends HTMLElement {
     this.#stop.value = "";
   }
 
-  #dial(name: NumberOption, { label, hint, min, max, step, value }: Dial): HTMLElement {
+  #say(sentence: () => void): void {
+    this.#spoken.push(sentence);
+    sentence();
+  }
+
+  #dial(name: NumberOption, { min, max, step, value }: Dial): HTMLElement {
     const number = input("number", { id: `imprint-${name}`, min, max, step });
-    const range = input("range", { min, max, step, ariaLabel: `${label}, ${hint}`, tabIndex: -1 });
-    const reset = button("Reset", `Reset ${label.toLowerCase()} to ${value}`, () => set(number, value));
+    const range = input("range", { min, max, step, tabIndex: -1 });
+    const reset = button("reset", () => set(number, value));
+    this.#say(() => {
+      const said = words().sampling;
+      range.ariaLabel = `${said[name]}, ${said[`${name}Hint`]}`;
+      reset.ariaLabel = said.resetOne(said[name], value.toLocaleString(language()));
+    });
     this.#numbers.set(name, number);
     range.addEventListener("input", () => set(number, range.valueAsNumber));
     number.addEventListener("input", () => {
@@ -105,7 +91,7 @@ export class ImprintSamplingElement extends HTMLElement {
       const now = number.valueAsNumber;
       set(number, Number.isFinite(now) ? Math.min(max, Math.max(min, now)) : value);
     });
-    return row("dial", labelFor(number, label, hint), range, number, reset);
+    return row("dial", labelFor(number, name, `${name}Hint`), range, number, reset);
   }
 
   #seedRow(): HTMLElement {
@@ -114,47 +100,44 @@ export class ImprintSamplingElement extends HTMLElement {
     this.#seed.addEventListener("input", (event) => {
       if (event.isTrusted) this.#fresh.checked = false;
     });
-    const fresh = row("choice", this.#fresh, labelFor(this.#fresh, "A new one each time"));
-    return row(
-      "dial seed",
-      labelFor(this.#seed, "Seed", "the same seed writes the same text"),
-      fresh,
-      this.#seed,
-    );
+    const fresh = row("choice", this.#fresh, labelFor(this.#fresh, "fresh"));
+    return row("dial seed", labelFor(this.#seed, "seed", "seedHint"), fresh, this.#seed);
   }
 
   #stopRow(): HTMLElement {
     Object.assign(this.#stop, { id: "imprint-stop", rows: 2, spellcheck: false });
-    return row("field", labelFor(this.#stop, "Stop at", "one string a line"), this.#stop);
+    return row("field", labelFor(this.#stop, "stop", "stopHint"), this.#stop);
   }
 
   #chatRow(): HTMLElement {
     Object.assign(this.#chat, { type: "checkbox", id: "imprint-chat" });
-    return row(
-      "choice",
-      this.#chat,
-      labelFor(this.#chat, "Answer my text as a message, instead of continuing it"),
-    );
+    return row("choice", this.#chat, labelFor(this.#chat, "chat"));
   }
 
   #guardRows(): HTMLElement[] {
-    const rows = [
-      [this.#original, "original", `Never repeat more than ${MOST_COPIED_WORDS} words in a row of my texts`],
-      [this.#nameless, "nameless", "Keep names from my texts out"],
-    ] as const;
-    return rows.map(([box, name, text]) => {
-      Object.assign(box, { type: "checkbox", id: `imprint-${name}` });
-      return row("choice", box, labelFor(box, text));
-    });
+    Object.assign(this.#original, { type: "checkbox", id: "imprint-original" });
+    Object.assign(this.#nameless, { type: "checkbox", id: "imprint-nameless" });
+    const original = document.createElement("label");
+    original.htmlFor = this.#original.id;
+    this.#say(() => (original.textContent = words().sampling.original(MOST_COPIED_WORDS)));
+    return [
+      row("choice", this.#original, original),
+      row("choice", this.#nameless, labelFor(this.#nameless, "nameless")),
+    ];
   }
 
   #resetAll(): HTMLElement {
     return row(
       "foot",
-      button("Reset all", "Reset all settings", () => this.reset()),
+      button("resetAll", () => this.reset()),
     );
   }
 }
+
+/** The words of the settings that are plain sentences. */
+type Plain = {
+  [Name in keyof Words["sampling"]]: Words["sampling"][Name] extends string ? Name : never;
+}[keyof Words["sampling"]];
 
 function input(type: string, settings: Record<string, string | number>): HTMLInputElement {
   const made = document.createElement("input");
@@ -168,20 +151,23 @@ function set(number: HTMLInputElement, value: number): void {
   number.dispatchEvent(new Event("input"));
 }
 
-function button(text: string, label: string, onClick: () => void): HTMLButtonElement {
+function button(name: Plain, onClick: () => void): HTMLButtonElement {
   const made = document.createElement("button");
-  Object.assign(made, { type: "button", textContent: text, ariaLabel: label, className: "quiet" });
+  Object.assign(made, { type: "button", className: "quiet" });
+  say(made, `sampling.${name}`);
   made.addEventListener("click", onClick);
   return made;
 }
 
-function labelFor(field: HTMLElement, text: string, hint = ""): HTMLLabelElement {
+function labelFor(field: HTMLElement, name: Plain, hint?: Plain): HTMLLabelElement {
   const label = document.createElement("label");
   label.htmlFor = field.id;
+  const text = document.createElement("span");
+  say(text, `sampling.${name}`);
   label.append(text);
   if (hint) {
     const small = document.createElement("small");
-    small.textContent = hint;
+    say(small, `sampling.${hint}`);
     label.append(" ", small);
   }
   return label;

@@ -3,7 +3,7 @@ import { ImprintError } from "../errors.js";
 import type { Library } from "../library.js";
 import { listed } from "../models.js";
 import type { AdapterInfo, StorageUsage } from "../voice.js";
-import { onLanguage, words } from "../words/words.js";
+import { onLanguage, say, words } from "../words/words.js";
 import { decoded } from "./choices.js";
 import { ImprintErrorEvent, ImprintForgetEvent } from "./events.js";
 import { bytes } from "./format.js";
@@ -169,7 +169,7 @@ export class ImprintStorageElement extends HTMLElement {
   #problem(error?: ImprintError): void {
     const shown = part(this, "problem", HTMLElement);
     shown.hidden = error === undefined;
-    shown.textContent = error ? words().errors[error.code] : "";
+    say(shown, error && `errors.${error.code}`);
   }
 
   async #try(work: () => Promise<void>): Promise<void> {
@@ -182,11 +182,14 @@ export class ImprintStorageElement extends HTMLElement {
 
   #fail(thrown: unknown): void {
     const error = ImprintError.from(thrown);
-    if (this.dispatchEvent(new ImprintErrorEvent(error))) this.#say(words().errors[error.code]);
+    if (this.dispatchEvent(new ImprintErrorEvent(error)))
+      say(part(this, "live", HTMLElement), `errors.${error.code}`);
   }
 
   #say(sentence: string): void {
-    part(this, "live", HTMLElement).textContent = sentence;
+    const live = part(this, "live", HTMLElement);
+    say(live);
+    live.textContent = sentence;
   }
 }
 

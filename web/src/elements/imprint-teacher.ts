@@ -15,6 +15,7 @@ import { ImprintErrorEvent, ImprintLearningEvent, ImprintVoiceEvent } from "./ev
 import { count, megabytes, rate, timeLeft } from "./format.js";
 import { LossChart } from "./loss-chart.js";
 import { part } from "./part.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 
 /** Quiet after the last change before the texts are read for their counts. */
@@ -309,12 +310,7 @@ export class ImprintTeacherElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error);
   }
 
   #announce(sentence: string): void {

@@ -1,5 +1,6 @@
 import { ImprintError } from "../errors.js";
 import { vault } from "../vault.js";
+import { showError } from "./trouble.js";
 import { words } from "../words/words.js";
 import { ImprintForgetEvent } from "./events.js";
 import { forgetEverything } from "../imprint.js";
@@ -79,19 +80,16 @@ export async function working(
   work: () => Promise<void>,
 ): Promise<boolean> {
   const buttons = [...root.querySelectorAll("button")].filter((button) => !button.disabled);
-  const [shown, live] = [part(root, "error", HTMLElement), part(root, "live", HTMLElement)];
+  const live = part(root, "live", HTMLElement);
   for (const button of buttons) button.disabled = true;
-  shown.hidden = true;
+  showError(root);
   live.textContent = sentence;
   try {
     await work();
     return true;
   } catch (thrown) {
     const error = ImprintError.from(thrown);
-    part(root, "advice", HTMLElement).textContent = words().errors[error.code];
-    part(root, "detail", HTMLElement).textContent = error.code === "wrong-passphrase" ? "" : error.message;
-    shown.dataset["code"] = error.code;
-    shown.hidden = false;
+    showError(root, error, error.code === "wrong-passphrase" ? "" : undefined);
     return false;
   } finally {
     for (const button of buttons) button.disabled = false;

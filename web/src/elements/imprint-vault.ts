@@ -1,5 +1,5 @@
 import { shortestPassphrase, vault, type VaultStatus } from "../vault.js";
-import { onLanguage, words } from "../words/words.js";
+import { onLanguage, say, words } from "../words/words.js";
 import { day } from "./format.js";
 import { shown, working } from "./imprint-unlock.js";
 import { part } from "./part.js";
@@ -46,7 +46,7 @@ export class ImprintVaultElement extends HTMLElement {
   #show({ state, sinceMs }: VaultStatus): void {
     for (const name of ["off", "locked", "unlocked"] as const)
       part(this, name, HTMLElement).hidden = name !== state;
-    if (state === "locked") part(this, "told", HTMLElement).textContent = "";
+    if (state === "locked") say(part(this, "told", HTMLElement));
     if (sinceMs !== undefined)
       part(this, "since", HTMLElement).textContent = words().vault.since(day(sinceMs));
   }
@@ -67,7 +67,7 @@ export class ImprintVaultElement extends HTMLElement {
     form.reset();
     this.#hint(form);
     for (const details of this.querySelectorAll("details")) details.open = false;
-    part(this, "told", HTMLElement).textContent = words().vault[doneWith[task]];
+    say(part(this, "told", HTMLElement), `vault.${doneWith[task]}`);
   }
 
   /** Says how hard a new passphrase is to guess, while it is typed. */

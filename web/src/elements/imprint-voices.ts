@@ -14,12 +14,14 @@ import {
 } from "./events.js";
 import { bytes, count, day, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
+import { offerMix, together, weighed, type Beside } from "./mix.js";
 import { part } from "./part.js";
 import { twice } from "./twice.js";
+import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
 
 /**
- * The voices kept in this browser, and the runs that can go on: use, rename, export, import, delete.
+ * The voices kept in this browser, and the runs that can go on: use, mix, rename, export, import, delete.
  *
  * Set `imprint` to an open model, or `library` to look after them without one. Its own content holds the parts; sends `imprint-voice` when another voice is in use,
  * `imprint-switch` for one that belongs to another model, `imprint-resume` for a run that was interrupted, `imprint-texts` to learn again from texts that were kept,
@@ -30,6 +32,7 @@ export class ImprintVoicesElement extends HTMLElement {
   #library: Library | null = null;
   #used: AdapterInfo | undefined;
   #state: Voice["state"];
+  #beside: Beside | undefined;
   #deaf: (() => void) | undefined;
 
   connectedCallback(): void {
@@ -65,7 +68,7 @@ export class ImprintVoicesElement extends HTMLElement {
 
   set imprint(imprint: Imprint | null) {
     this.#imprint = imprint;
-    this.#used = undefined;
+    this.#used = this.#beside = undefined;
     void this.refresh();
   }
 
@@ -88,6 +91,11 @@ export class ImprintVoicesElement extends HTMLElement {
     return this.#used;
   }
 
+  /** What is heard: the voice in use, or it and the one beside it as one. */
+  get speaking(): AdapterInfo | undefined {
+    return this.#used && together(this.#used, this.#beside);
+  }
+
   /** Lists anew what is stored. */
   async refresh(): Promise<void> {
     const kept = this.#kept;
@@ -105,27 +113,39 @@ export class ImprintVoicesElement extends HTMLElement {
     });
   }
 
-  /** Speaks in a voice from now on; `undefined` is the model's own. */
-  async use(voice: AdapterInfo | undefined, state: Voice["state"] = "fullest"): Promise<void> {
+  /** Speaks in a voice from now on, where wanted together with another; `undefined` is the model's own. */
+  async use(
+    voice: AdapterInfo | undefined,
+    state: Voice["state"] = "fullest",
+    beside?: Beside,
+  ): Promise<void> {
     await this.#try(async () => {
-      await this.#imprint?.adapters.use(voice?.id ?? null, voice ? { state } : {});
-      this.#used = voice;
-      this.#state = state;
-      this.dispatchEvent(new ImprintVoiceEvent(voice ?? null));
-      const { writesIn, writesPlain } = words().voices;
-      this.#announce(voice ? writesIn(voice.name) : writesPlain);
+      await this.#speak(voice, state, beside);
       await this.refresh();
     });
   }
 
+  async #speak(voice: AdapterInfo | undefined, state: Voice["state"], beside?: Beside): Promise<void> {
+    await this.#imprint?.adapters.use(voice ? weighed(voice, beside) : null, voice && state ? { state } : {});
+    this.#used = voice;
+    this.#state = state;
+    this.#beside = voice && beside;
+    const { speaking } = this;
+    this.dispatchEvent(new ImprintVoiceEvent(speaking ?? null));
+    const { writesIn, writesPlain } = words().voices;
+    this.#announce(speaking ? writesIn(speaking.name) : writesPlain);
+  }
+
   #list(voices: readonly AdapterInfo[], runs: readonly RunInfo[]): void {
-    if (this.#used && !voices.some(({ id }) => id === this.#used?.id)) this.#used = undefined;
-    part(this, "list", HTMLElement).replaceChildren(...voices.map((voice) => this.#voice(voice)));
+    const gone = (voice: AdapterInfo | undefined): boolean => !voices.some(({ id }) => id === voice?.id);
+    if (gone(this.#used)) this.#used = undefined;
+    if (!this.#used || gone(this.#beside?.voice)) this.#beside = undefined;
+    part(this, "list", HTMLElement).replaceChildren(...voices.map((voice) => this.#voice(voice, voices)));
     part(this, "runs", HTMLElement).replaceChildren(...runs.map((run) => this.#run(run)));
     part(this, "empty", HTMLElement).hidden = voices.length > 0 || runs.length > 0;
   }
 
-  #voice(voice: AdapterInfo): HTMLElement {
+  #voice(voice: AdapterInfo, all: readonly AdapterInfo[]): HTMLElement {
     const row = copy(part(this, "voice", HTMLTemplateElement));
     const inUse = this.#used?.id === voice.id;
     row.toggleAttribute("data-used", inUse);
@@ -154,6 +174,12 @@ export class ImprintVoicesElement extends HTMLElement {
       () => void this.#delete(voice),
     );
     this.#states(row, voice, inUse);
+    const others = all.filter(({ id, base }) => inUse && id !== voice.id && base === voice.base);
+    offerMix(row, voice, others, this.#beside, {
+      chosen: (beside) => void this.use(voice, this.#state, beside),
+      // The list stays, or the hand on the balance would lose it.
+      moved: (beside) => void this.#try(() => this.#speak(voice, this.#state, beside)),
+    });
     this.#texts(row, voice);
     return row;
   }
@@ -165,7 +191,9 @@ export class ImprintVoicesElement extends HTMLElement {
     part(row, "states", HTMLElement).hidden = !two;
     const choice = part(row, "state", HTMLSelectElement);
     choice.value = this.#state ?? "fullest";
-    choice.addEventListener("change", () => void this.use(voice, choice.value as Voice["state"]));
+    choice.addEventListener("change", () => {
+      void this.use(voice, choice.value as Voice["state"], this.#beside);
+    });
   }
 
   /** The texts that stayed beside a voice: to read, to learn from again, to forget. */
@@ -264,9 +292,11 @@ export class ImprintVoicesElement extends HTMLElement {
   #delete(voice: AdapterInfo): Promise<void> {
     return this.#try(async () => {
       await this.#kept?.adapters.delete(voice.id);
+      // With one of two voices the mix is over; the other goes on alone.
+      if (this.#used && this.#beside?.voice.id === voice.id) await this.#speak(this.#used, this.#state);
       this.#announce(words().voices.gone(voice.name));
       await this.refresh();
-      this.dispatchEvent(new ImprintVoiceEvent(this.#used ?? null));
+      this.dispatchEvent(new ImprintVoiceEvent(this.speaking ?? null));
     });
   }
 
@@ -297,12 +327,7 @@ export class ImprintVoicesElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    const shown = part(this, "error", HTMLElement);
-    shown.hidden = error === undefined;
-    part(this, "advice", HTMLElement).textContent = error ? words().errors[error.code] : "";
-    part(this, "detail", HTMLElement).textContent = error?.message ?? "";
-    if (error) shown.dataset["code"] = error.code;
-    else delete shown.dataset["code"];
+    showError(this, error);
   }
 
   #announce(sentence: string): void {
@@ -327,7 +352,7 @@ function on(row: HTMLElement, name: string, label: string, press: () => unknown)
   button.addEventListener("click", () => void press());
 }
 
-/** An exported archive, or the two files of a PEFT folder chosen together. */
+/** An exported archive, llama.cpp's file, or the two files of a PEFT folder chosen together. */
 function source(files: readonly File[]): AdapterSource {
   const config = files.find(({ name }) => name.endsWith(".json"));
   const weights = files.find(({ name }) => name.endsWith(".safetensors"));
@@ -337,6 +362,6 @@ function source(files: readonly File[]): AdapterSource {
   if (first && files.length === 1 && first !== config && first !== weights) return first;
   throw new ImprintError(
     "invalid-option",
-    "choose the exported .zip, or adapter_config.json together with adapter_model.safetensors",
+    "choose the exported .zip, a .gguf, or adapter_config.json together with adapter_model.safetensors",
   );
 }

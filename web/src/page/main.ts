@@ -49,7 +49,7 @@ function start(): void {
   draft.options = () => {
     const options = sampling.options();
     // A voice from elsewhere does not know its text, so nothing can be held against it.
-    if (voices.used?.prints === false) {
+    if (voices.speaking?.prints === false) {
       delete options.maxCopiedWords;
       delete options.withoutNames;
     }

@@ -1,6 +1,6 @@
 import type { ImprintTeacherElement } from "../elements/imprint-teacher.js";
 import { ImprintError } from "../errors.js";
-import { words } from "../words/words.js";
+import { say, words } from "../words/words.js";
 
 /**
  * Texts to try before one's own, in the public domain: the beginnings of "Pride and Prejudice" (Jane Austen, 1813) and
@@ -13,7 +13,7 @@ const samples: Record<string, { name: string; address: URL }> = {
 
 /** Gives the teacher a sample when its button is pressed. */
 export function offerSamples(teacher: ImprintTeacherElement): void {
-  const live = document.querySelector("[data-samples-said]");
+  const live = document.querySelector<HTMLElement>("[data-samples-said]");
   for (const button of document.querySelectorAll<HTMLButtonElement>("[data-sample]"))
     button.addEventListener("click", async () => {
       const sample = samples[button.dataset["sample"] ?? ""];
@@ -21,9 +21,10 @@ export function offerSamples(teacher: ImprintTeacherElement): void {
       button.disabled = true;
       try {
         teacher.add([await read(sample)]);
+        if (live) say(live);
         if (live) live.textContent = words().samples.taken(sample.name);
       } catch (thrown) {
-        if (live) live.textContent = words().errors[ImprintError.from(thrown).code];
+        if (live) say(live, `errors.${ImprintError.from(thrown).code}`);
       }
       button.disabled = false;
     });

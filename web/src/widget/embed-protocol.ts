@@ -68,10 +68,33 @@ export function readCommand(data: unknown): EmbedCommand | string {
   return { ...command(type, id), options } as EmbedCommand;
 }
 
-/** Reads a list of origins, separated by commas; what is no origin by itself is left out, and so is `*`. */
-export function readOrigins(list: string | null): string[] {
-  const given = (list ?? "").split(",").map((origin) => origin.trim());
-  return given.filter((origin) => URL.canParse(origin) && new URL(origin).origin === origin);
+/** Reads a list of origins and `self`, with spaces or commas between; what is no origin is left out, and so is `*`. */
+export function readOrigins(list: string, self: string): string[] {
+  const given = list.split(/[\s,]+/).map((origin) => (origin === "self" ? self : origin));
+  return given.filter(
+    (origin) => !origin.includes("*") && URL.canParse(origin) && new URL(origin).origin === origin,
+  );
+}
+
+/** What a frame can know of the pages around it. */
+export type Surroundings = {
+  /** Of the pages around it, the nearest first, where the browser tells. */
+  ancestorOrigins: ArrayLike<string> | undefined;
+  /** Whether this is no frame; whether the page around it is no frame. */
+  alone: boolean;
+  nearestIsTop: boolean;
+  referrer: string;
+};
+
+/**
+ * The first of the pages around a frame that is not of an allowed origin: its origin, or `""` where the browser does not
+ * tell. Without `ancestorOrigins` the page that asked for the frame counts as the nearest one, and further ones are unknown.
+ */
+export function stranger(around: Surroundings, allowed: readonly string[]): string | undefined {
+  if (around.alone) return undefined;
+  const asked = URL.canParse(around.referrer) ? new URL(around.referrer).origin : "";
+  const origins = around.ancestorOrigins ?? (around.nearestIsTop ? [asked] : [asked, ""]);
+  return Array.from(origins).find((origin) => !allowed.includes(origin));
 }
 
 function command(type: string, id: string | undefined): EmbedCommand {

@@ -1,13 +1,16 @@
 // The page that stands in a frame: one writer, told by its address what to write with, and by messages when.
+import { trustOnly } from "../trust.js";
 import { ImprintWriterElement } from "./define.js";
 import {
   embedVersion,
   readCommand,
   readOrigins,
+  stranger,
   type EmbedBody,
   type EmbedCommand,
   type EmbedOptions,
 } from "./embed-protocol.js";
+import { languageOf, wordsOf } from "./words.js";
 
 /** Attributes that the address can set; `for` is none of them, since the frame holds no textarea. */
 const settable = [
@@ -24,7 +27,7 @@ const settable = [
   ],
 ];
 
-/** Speaks with the surrounding page, if it is of an allowed origin; the list stands in the address and never changes. */
+/** Speaks with the surrounding page, which is of an allowed origin: the list stands in this page's own markup. */
 class Embed {
   readonly #writer: ImprintWriterElement;
   readonly #origins: readonly string[];
@@ -84,6 +87,7 @@ class Embed {
   }
 }
 
+/** Runs only where the pages around allow it: a static page cannot forbid its framing, but it can stay empty. */
 function start(): void {
   const query = new URLSearchParams(location.search);
   const sheet = new CSSStyleSheet();
@@ -91,14 +95,30 @@ function start(): void {
   document.adoptedStyleSheets = [sheet];
   const language = query.get("lang");
   if (language) document.documentElement.lang = language;
+  const list = document.querySelector<HTMLMetaElement>('meta[name="imprint-origins"]')?.content ?? "";
+  const origins = readOrigins(list, location.origin);
+  const around = {
+    ancestorOrigins: location.ancestorOrigins as DOMStringList | undefined,
+    alone: parent === self,
+    nearestIsTop: parent === top,
+    referrer: document.referrer,
+  };
+  const refused = stranger(around, origins);
+  if (refused !== undefined) return document.body.append(refusal(refused));
   const writer = new ImprintWriterElement();
   for (const name of settable) {
     const value = query.get(name);
     if (value !== null) writer.setAttribute(name, value);
   }
-  const allowed = query.get("origins");
   document.body.append(writer);
-  new Embed(writer, allowed === null ? [location.origin] : readOrigins(allowed));
+  new Embed(writer, origins);
 }
 
+function refusal(origin: string): HTMLElement {
+  const sentence = document.createElement("p");
+  sentence.textContent = wordsOf(languageOf(document.body)).notHere(origin || "?");
+  return sentence;
+}
+
+trustOnly(new URL("./worker.js", import.meta.url));
 start();

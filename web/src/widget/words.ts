@@ -35,7 +35,7 @@ const en = {
   loading: "Loading.",
   writing: "Writing.",
   stopped: "Stopped.",
-  done: (words: string) => `Done: ${words} words.`,
+  done: (words: string) => `Done: ${words} ${words === "1" ? "word" : "words"}.`,
   suggestion: (text: string) => `Suggestion: ${text}`,
   keys: "Tab takes it, Ctrl or ⌘ with → a word, Esc drops it.",
   nothing: "Write a few words first.",
@@ -44,6 +44,8 @@ const en = {
   unreachable: "The program that writes could not be fetched. Check the connection and press again.",
   noField: (id: string) => `the page holds no textarea with the id \`${id}\``,
   noModel: "the attribute `model` is missing: it names the address of a GGUF file",
+  notHere: (origin: string) =>
+    `This page is not allowed inside one of ${origin}. Whoever runs it can name that site in its embed.html.`,
   badNumber: (name: string, value: string) => `\`${name}\` is \`${value}\`, which is no number it can be`,
 };
 
@@ -53,7 +55,7 @@ export type WidgetWords = typeof en;
 const de: WidgetWords = {
   frame: "Text von einem Sprachmodell",
   opening: "Der Anfang",
-  placeholder: "The first time I saw the sea,",
+  placeholder: "Als ich zum ersten Mal das Meer sah,",
   start: "In dieser Stimme weiterschreiben",
   suggest: "Beim Schreiben Wörter vorschlagen",
   fetch: "Holen und schreiben",
@@ -87,7 +89,7 @@ const de: WidgetWords = {
   loading: "Wird geladen.",
   writing: "Schreibt.",
   stopped: "Angehalten.",
-  done: (words) => `Fertig: ${words} Wörter.`,
+  done: (words) => `Fertig: ${words} ${words === "1" ? "Wort" : "Wörter"}.`,
   suggestion: (text) => `Vorschlag: ${text}`,
   keys: "Tab nimmt ihn, Strg oder ⌘ mit → ein Wort, Esc verwirft ihn.",
   nothing: "Schreib erst ein paar Wörter.",
@@ -97,6 +99,8 @@ const de: WidgetWords = {
     "Das Programm, das schreibt, war nicht zu erreichen. Prüf die Verbindung und drück noch einmal.",
   noField: en.noField,
   noModel: en.noModel,
+  notHere: (origin) =>
+    `Diese Seite darf nicht in einer von ${origin} stehen. Wer sie betreibt, kann diese Website in ihrer embed.html nennen.`,
   badNumber: en.badNumber,
 };
 

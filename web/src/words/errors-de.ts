@@ -6,6 +6,8 @@ export const errorsDe: Readonly<Record<ErrorCode, string>> = {
     "Dieser Browser bietet keine brauchbare Grafikkarte an. Nimm den Prozessor, oder versuch es mit einem aktuellen Chrome, Edge, Firefox oder Safari, in dem WebGPU eingeschaltet ist.",
   "device-lost":
     "Die Grafikkarte ist weggefallen, vielleicht nach dem Ruhezustand oder einem Treiber-Update. Lade das Modell noch einmal.",
+  "device-wrong":
+    "Diese Grafikkarte rechnet falsch. Bring ihren Treiber auf den neuesten Stand, oder nimm den Prozessor.",
   "out-of-memory":
     "Dafür reicht der Speicher nicht. Schließ andere Tabs oder nimm ein kleineres Modell, und lade es dann noch einmal.",
   "text-too-short": "Der Text ist dafür zu kurz. Füge etwas hinzu und versuch es noch einmal.",

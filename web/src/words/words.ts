@@ -72,6 +72,17 @@ export function fill(root: ParentNode): void {
   for (const template of root.querySelectorAll("template")) fill(template.content);
 }
 
+/** Has an element say the words under `section.key`, in every language that is spoken from now on; without, nothing. */
+export function say(element: HTMLElement, path?: string): void {
+  if (path === undefined) {
+    delete element.dataset["words"];
+    element.textContent = "";
+  } else {
+    element.dataset["words"] = path;
+    put(element, text(path));
+  }
+}
+
 /** What may be asked for beside an element's text, and the attribute in which it stands. */
 export const attributes = [
   ["label", "aria-label"],

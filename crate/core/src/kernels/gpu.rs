@@ -19,6 +19,9 @@ pub struct Gpu {
     pub description: String,
     /// Whether the processor poses as this GPU; browsers do not tell.
     pub software: bool,
+    /// Changes the text of kernels before the driver sees them, by their labels: a driver that compiles wrongly, for tests.
+    #[cfg(feature = "testing")]
+    pub wrong: Option<Box<dyn Fn(&str, &str) -> String>>,
     /// Smallest subgroup the device promises, where subgroup operations are on.
     pub subgroup: Option<u32>,
     /// The first thing that went wrong on the device outside any call.
@@ -81,6 +84,8 @@ impl Gpu {
             queue,
             description: describe(&info),
             software,
+            #[cfg(feature = "testing")]
+            wrong: None,
             subgroup,
             fault,
             allocated_bytes: Cell::new(0),
@@ -113,6 +118,8 @@ impl Gpu {
     /// `internal` when the driver refuses the text: on the web an invalid shader would otherwise only be logged, and
     /// every number after it would be stale.
     pub async fn kernel(&self, label: &str, wgsl: &str) -> Result<wgpu::ComputePipeline> {
+        #[cfg(feature = "testing")]
+        let wgsl = &self.wrong.as_ref().map_or_else(|| wgsl.to_owned(), |wrong| wrong(label, wgsl));
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(label),

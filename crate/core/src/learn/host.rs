@@ -5,7 +5,6 @@ use crate::{
     adapter::Adapter,
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
-    model::Model,
     processor::{Paths, Processor, Reading},
 };
 
@@ -54,9 +53,6 @@ pub struct HostLearner<'m, M> {
     steps: u32,
     losses: Vec<Loss>,
 }
-
-/// Learns on the plain forward, with Burn's autodiff: the reference.
-pub type PlainLearner<'m> = HostLearner<'m, Model>;
 
 /// Learns on the processor.
 pub type ProcessorLearner<'m> = HostLearner<'m, Processor>;

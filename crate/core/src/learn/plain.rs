@@ -6,13 +6,16 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::Differentiate;
+use super::{Differentiate, HostLearner};
 use crate::{
     adapter::Adapter,
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     model::{LowRank, Model, Positions, Sides, log_likelihoods},
 };
+
+/// Learns on the plain forward, with Burn's autodiff: the reference.
+pub type PlainLearner<'m> = HostLearner<'m, Model>;
 
 /// Tokens whose scores over the whole vocabulary are in memory at once.
 const SCORED: usize = 64;

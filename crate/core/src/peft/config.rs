@@ -175,13 +175,13 @@ pub(super) fn read(json: &[u8]) -> Result<Read> {
 }
 
 impl Read {
-    /// Gives each pair the factor that PEFT would.
+    /// Gives each pair the factor that PEFT would; `paths` are those of the projections as the file names them.
     ///
     /// # Errors
     /// `adapter-corrupt` where a tensor is not of the rank the config says, or for a pattern that is none.
-    pub(super) fn set_scales(&self, adapter: &mut Adapter) -> Result<()> {
+    pub(super) fn set_scales(&self, adapter: &mut Adapter, paths: &BTreeMap<(usize, Kind), String>) -> Result<()> {
         let mut pairs: Vec<_> = adapter.iter().map(|(layer, kind, pair)| (layer, kind, pair.clone())).collect();
-        let modules: Vec<String> = pairs.iter().map(|&(layer, kind, _)| module(layer, kind)).collect();
+        let modules: Vec<&str> = pairs.iter().map(|(layer, kind, _)| paths[&(*layer, *kind)].as_str()).collect();
         let ranks = self.rank_pattern.resolve(&modules, self.r)?;
         let alphas = self.alpha_pattern.resolve(&modules, self.lora_alpha)?;
         for (i, (layer, kind, mut pair)) in pairs.drain(..).enumerate() {
@@ -209,7 +209,7 @@ impl<T> Default for Patterns<T> {
 }
 
 impl<T: Copy> Patterns<T> {
-    fn resolve(&self, modules: &[String], default: T) -> Result<Vec<T>> {
+    fn resolve(&self, modules: &[&str], default: T) -> Result<Vec<T>> {
         let mut values = vec![None; modules.len()];
         for (pattern, value) in &self.0 {
             let regex = RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{pattern})$"))

@@ -7,7 +7,7 @@ use super::{
     lanes::{Kernel, Lanes, WIDEST, run},
     product::dot,
 };
-use crate::linear::Blocks;
+use crate::packed::Blocks;
 
 /// Weight rows that are unpacked at once.
 const UNPACKED: usize = 512;

@@ -8,7 +8,7 @@ use bytemuck::AnyBitPattern;
 
 use super::lanes::{Kernel, Lanes, run};
 use crate::{
-    linear::Blocks,
+    packed::Blocks,
     quant::{BlockType, GROUP, Group, has_least, integers},
 };
 

@@ -35,10 +35,10 @@ impl Processor {
         let paths = Arc::new(Paths::new(adapter, 1.0));
         let mut reading = Reading::new(Some(paths.clone()));
         let at = Turns::new(config, 0..ids.len());
-        let mut kept: Vec<Kept> = Vec::with_capacity(self.layers.len());
+        let mut kept: Vec<Kept> = Vec::with_capacity(self.model.layers.len());
         let mut x = self.embed(ids);
-        reading.open(self.layers.len(), ids.len());
-        for layer in 0..self.layers.len() {
+        reading.open(self.model.layers.len(), ids.len());
+        for layer in 0..self.model.layers.len() {
             let mut values = Kept::default();
             self.block(layer, &mut x, &at, &mut [&mut reading], Products::Exact, Some(&mut values));
             kept.push(values);
@@ -60,12 +60,12 @@ impl Processor {
     /// Of the scores `z = h·Wᵀ` the gradient is `softmax(z) - onehot`, so that of `h` is `softmax(z)·W - W[target]`.
     fn head_back(&self, x: &[f32], targets: &[u32], weight: f32) -> (Vec<f32>, Vec<f32>) {
         let (vocab, d_model) = (self.model.config.vocab, self.model.config.d_model);
-        let hidden = norm(x, &self.norm, self.model.config.norm_eps);
+        let hidden = norm(x, &self.model.norm, self.model.config.norm_eps);
         let mut d_hidden = vec![0.0; hidden.len()];
         let mut nll = Vec::with_capacity(targets.len());
         let parts = hidden.chunks(SCORED * d_model).zip(d_hidden.chunks_mut(SCORED * d_model));
         for ((hidden, d_hidden), targets) in parts.zip(targets.chunks(SCORED)) {
-            let mut scores = project(&self.head, hidden);
+            let mut scores = project(&self.model.head, hidden);
             for (scores, &target) in scores.chunks_exact_mut(vocab).zip(targets) {
                 let aim = scores[target as usize];
                 let (largest, sum) = exponentials(scores);
@@ -74,10 +74,10 @@ impl Processor {
                 scores.iter_mut().for_each(|score| *score *= factor);
                 scores[target as usize] -= weight;
             }
-            project_back(&self.head, &scores, d_hidden);
+            project_back(&self.model.head, &scores, d_hidden);
         }
         let mut dx = vec![0.0; x.len()];
-        norm_back(x, &self.norm, self.model.config.norm_eps, &d_hidden, &mut dx);
+        norm_back(x, &self.model.norm, self.model.config.norm_eps, &d_hidden, &mut dx);
         (nll, dx)
     }
 
@@ -95,7 +95,7 @@ impl Processor {
         let eps = config.norm_eps;
         let (at, window) = (at.of(config, layer), config.window_of(layer));
         let Kept { x, unnormed, q, attended, given, middle, gate, up } = kept;
-        let own = &self.layers[layer];
+        let own = &self.model.layers[layer];
         let mut back = |kinds: &[(Kind, &[f32])], x: &[f32]| {
             let mut dx = vec![0.0; x.len()];
             for &(kind, dy) in kinds {
@@ -132,7 +132,7 @@ impl Processor {
     /// The gradient of what attention (0) or the feed-forward layer (1) gives, where a norm stands before the residual
     /// stream, whose gradient is `dy`.
     fn leave(&self, layer: usize, which: usize, given: &[f32], dy: &[f32]) -> Option<Vec<f32>> {
-        let norms = self.layers[layer].more.post_norms.as_ref()?;
+        let norms = self.model.layers[layer].more.post_norms.as_ref()?;
         let mut dx = vec![0.0; given.len()];
         norm_back(given, &norms[which], self.model.config.norm_eps, dy, &mut dx);
         Some(dx)

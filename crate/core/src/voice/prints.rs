@@ -51,6 +51,19 @@ impl Prints {
         Self::of(runs, names)
     }
 
+    /// The prints of several texts as those of one: what stands in any of them stands in it.
+    pub fn together<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let (mut runs, mut names) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        for prints in all {
+            runs.extend_from_slice(&prints.runs);
+            names.extend(prints.names.iter().filter(|name| seen.insert(fold(name))).cloned());
+        }
+        runs.sort_unstable();
+        runs.dedup();
+        Self::of(runs, names)
+    }
+
     fn of(runs: Vec<u32>, names: Vec<String>) -> Self {
         let folded = names.iter().map(|name| fold(name)).collect();
         Self { runs, names, folded }

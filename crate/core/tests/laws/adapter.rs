@@ -6,10 +6,9 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     generate::{LanguageModel, Mode, WriteOptions},
     kernels::gpu::GpuOptions,
-    model::{Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     quant::BlockType,
     sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling, Seen, contrast},
-    weights::Keep,
 };
 use pollster::block_on;
 

@@ -2,7 +2,11 @@
 //! backward, on small random models whose texts are longer than a window where there is one.
 
 use imprint_core::{
-    adapter::Kind, kernels::gpu::GpuOptions, model::LowRank, quant::BlockType, testing::SmallModel, weights::Keep,
+    adapter::Kind,
+    kernels::gpu::GpuOptions,
+    model::{Keep, LowRank},
+    quant::BlockType,
+    testing::SmallModel,
 };
 use pollster::block_on;
 

@@ -4,10 +4,9 @@ use burn::tensor::{Tensor, TensorData};
 use imprint_core::{
     fused::Variant,
     generate::{Backend, LanguageModel, WriteOptions},
-    model::log_likelihoods,
+    model::{Keep, log_likelihoods},
     processor::Reading,
     sample::Sampling,
-    weights::Keep,
 };
 use pollster::block_on;
 

@@ -8,11 +8,10 @@ use imprint_core::{
         project::Cut,
         sampling, state,
     },
-    model::{Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     quant::BlockType,
     sample::{Mix, Sampling, Seen},
     testing::SmallModel,
-    weights::Keep,
 };
 use pollster::block_on;
 

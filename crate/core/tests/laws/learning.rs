@@ -6,10 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     learn::{Differentiate, HostLearner, Learner, PlainLearner, ProcessorLearner, Update},
-    model::{LowRank, Model, log_likelihoods},
+    model::{Keep, LowRank, Model, log_likelihoods},
     quant::BlockType,
     testing::SmallModel,
-    weights::Keep,
 };
 use pollster::block_on;
 

@@ -9,9 +9,9 @@ use imprint_core::{
         project::Cut,
     },
     learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
+    model::Keep,
     quant::BlockType,
     testing::SmallModel,
-    weights::Keep,
 };
 use pollster::block_on;
 

@@ -2,7 +2,9 @@
 
 mod adapter;
 mod families;
+mod family_golden;
 mod gemma;
+mod gguf_lora;
 mod golden;
 mod golden_run;
 mod guard;
@@ -10,9 +12,11 @@ mod kernels;
 mod learning;
 mod learning_gpu;
 mod material;
+mod mix;
 mod needs;
 mod order;
 mod peft;
 mod processor;
 mod trainer;
+mod trial;
 mod writing;

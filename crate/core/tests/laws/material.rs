@@ -9,11 +9,12 @@ use imprint_core::{
     generate::{Backend, LanguageModel},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
-    model::Model,
+    model::{Keep, Model},
+    packed::Packed,
     processor::Processor,
     testing::model_path,
     tokenizer::{Tokenizer, Vocabulary},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use serde::Deserialize;
@@ -77,13 +78,17 @@ pub fn processor(source: &impl Source) -> LanguageModel {
 
 /// The processor's path alone.
 pub fn load_processor(source: &impl Source) -> Processor {
-    Processor::new(load_plain(source, Keep::Packed))
+    Processor::new(packed(source))
 }
 
 /// The plain model alone.
 pub fn load_plain(file: &impl Source, keep: Keep) -> Model {
-    let gguf = block_on(Gguf::read(file)).unwrap();
-    block_on(load_model(&gguf, file, keep, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
+    Model::new(packed(file), keep, &Device::flex())
+}
+
+fn packed(source: &impl Source) -> Packed {
+    let gguf = block_on(Gguf::read(source)).unwrap();
+    block_on(load_packed(&gguf, source, &mut |_, _| Ok(()))).unwrap()
 }
 
 pub fn fused(source: &impl Source, options: GpuOptions, variant: impl Fn(&Gpu) -> Variant) -> LanguageModel {

@@ -8,9 +8,9 @@ use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     config::ModelConfig,
     gguf::Gguf,
-    model::{LowRank, Model},
+    model::{Keep, LowRank, Model},
     peft::{export, import, import_blob, notes},
-    weights::{Keep, load_model},
+    weights::load_packed,
 };
 use pollster::block_on;
 use safetensors::SafeTensors;
@@ -20,32 +20,37 @@ use serde_json::{Value, json};
 use crate::material::PEFT_LOGIT;
 
 #[derive(Deserialize)]
-struct Expected {
-    ids: Vec<u32>,
+pub struct Expected {
+    pub ids: Vec<u32>,
     /// Of the last two positions, by adapter; the empty name is the base alone.
-    logits: BTreeMap<String, [Vec<f32>; 2]>,
+    pub logits: BTreeMap<String, [Vec<f32>; 2]>,
 }
 
-fn fixture(path: &str) -> Vec<u8> {
+pub fn fixture(path: &str) -> Vec<u8> {
     fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/peft").join(path)).unwrap()
 }
 
-fn written_by_peft(name: &str) -> (Vec<u8>, Vec<u8>) {
+pub fn written_by_peft(name: &str) -> (Vec<u8>, Vec<u8>) {
     (fixture(&format!("{name}/adapter_config.json")), fixture(&format!("{name}/adapter_model.safetensors")))
 }
 
-fn base() -> Model {
-    let file = fixture("base.gguf");
-    let gguf = block_on(Gguf::read(&file)).unwrap();
-    block_on(load_model(&gguf, &file, Keep::Dense, &Device::flex(), &mut |_, _| Ok(()))).unwrap()
+pub fn expected() -> Expected {
+    serde_json::from_slice(&fixture("logits.json")).unwrap()
 }
 
-fn config() -> ModelConfig {
+pub fn base() -> Model {
+    let file = fixture("base.gguf");
+    let gguf = block_on(Gguf::read(&file)).unwrap();
+    let packed = block_on(load_packed(&gguf, &file, &mut |_, _| Ok(()))).unwrap();
+    Model::new(packed, Keep::Dense, &Device::flex())
+}
+
+pub fn config() -> ModelConfig {
     ModelConfig::from_gguf(&block_on(Gguf::read(&fixture("base.gguf"))).unwrap()).unwrap()
 }
 
 /// Ranks, factors and places that differ, and no number that is zero.
-fn uneven(config: &ModelConfig) -> Adapter {
+pub fn uneven(config: &ModelConfig) -> Adapter {
     let mut random = fastrand::Rng::with_seed(3);
     let mut adapter = Adapter::fresh(Some("abc".into()), config, &Shape { rank: 4, ..Shape::default() }, 1).unwrap();
     let values: Vec<f32> = (0..adapter.n_parameters()).map(|_| random.f32() - 0.5).collect();
@@ -63,7 +68,7 @@ fn uneven(config: &ModelConfig) -> Adapter {
 
 #[test]
 fn adapters_that_peft_wrote_give_its_logits() {
-    let expected: Expected = serde_json::from_slice(&fixture("logits.json")).unwrap();
+    let expected = expected();
     let model = base();
     for (name, expected_logits) in &expected.logits {
         let adapter = (!name.is_empty()).then(|| {
@@ -150,6 +155,57 @@ fn what_is_no_plain_lora_is_refused_by_name() {
     let code = |result: imprint_core::Result<Adapter>| result.map_err(|error: Error| error.code()).unwrap_err();
     assert_eq!(code(import(b"", &tensors, &config())), "adapter-corrupt");
     assert_eq!(code(import_blob(&tensors, &config())), "adapter-unsupported");
+}
+
+/// The same tensors under other names.
+fn renamed(tensors: &[u8], name: impl Fn(&str) -> String) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(tensors).unwrap();
+    safetensors::serialize(tensors.iter().map(|(old, tensor)| (name(old), tensor)), None).unwrap()
+}
+
+#[test]
+fn every_way_the_hub_writes_a_path_is_the_same_place() {
+    let (config_json, tensors) = written_by_peft("plain");
+    let adapter = import(&config_json, &tensors, &config()).unwrap();
+    for root in ["model.language_model.", "language_model.model.", "language_model.", ""] {
+        let to = format!("base_model.model.{root}");
+        let other = renamed(&tensors, |name| name.replace("base_model.model.model.", &to));
+        assert_eq!(import(&config_json, &other, &config()).unwrap(), adapter, "{root:?}");
+        // Patterns hold for the path as the file has it.
+        let mut said: Value = serde_json::from_slice(&config_json).unwrap();
+        said["alpha_pattern"] = json!({ format!("^{root}layers.1.self_attn.q_proj"): 2, "^wrong.layers.1": 3 });
+        let changed = import(said.to_string().as_bytes(), &other, &config()).unwrap();
+        let scale = |layer, kind| changed.pair(layer, kind).unwrap().scale;
+        assert_eq!([scale(0, Kind::Q), scale(1, Kind::Q), scale(1, Kind::K)], [2.0, 0.5, 2.0], "{root:?}");
+    }
+    let codes = |name: &dyn Fn(&str) -> String| {
+        let error = import(&config_json, &renamed(&tensors, name), &config()).unwrap_err();
+        (error.code(), error.to_string())
+    };
+    let tower = codes(&|name| name.replace("model.model.", "model.vision_tower.vision_model.encoder."));
+    assert_eq!(tower.0, "adapter-unsupported", "{}", tower.1);
+    assert!(tower.1.contains("vision_tower"), "{}", tower.1);
+    let two = codes(&|name| {
+        name.replace("model.model.layers.0.self_attn.q_proj.lora_A", "model.layers.0.self_attn.q_proj.lora_A")
+    });
+    assert_eq!(two.0, "adapter-corrupt", "{}", two.1);
+}
+
+#[test]
+fn adapters_of_other_kinds_are_named_before_their_tensors_are_looked_at() {
+    let (config_json, tensors) = written_by_peft("plain");
+    let strange = renamed(&tensors, |name| name.replace("lora_A", "hada_w1_a"));
+    for (key, value) in [("peft_type", json!("LOHA")), ("peft_type", json!("VERA")), ("use_dora", json!(true))] {
+        let mut said: Value = serde_json::from_slice(&config_json).unwrap();
+        said[key] = value.clone();
+        let error = import(said.to_string().as_bytes(), &strange, &config()).unwrap_err();
+        assert_eq!(error.code(), "adapter-unsupported", "{error}");
+        let named = value.as_str().unwrap_or(key);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    // Of a plain LoRA beside something else, the tensor is named.
+    let error = import(&config_json, &strange, &config()).unwrap_err();
+    assert!(error.to_string().contains("hada_w1_a"), "{error}");
 }
 
 #[test]

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use imprint_core::{
     adapter::{Adapter, Kind, Shape},
     learn::{Learner, PlainLearner},
-    model::{Cache, LowRank, Model},
+    model::{Cache, Keep, LowRank, Model},
     processor::{Paths, Processor, Reading},
     quant::BlockType,
     testing::SmallModel,
-    weights::Keep,
 };
 
 use pollster::block_on;

@@ -4,8 +4,10 @@ use std::sync::OnceLock;
 
 use imprint_core::{
     fused::Variant,
-    generate::{Backend, Finish, LanguageModel, WriteOptions},
+    generate::{Backend, Finish, LanguageModel, Session, WriteOptions},
     sample::Sampling,
+    testing::SmallModel,
+    tokenizer::{Tokenizer, Vocabulary},
 };
 use pollster::block_on;
 
@@ -20,7 +22,10 @@ struct Text {
 }
 
 fn write(model: &LanguageModel, prompt: &str, options: WriteOptions) -> Text {
-    let mut session = model.begin(prompt, options).unwrap();
+    write_on(model, model.begin(prompt, options).unwrap())
+}
+
+fn write_on(model: &LanguageModel, mut session: Session) -> Text {
     let (mut text, mut ids, mut pieces) = (String::new(), Vec::new(), 0);
     loop {
         let step = block_on(model.next(&mut session)).unwrap();
@@ -90,6 +95,33 @@ fn a_text_ended_early_is_all_there() {
         assert_eq!(text + &held, model.tokenizer.decode(&ids));
         assert_eq!(model.end(&mut session), "", "a text ends once");
         assert_eq!(block_on(model.next(&mut session)).unwrap_err().code(), "internal");
+    }
+}
+
+#[test]
+fn a_text_begins_without_the_space_that_its_vocabulary_puts_there_and_goes_on_with_it() {
+    let tokens = ["<s>".to_owned()].into_iter().chain((1..64).map(|n| format!("▁word{n}"))).collect::<Vec<_>>();
+    let vocabulary = Vocabulary {
+        model: "llama".into(),
+        scores: vec![0.0; tokens.len()].into(),
+        token_types: [3].into_iter().chain([1; 63]).collect::<Vec<_>>().into(),
+        tokens: tokens.into(),
+        bos: Some(0),
+        add_bos: true,
+        space_prefix: true,
+        ..Vocabulary::default()
+    };
+    let small = load_processor(&SmallModel { vocab: 64, ..Default::default() }.file());
+    let model = LanguageModel::new(Tokenizer::new(vocabulary).unwrap(), Backend::Processor(Box::new(small)), CAPACITY);
+    for (prompt, begins) in [(vec![0], true), (vec![0, 5], false)] {
+        for seed in 0..8 {
+            let mut options = options(4, 2.0);
+            options.sampling.seed = seed;
+            let text = write_on(&model, model.begin_ids(prompt.clone(), options).unwrap());
+            assert_eq!(text.text.starts_with(' '), !begins, "{:?}", text.text);
+            let read = |ids: &[u32]| model.tokenizer.decode(ids).replace("<s>", "");
+            assert_eq!(read(&prompt) + &text.text, read(&[prompt.as_slice(), &text.ids].concat()));
+        }
     }
 }
 

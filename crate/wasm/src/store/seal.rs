@@ -104,7 +104,7 @@ impl Key {
     /// `internal` when the browser refuses.
     pub async fn seal(&self, place: &str, row: &JsValue) -> Result<JsValue> {
         let mut nonce = [0; NONCE_BYTES];
-        getrandom_04::fill(&mut nonce)
+        getrandom::fill(&mut nonce)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("the browser gives no random numbers: {e}")))?;
         let nonce = Uint8Array::from(nonce.as_slice());
         let bytes = encrypt(&self.algorithm(place, &nonce), &self.key, &pack(row)?.into());

@@ -1,0 +1,236 @@
+//! Whether this device computes rightly: a few tokens through the first blocks and the head, held to the processor.
+//!
+//! A driver that compiles a kernel wrongly gives numbers, not errors. So every kernel that writes a text is tried once at
+//! load, on the model's own weights, before a person reads what it makes.
+
+use std::ops::Range;
+
+use super::{Bindings, Dispatch, FusedModel, Lists, Variant, plan::Blocks as Bound};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    gguf::{Gguf, Source},
+    packed::{Blocks, Packed},
+    processor::Processor,
+    sample::{Mix, Sampling, Seen},
+    weights::{EMBEDDING, OUTPUT, OUTPUT_NORM, Reader, read_layer},
+};
+
+/// Tokens of the trial: more than an invocation of the tiled product computes.
+const TOKENS: usize = 10;
+/// Of these, how many go through the one-token kernels too.
+const SINGLE: usize = 2;
+/// Rows of the vocabulary in each of two parts, from which the tokens come and whose scores are compared.
+const ROWS: usize = 32;
+/// How far a right device may be off, of the largest value: five times what the laws allow, and a wrong kernel is off by
+/// far more.
+const TOLERANCE: f32 = 5e-3;
+/// Draws from the whole vocabulary, through every filter.
+const SAMPLING: Sampling =
+    Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, min_p: 0.01, repetition_penalty: 1.0, seed: 1 };
+
+/// The trial of one model: what goes in, and what must come out.
+struct Trial {
+    ids: Vec<u32>,
+    /// Blocks that hold every kernel of the model.
+    n_layers: usize,
+    /// The residual stream after them, of the last token.
+    x: Vec<f32>,
+    /// Which rows of the vocabulary are compared, and their scores.
+    rows: [Range<usize>; 2],
+    scores: Vec<f32>,
+}
+
+/// What the device made of it.
+struct Found {
+    many_x: Vec<f32>,
+    single_x: Vec<f32>,
+    logits: Vec<f32>,
+    drawn: u32,
+}
+
+impl FusedModel {
+    /// Tries the kernels that write, and where they compute wrongly, those of each of `others` until some do not; the model
+    /// goes on with these. Tells what was wrong before, if anything was.
+    ///
+    /// A text under way is over.
+    ///
+    /// # Errors
+    /// `device-wrong` with all that was wrong when no variant computes rightly, and what `source` and the device report.
+    ///
+    /// # Panics
+    /// If an adapter is attached: our bug, this is for a model just loaded.
+    pub async fn prove(&mut self, gguf: &Gguf, source: &impl Source, others: &[Variant]) -> Result<Option<String>> {
+        assert!(self.personal.is_none(), "the trial is of the model alone");
+        let trial = self.trial(gguf, source).await?;
+        let mut wrong: Vec<String> = Vec::new();
+        let mut others = others.iter().filter(|&&other| other != self.variant).copied().collect::<Vec<_>>().into_iter();
+        loop {
+            match trial.flaw(&self.attempt(&trial).await?)? {
+                None => return Ok((!wrong.is_empty()).then(|| format!("other kernels are used: {}", wrong.join("; ")))),
+                Some(flaw) => wrong.push(flaw),
+            }
+            let Some(other) = others.next() else {
+                let what = format!("the GPU computes wrongly: {}; use the CPU, or update the driver", wrong.join("; "));
+                return Err(Error::new(ErrorKind::DeviceWrong, what));
+            };
+            self.recut(other).await?;
+        }
+    }
+
+    /// Cuts the kernels another way and builds them; the weights stay.
+    ///
+    /// # Errors
+    /// `device-lost`, `internal` where the driver refuses a kernel.
+    ///
+    /// # Panics
+    /// If an adapter is attached: take it away first.
+    pub async fn recut(&mut self, variant: Variant) -> Result<()> {
+        assert!(self.personal.is_none(), "kernels are changed without an adapter");
+        self.variant = variant;
+        self.kernels = Default::default();
+        self.scoring.take();
+        let caches = self.bindings.get_mut().caches.clone();
+        let base = self.lists(&caches, &self.plain, 0).await?;
+        self.choose = self.plan().choose(&self.head, &self.output_norm).await?;
+        *self.bindings.get_mut() = Bindings { caches, base, personal: None, both: None };
+        self.gpu.check()
+    }
+
+    /// The tokens, and what the processor computes of them in f32.
+    async fn trial(&self, gguf: &Gguf, source: &impl Source) -> Result<Trial> {
+        let vocab = self.config.vocab;
+        let part = |start: usize| start..(start + ROWS).min(vocab);
+        let rows = [part(vocab / 2), part(vocab.saturating_sub(ROWS))];
+        // Spread over the rows of the middle, where words are that the model has often read.
+        let rank = |i: usize| i * 7 % rows[0].len();
+        let ids = (0..TOKENS.min(self.capacity)).map(|i| (rows[0].start + rank(i)) as u32).collect::<Vec<_>>();
+        let n_layers = self.layers_with_every_kernel().await?;
+        let packed = self.packed(gguf, source, n_layers, &rows).await?;
+        let ranks: Vec<u32> = (0..ids.len()).map(|i| rank(i) as u32).collect();
+        let (x, scores) = Processor::new(packed).trace(&ranks);
+        Ok(Trial { ids, n_layers, x, rows, scores })
+    }
+
+    /// The first `n_layers` blocks with a vocabulary of `rows`.
+    async fn packed(
+        &self,
+        gguf: &Gguf,
+        source: &impl Source,
+        n_layers: usize,
+        rows: &[Range<usize>; 2],
+    ) -> Result<Packed> {
+        let config = &self.config;
+        let mut on_tensor = |_, _| Ok(());
+        let mut reader = Reader::new(gguf, source, &mut on_tensor);
+        let mut layers = Vec::with_capacity(n_layers);
+        for layer in 0..n_layers {
+            layers.push(read_layer(&mut reader, config, layer).await?);
+        }
+        let norm = reader.vector(OUTPUT_NORM, config.d_model).await?;
+        let embedding = pick(gguf, source, EMBEDDING, rows).await?;
+        let head =
+            if gguf.tensor(OUTPUT).is_some() { pick(gguf, source, OUTPUT, rows).await? } else { embedding.clone() };
+        let config = crate::config::ModelConfig { n_layers, vocab: embedding.rows, ..config.clone() };
+        Ok(Packed { config, embedding, layers, norm, head })
+    }
+
+    /// The fewest first blocks in which every kernel of the model occurs.
+    async fn layers_with_every_kernel(&self) -> Result<usize> {
+        let kernels = |lists: &Lists| -> Vec<wgpu::ComputePipeline> {
+            lists.decode.iter().chain(&lists.prefill).map(|dispatch| dispatch.kernel.clone()).collect()
+        };
+        let all = kernels(&self.bindings.borrow().base);
+        for n in 1..self.layers.len() {
+            let some = kernels(&self.first(n).await?);
+            if all.iter().all(|kernel| some.contains(kernel)) {
+                return Ok(n);
+            }
+        }
+        Ok(self.layers.len())
+    }
+
+    /// The dispatches of the first `n` blocks.
+    async fn first(&self, n: usize) -> Result<Lists> {
+        let caches = self.bindings.borrow().caches.clone();
+        let blocks = Bound { layers: &self.layers[..n], sides: &self.plain[..n], caches: &caches, text: Some(0) };
+        self.plan().lists(&self.embedding, &blocks).await
+    }
+
+    /// Reads the trial's tokens at once, the last of them again one by one, scores and draws; the host waits once.
+    async fn attempt(&self, trial: &Trial) -> Result<Found> {
+        let (ids, d_model, vocab) = (&trial.ids, self.config.d_model, self.config.vocab);
+        let lists = self.first(trial.n_layers).await?;
+        self.start(&SAMPLING, &Seen::new(vocab), Mix::Base);
+        let row = d_model as u64 * 4;
+        let state = self.staging.size();
+        let staging = self.gpu.staging(2 * row + vocab as u64 * 4 + state);
+        let submit = |list: &[&[Dispatch]], at: usize, ids: &[u32], x_to: Option<u64>| {
+            self.write_state(at, ids);
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            list.iter().for_each(|list| self.record(&mut encoder, list, ids.len() as u32));
+            if let Some(to) = x_to {
+                encoder.copy_buffer_to_buffer(&self.scratch.x, (ids.len() as u64 - 1) * row, &staging, to, row);
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        };
+        submit(&[&lists.prefill], 0, ids, Some(0));
+        let first = ids.len() - SINGLE.min(ids.len());
+        for at in first..ids.len() - 1 {
+            submit(&[&lists.decode], at, &ids[at..=at], None);
+        }
+        let last = ids.len() - 1;
+        submit(&[&lists.decode, &self.choose], last, &ids[last..], Some(row));
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
+        encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);
+        self.gpu.queue.submit([encoder.finish()]);
+        let words: Vec<u32> = self.gpu.read(&staging).await?;
+        staging.destroy();
+        let numbers = |range: Range<usize>| words[range].iter().map(|&word| f32::from_bits(word)).collect::<Vec<_>>();
+        Ok(Found {
+            many_x: numbers(0..d_model),
+            single_x: numbers(d_model..2 * d_model),
+            logits: numbers(2 * d_model..2 * d_model + vocab),
+            drawn: words[2 * d_model + vocab + crate::kernels::state::DRAWN_IDS as usize],
+        })
+    }
+}
+
+impl Trial {
+    /// What is wrong with what a device made, if anything is.
+    fn flaw(&self, found: &Found) -> Result<Option<String>> {
+        let scores: Vec<f32> = self.rows.iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
+        let compared = [
+            ("the kernels that read a prompt", &found.many_x, &self.x),
+            ("the kernels that read a token", &found.single_x, &self.x),
+            ("the kernel that scores", &scores, &self.scores),
+        ];
+        for (what, found, expected) in compared {
+            if let Some(apart) = apart(found, expected) {
+                return Ok(Some(format!("{what} are off by {apart:.1e} of the largest value")));
+            }
+        }
+        let drawn = SAMPLING.draw(&mut found.logits.clone(), &Seen::new(found.logits.len()), 0)?;
+        Ok((drawn != found.drawn).then(|| format!("the kernels that draw took token {} for {drawn}", found.drawn)))
+    }
+}
+
+/// By how much of the largest expected value `found` is off, where that is too much or no number.
+fn apart(found: &[f32], expected: &[f32]) -> Option<f32> {
+    let largest = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let errors = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / largest);
+    let most = errors.fold(0.0f32, |most, error| if error > most || error.is_nan() { error } else { most });
+    (most.is_nan() || most > TOLERANCE).then_some(most)
+}
+
+/// Some rows of the matrix `name`, after each other.
+async fn pick(gguf: &Gguf, source: &impl Source, name: &str, rows: &[Range<usize>; 2]) -> Result<Blocks> {
+    let missing = || Error::new(ErrorKind::ModelCorrupt, format!("tensor {name} is missing; download the model again"));
+    let tensor = gguf.tensor(name).ok_or_else(missing)?;
+    let mut bytes = Vec::new();
+    for rows in rows {
+        bytes.extend(gguf.read_rows(source, tensor, rows.start as u64..rows.end as u64).await?);
+    }
+    let rows = rows.iter().map(|rows| rows.len()).sum();
+    Ok(Blocks { ty: tensor.ty, bytes: bytes.into(), rows, cols: tensor.cols() as usize })
+}

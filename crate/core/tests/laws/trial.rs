@@ -1,0 +1,124 @@
+//! The trial at load: a driver that computes wrongly is found, whichever kernel it is, and another cut takes over.
+
+use imprint_core::{
+    ErrorKind, Result,
+    fused::{FusedModel, Variant},
+    gguf::Gguf,
+    kernels::{
+        gpu::{Gpu, GpuOptions},
+        project::Cut,
+    },
+    model::Keep,
+    quant::BlockType,
+    sample::{Mix, Sampling, Seen},
+};
+use pollster::block_on;
+
+use crate::{
+    kernels::{fused_equals_plain, load_fused, shuffled, small_model, tree, whole},
+    material::*,
+};
+
+fn prove(model: &mut FusedModel, file: &Vec<u8>, others: &[Variant]) -> Result<Option<String>> {
+    let gguf = block_on(Gguf::read(file)).unwrap();
+    block_on(model.prove(&gguf, file, others))
+}
+
+#[test]
+fn a_device_that_computes_rightly_passes_the_trial_in_every_cut() {
+    for (matrices, embedding) in [(BlockType::Q4_1, BlockType::Q8_0), (BlockType::Q4_0, BlockType::Q4_0)] {
+        let file = small_model(matrices, embedding, 32, 3);
+        for cut in [whole, shuffled, tree] {
+            let mut model = load_fused(&file, GpuOptions::default(), cut);
+            let variant = model.variant();
+            assert_eq!(prove(&mut model, &file, &Variant::OTHERS).unwrap(), None);
+            assert_eq!(model.variant(), variant);
+        }
+    }
+}
+
+fn draw(model: &FusedModel) -> Vec<u32> {
+    model.start(&Sampling { seed: 5, ..Default::default() }, &Seen::new(model.config.vocab), Mix::Base);
+    let first = block_on(model.read_and_draw(0, &[504, 3575, 282, 4649])).unwrap();
+    [vec![first], block_on(model.draw(1, 5)).unwrap()].concat()
+}
+
+#[test]
+fn the_trial_of_the_real_model_changes_nothing_it_writes() {
+    let file = file();
+    let gpu = gpu(GpuOptions::default());
+    let gguf = block_on(Gguf::read(&file)).unwrap();
+    let variant = Variant::for_device(&gpu);
+    let mut model = block_on(FusedModel::load(gpu, &gguf, &file, 64, variant, &mut |_, _| Ok(()))).unwrap();
+    let before = draw(&model);
+    let started = std::time::Instant::now();
+    assert_eq!(prove(&mut model, &file, &[]).unwrap(), None);
+    println!("the trial took {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+    assert_eq!(draw(&model), before);
+}
+
+/// A kernel by its label, a piece of its text, what a wrong driver makes of it, and what the trial calls it.
+const WRONG: [(&str, &str, &str, &str); 12] = [
+    ("embed", "= d * vec4", "= 1.03 * d * vec4", "read a prompt"),
+    ("norm", "* scale * weight[i]", "* scale * 1.03 * weight[i]", "read a prompt"),
+    ("attention", "/ sum0", "/ 1.1 / sum0", "read a prompt"),
+    ("attention", "v / sum;", "v / 1.1 / sum;", "read a token"),
+    ("qkv", "dot(p0, u)", "0.9 * dot(p0, u)", "read a prompt"),
+    ("qkv", "dot(l0, p0)", "0.9 * dot(l0, p0)", "read a token"),
+    ("residual", "dot(q1, v)", "0.9 * dot(q1, v)", "read a prompt"),
+    ("residual", "dot(h0, q0)", "0.9 * dot(h0, q0)", "read a token"),
+    ("gate up", "dot(l1, p0)", "0.9 * dot(l1, p0)", "read a token"),
+    ("scores", "dot(l1, p0)", "0.9 * dot(l1, p0)", "scores"),
+    ("scan", "s > best", "s < best", "draw"),
+    ("draw", "+ gumbel(stream, i)", "+ gumbel(stream, i + 1u)", "draw"),
+];
+
+#[test]
+fn a_kernel_that_computes_wrongly_is_found_whichever_it_is() {
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4);
+    // Short kernels: they are built many times.
+    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, subgroup: None, tile_rows: 2 };
+    let mut model = load_fused(&file, GpuOptions::default(), cut);
+    let variant = model.variant();
+    for (label, text, wrong, found) in WRONG {
+        let (hit, hits) = std::sync::mpsc::channel();
+        model.gpu.wrong = Some(Box::new(move |of, wgsl| {
+            if of == label && wgsl.contains(text) {
+                hit.send(()).unwrap();
+                return wgsl.replace(text, wrong);
+            }
+            wgsl.to_owned()
+        }));
+        block_on(model.recut(variant)).unwrap();
+        assert!(hits.try_recv().is_ok(), "no kernel {label} has {text}");
+        let error = prove(&mut model, &file, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeviceWrong, "{label}: {error}");
+        assert!(error.to_string().contains(found), "{label}, {text}: {error}");
+    }
+    model.gpu.wrong = None;
+    block_on(model.recut(variant)).unwrap();
+    assert_eq!(prove(&mut model, &file, &[]).unwrap(), None, "the same device without the fault");
+}
+
+#[test]
+fn where_one_cut_computes_wrongly_the_next_takes_over_and_it_is_told() {
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 5);
+    let mut model = load_fused(&file, GpuOptions::default(), shuffled);
+    // Lanes that meet by shuffles: what a driver with broken subgroups would do.
+    model.gpu.wrong = Some(Box::new(|_, wgsl| wgsl.replace("subgroupShuffleXor(a0_0, 1u)", "a0_0")));
+    block_on(model.recut(model.variant())).unwrap();
+    let told = prove(&mut model, &file, &Variant::OTHERS).unwrap().expect("the first cut is wrong");
+    assert!(told.contains("other kernels are used") && told.contains("read a token"), "{told}");
+    assert_eq!(model.variant(), Variant::OTHERS[0]);
+    let plain = load_plain(&file, Keep::Dense);
+    fused_equals_plain("after the trial", &plain, &model, None);
+}
+
+#[test]
+fn numbers_that_are_none_are_found() {
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 6);
+    let mut model = load_fused(&file, GpuOptions::default(), whole);
+    model.gpu.wrong = Some(Box::new(|_, wgsl| wgsl.replace("inverseSqrt(total0", "inverseSqrt(-total0")));
+    block_on(model.recut(model.variant())).unwrap();
+    assert_eq!(prove(&mut model, &file, &[]).unwrap_err().code(), "device-wrong");
+}

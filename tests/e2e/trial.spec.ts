@@ -1,0 +1,95 @@
+import type { Page } from "@playwright/test";
+import type * as Package from "../../web/src/index.js";
+import { expect, Room, test } from "./fixture.js";
+import { onSmallHost } from "./learner.js";
+import { smallModel } from "./small-model.js";
+
+onSmallHost();
+
+/**
+ * Makes this page's driver compute wrongly: kernels that hold `text` are compiled as if they held `wrong`.
+ *
+ * Runs in the page, or before the script of a Worker.
+ */
+function spoil({ text, wrong }: { text: string; wrong: string }): void {
+  const make = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function (descriptor): GPUShaderModule {
+    return make.call(this, { ...descriptor, code: descriptor.code.replaceAll(text, wrong) });
+  };
+}
+
+type Opened = { device: Package.DeviceInfo; text: string } | { code: string; message: string };
+
+/** Opens the small model in the page itself, and writes a few tokens. */
+function open(page: Page, device: "auto" | "webgpu" | "cpu"): Promise<Opened> {
+  return page.evaluate(async (device) => {
+    try {
+      const opened = await imprint.Imprint.open({ model: "/small.gguf", device, worker: false });
+      let text = "";
+      const options = { temperature: 0, maxTokens: 12 };
+      for await (const piece of opened.write("The lamp", options)) text += piece.text;
+      await opened.close();
+      return { device: opened.device, text };
+    } catch (thrown) {
+      const { code, message } = thrown as Package.ImprintError;
+      return { code, message };
+    }
+  }, device);
+}
+
+test("a GPU that computes rightly is used, and the trial is short", async ({ page }) => {
+  const opened = await open(page, "auto");
+  expect(opened).toMatchObject({ device: { kind: "webgpu" } });
+  const { device } = opened as { device: Package.DeviceInfo };
+  expect(device.reason).toBeUndefined();
+  expect(device.trialMs).toBeGreaterThan(0);
+});
+
+test("a GPU that computes wrongly is not used, and it is told", async ({ page }) => {
+  await page.evaluate(spoil, { text: "dot(l0, p0)", wrong: "0.9 * dot(l0, p0)" });
+  const opened = await open(page, "auto");
+  expect(opened).toMatchObject({ device: { kind: "cpu" } });
+  expect((opened as { device: Package.DeviceInfo }).device.reason).toMatch(
+    /^the GPU computes wrongly: .*read a token/,
+  );
+  expect(await open(page, "webgpu")).toMatchObject({ code: "device-wrong" });
+});
+
+test("where one cut of the kernels computes wrongly, another takes over, and the words are right", async ({
+  page,
+}) => {
+  const right = (await open(page, "cpu")) as { text: string };
+  // Sixteen rows an invocation stand in no other cut.
+  await page.evaluate(spoil, { text: "dot(p15, u)", wrong: "0.9 * dot(p15, u)" });
+  const opened = (await open(page, "auto")) as { device: Package.DeviceInfo; text: string };
+  expect(opened.device.kind).toBe("webgpu");
+  expect(opened.device.reason).toMatch(/^other kernels are used: .*read a prompt/);
+  expect(opened.text).toBe(right.text);
+});
+
+test("the page says that the GPU computes wrongly, and writes on the processor", async ({
+  page,
+  baseURL,
+}) => {
+  // Scripts that a service worker hands out cannot be changed on their way.
+  await page.addInitScript(() => {
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new Error("not in this test"));
+  });
+  const text = "* scale * weight[i]";
+  const before = `(${spoil.toString()})(${JSON.stringify({ text, wrong: `${text} * 1.1` })});`;
+  await page.route(new RegExp(`^${baseURL}.*worker.*\\.js$`), async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: `${before}${await answer.text()}` });
+  });
+  const room = new Room(page);
+  await room.enter();
+  await page.getByText("Another model, another device").click();
+  await page.getByLabel("A GGUF file of yours").setInputFiles({
+    name: "small.gguf",
+    mimeType: "application/octet-stream",
+    buffer: Buffer.from(smallModel()),
+  });
+  await room.ready();
+  await expect(room.device).toHaveAttribute("data-kind", "cpu");
+  await expect(room.device).toContainText("the GPU computes wrongly");
+});
