@@ -6,8 +6,11 @@
 mod adapt;
 mod contrast;
 pub(crate) mod plan;
+mod profile;
 mod trial;
 mod vocabulary;
+
+pub use profile::{KernelTime, Profile};
 
 use std::cell::{Cell, OnceCell, RefCell};
 

@@ -8,12 +8,14 @@ mod lanes;
 mod panels;
 mod paths;
 mod product;
+mod profile;
 mod slope;
 
 use std::sync::Arc;
 
 pub use lanes::name;
 pub use paths::Paths;
+pub use profile::{Part, read_once};
 
 use attention::{Turns, attend, exponentials, gated, norm};
 use paths::Pair;
