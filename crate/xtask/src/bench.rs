@@ -55,6 +55,12 @@ enum Part {
     Writing,
     /// Steps of learning, and what an adapter costs while writing.
     Learning,
+    /// As writing, with the second listed model; measured only where it is asked for.
+    Second,
+}
+
+impl Part {
+    const ALL: [Part; 3] = [Part::Writing, Part::Learning, Part::Second];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,7 +91,7 @@ impl Measure {
     }
 
     fn measures(&self, part: Part) -> bool {
-        self.part.is_empty() || self.part.contains(&part)
+        (self.part.is_empty() && part != Part::Second) || self.part.contains(&part)
     }
 
     /// The command that measures `part` again.
@@ -96,6 +102,7 @@ impl Measure {
         let windows: Vec<_> = self.windows().iter().map(u32::to_string).collect();
         let part = match part {
             Part::Writing => "writing".to_owned(),
+            Part::Second => "second".to_owned(),
             Part::Learning => format!("learning --windows {}", windows.join(",")),
         };
         format!("cargo xtask bench --part {part}{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
@@ -213,6 +220,7 @@ struct Setting<'a> {
 
 /// Everything that the part of writing tells.
 struct Report<'a> {
+    part: Part,
     setting: &'a Setting<'a>,
     chromium: String,
     isolated: bool,
@@ -251,10 +259,13 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
     site::build(project, &tools)?;
     let program = build_native(project, measure.native)?;
     let path = project.root.join(&measure.output);
-    let bench = Bench { project, measure, program, model, chromium: extra.chromium };
-    for part in [Part::Writing, Part::Learning] {
+    let mut bench = Bench { project, measure, program, model, chromium: extra.chromium };
+    for part in Part::ALL {
         if !measure.measures(part) {
             continue;
+        }
+        if part == Part::Second {
+            bench.model = model::ensure_second(project)?;
         }
         let setting = Setting {
             measure,
@@ -266,7 +277,7 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
             model_bytes: fs::metadata(&bench.model)?.len(),
         };
         let text = match part {
-            Part::Writing => bench.writing(&setting)?,
+            Part::Writing | Part::Second => bench.writing(part, &setting)?,
             Part::Learning => learning::measure(&bench, &setting)?,
         };
         // After each part, so that one that fails costs no other.
@@ -341,7 +352,7 @@ impl From<InPage> for Column {
 
 impl Bench<'_> {
     /// Measures writing, beside wllama.
-    fn writing(&self, setting: &Setting<'_>) -> Result<String> {
+    fn writing(&self, part: Part, setting: &Setting<'_>) -> Result<String> {
         step("Bench: writing, native");
         let mut columns = self.native()?;
         step("Bench: writing, Chromium");
@@ -352,6 +363,7 @@ impl Bench<'_> {
         let browser: Browser = self.browser(site, &[("--part", "writing".to_owned())])?;
         columns.extend(browser.engines.into_iter().map(Column::from));
         let report = Report {
+            part,
             setting,
             chromium: browser.chromium,
             isolated: browser.isolated,

@@ -27,9 +27,9 @@ const ROWS: [Row; 12] = [
 
 /// Puts `text` in the place of its part and leaves the other part of the page `before` as it is.
 pub fn replace(before: &str, part: Part, text: &str) -> String {
-    let parts = [Part::Writing, Part::Learning];
     let fresh = format!("{}\n\n{}\n", heading(part), text.trim_end());
-    let texts = parts.iter().filter_map(|&one| if one == part { Some(fresh.clone()) } else { found(before, one) });
+    let texts =
+        Part::ALL.into_iter().filter_map(|one| if one == part { Some(fresh.clone()) } else { found(before, one) });
     format!("{TITLE}\n\n{}", texts.collect::<Vec<_>>().join("\n"))
 }
 
@@ -37,6 +37,7 @@ fn heading(part: Part) -> &'static str {
     match part {
         Part::Writing => "## Writing",
         Part::Learning => "## Learning",
+        Part::Second => "## Writing with the second model",
     }
 }
 
@@ -52,7 +53,7 @@ fn found(page: &str, part: Part) -> Option<String> {
 /// Writes the part of writing.
 pub fn write(report: &Report<'_>) -> String {
     let peer = format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama);
-    let head = head(report.setting, Part::Writing, &report.chromium, &[peer]);
+    let head = head(report.setting, report.part, &report.chromium, &[peer]);
     let parts = [head, table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n{}\n", parts.join("\n\n"), method(report))
@@ -142,7 +143,9 @@ fn ratios(report: &Report<'_>) -> String {
             of(|sample| sample.load_ms)
         ));
     }
+    // What was reported is of the default model.
     let gpu = report.columns.iter().find(|column| column.title == "Chromium, GPU path");
+    let gpu = gpu.filter(|_| report.part == Part::Writing);
     if let Some(prefill) = gpu.and_then(|column| column.median(|sample| Some(sample.prefill_tokens_per_s))) {
         lines.push(format!(
             "- Prefill, Chromium, GPU path: {:.1} × the 2 tokens/s that were reported for transformers.js on this kind of \
