@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Page } from "@playwright/test";
@@ -124,6 +124,19 @@ test("built by webpack, a fresh app writes the same", async ({ page }) => {
 test("on a server, importing the package throws nothing and defines nothing", () => {
   const imports = 'await import("imprint"); await import("imprint/define"); console.log("imported")';
   expect(run(process.execPath, ["--input-type=module", "-e", imports], app).trim()).toBe("imported");
+});
+
+test("the tarball holds modules with maps, types with comments, the licences and the README", () => {
+  const packed = run("npm", ["pack", join(root, "pkg"), "--dry-run", "--json"], app);
+  const [{ files }] = JSON.parse(packed) as [{ files: { path: string }[] }];
+  const paths = files.map(({ path }) => path);
+  for (const path of ["README.md", "dist/LICENSE-MIT", "dist/LICENSE-APACHE", "dist/embed.html"])
+    expect(paths).toContain(path);
+  const modules = paths.filter((path) => path.endsWith(".js") && !path.includes("imprint_wasm"));
+  expect(modules.length).toBeGreaterThan(5);
+  for (const path of modules) expect(paths, "every module has its map").toContain(`${path}.map`);
+  const types = readFileSync(join(root, "pkg/dist/imprint.d.ts"), "utf8");
+  expect(types).toMatch(/\/\*\*\s+\* Learns an adapter from texts of one person\./);
 });
 
 test("publint and attw find nothing wrong with the package", () => {

@@ -25,7 +25,20 @@ for (const [place, viewport] of Object.entries(sizes)) {
         await page.getByText("How it writes").click();
         await draw("settings", true);
         await page.getByText("How it writes").click();
-        if (place === "small") return;
+        for (const name of ["Voice", "Library"] as const) {
+          await room.go(name);
+          await draw(name.toLowerCase(), true);
+        }
+        await room.go("Write");
+        if (place === "small") {
+          // German words are longer, and want the narrow screen too.
+          await page.locator("#imprint-language").selectOption("de");
+          for (const name of ["write", "voice", "library"]) {
+            await page.goto(`./#${name}`);
+            await draw(`${name}-german`, true);
+          }
+          return;
+        }
         await room.load.click();
         await expect(page.getByText(/ of 98\.4 MB/)).toBeVisible();
         await draw("loading");

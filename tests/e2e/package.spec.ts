@@ -3,6 +3,7 @@ import type { Browser, Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
 import { expect, golden, gpuProcess, test } from "./fixture.js";
 import { Host } from "./server.js";
+import { smallModel } from "./small-model.js";
 
 const sizeBytes = 98_362_432;
 const sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
@@ -30,7 +31,7 @@ test.beforeEach(async ({ page, laws }) => {
 /** Opens the model and closes it again; gives the error's code, or `open` and whether it came from storage. */
 function open(
   page: Page,
-  options: { model?: string; sha256?: string } = {},
+  options: { model?: string; sha256?: string; limits?: Package.DeviceLimits } = {},
 ): Promise<{ result: string; advice: string; message: string }> {
   return page.evaluate(async (given) => {
     let fromCache = false;
@@ -127,6 +128,25 @@ test("a file with another hash is refused and not kept", async ({ page }) => {
   expect(kept, "no bytes stay behind").toBeLessThan(1_000_000);
 });
 
+test("a model that this device cannot hold is refused before it is fetched", async ({ page }) => {
+  const { result, message } = await open(page, { limits: { memoryBytes: 90_000_000 } });
+  expect(result).toBe("out-of-memory");
+  expect(message).toContain("needs 98.4 MB of memory and this device has 90.0 MB");
+  expect(bytesServed(), "what was on its way when the answer was refused").toBeLessThan(10_000_000);
+  expect(await stored(page)).toEqual([]);
+});
+
+test("a listed model is found by its name under models/, and only its own file is taken for it", async ({
+  page,
+}) => {
+  host.files.set("/models/SmolLM2-135M-Instruct-Q4_1.gguf", smallModel());
+  const { result, message } = await open(page, { model: "smollm2-135m" });
+  expect(result).toBe("model-corrupt");
+  expect(message).toContain(sha256);
+  const [listed] = await page.evaluate(() => imprint.models);
+  expect(listed).toMatchObject({ id: "smollm2-135m", sizeBytes, sha256 });
+});
+
 test("what is no model, and what is not there, is refused with its code", async ({ page }) => {
   expect((await open(page, { model: "/letter.gguf" })).result).toBe("model-corrupt");
   const missing = await open(page, { model: "/nothing.gguf" });
@@ -144,7 +164,7 @@ test("a model is inspected by its header alone, and a reason is given where it c
     const nothing = await imprint.inspect("/nothing.gguf").then(String, code);
     const whole = await imprint.inspect("/letter.gguf").then(String, code);
     const letter = await imprint.inspect(new Blob(["This is a letter."])).then(String, code);
-    return { found, nothing, whole, letter };
+    return { found, nothing, whole, letter, listed: imprint.models[0]?.memory };
   });
   expect(told.found).toEqual({
     name: expect.stringMatching(/smollm2/i),
@@ -153,6 +173,8 @@ test("a model is inspected by its header alone, and a reason is given where it c
     sizeBytes,
     contextTokens: 8_192,
     formats: { F32: 61, Q4_1: 210, Q8_0: 1 },
+    licence: { id: "apache-2.0" },
+    memory: told.listed,
     runsOn: ["webgpu", "cpu"],
   });
   expect(bytesServed(), "the header is enough").toBeLessThan(4_000_000);
@@ -240,7 +262,7 @@ test("an abort loses no letter of what was written", async ({ page }) => {
 test("the GPU computes what the processor computes, in every cut, with subgroups and without", async ({
   page,
 }) => {
-  test.setTimeout(900_000);
+  test.setTimeout(480_000);
   const { device, cuts } = await page.evaluate(async () => {
     const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });
     const found = await opened.selfTest({ allCuts: true });
@@ -263,11 +285,11 @@ test("the GPU computes what the processor computes, in every cut, with subgroups
   }
 });
 
-test("ten rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
-  test.setTimeout(900_000);
+test("five rounds of opening and closing leave GPU memory where it was", async ({ page, browser }) => {
+  test.setTimeout(480_000);
   const counted: number[] = [];
   const resident: number[] = [];
-  for (let round = 0; round < 10; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     counted.push(
       await page.evaluate(async () => {
         const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });

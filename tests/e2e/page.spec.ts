@@ -196,6 +196,31 @@ test("the keyboard alone is enough, and the page has no unnamed control", async 
   expect(await unnamed(page)).toEqual([]);
 });
 
+test("whatever has the keyboard shows it, in every place", async ({ page }) => {
+  const room = new Room(page);
+  await room.enter();
+  for (const place of ["Write", "Voice", "Library"] as const) {
+    await room.go(place);
+    const seen = new Set<string>();
+    for (let step = 0; step < 40; step += 1) {
+      await page.keyboard.press("Tab");
+      const { name, shown } = await page.evaluate(() => {
+        let element = document.activeElement ?? document.body;
+        while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+        const { outlineStyle, outlineWidth } = getComputedStyle(element);
+        const ringed = outlineStyle !== "none" && Number.parseFloat(outlineWidth) >= 2;
+        // In the sheet the caret shows it.
+        const caret =
+          element.matches(".cm-content") && getComputedStyle(element).caretColor !== "transparent";
+        return { name: element.outerHTML.slice(0, 80), shown: ringed || caret || element === document.body };
+      });
+      expect(shown, name).toBe(true);
+      seen.add(name);
+    }
+    expect(seen.size, place).toBeGreaterThan(8);
+  }
+});
+
 /** Controls in sight that have no name for a screen reader. */
 function unnamed(page: Page): Promise<string[]> {
   return page.evaluate(() =>

@@ -29,11 +29,30 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect.poll(steps).toBeLessThan(normal);
   });
 
+  await test.step("a file that is dropped is counted with it, and can be taken out again", async () => {
+    const counted = teacher.getByText(/[\d,]+ words in \d+ passages to learn from/);
+    const before = await counted.textContent();
+    const file = await page.evaluateHandle(
+      (text) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([text], "more.txt", { type: "text/plain" }));
+        return transfer;
+      },
+      pride.slice(8000, 14_000),
+    );
+    await teacher.dispatchEvent("drop", { dataTransfer: file });
+    await expect(counted).not.toHaveText(before ?? "");
+    await teacher.getByRole("button", { name: "Remove more.txt" }).click();
+    await expect(counted).toHaveText(before ?? "");
+  });
+
   await test.step("it learns, pauses and goes on, with a chart", async () => {
     await page.getByLabel("Name of the voice").fill("Jane");
     await page.getByRole("checkbox", { name: /Keep these texts/ }).check();
     await page.getByRole("button", { name: "Learn", exact: true }).click();
-    await expect(teacher.getByText(/step [1-9]\d* of/)).toBeVisible({ timeout: 60_000 });
+    await expect(teacher.getByText(/step [1-9]\d* of .* tokens\/s · (about|a moment)/)).toBeVisible({
+      timeout: 60_000,
+    });
     await page.getByRole("button", { name: "Pause" }).click();
     await expect(teacher.getByText("Saved in this browser: go on now")).toBeVisible();
     await page.screenshot({ path: "tests/e2e/output/voices-paused.png", fullPage: true });
@@ -45,6 +64,7 @@ test("a person teaches a voice, hears it beside the base, carries it away and fo
     await expect(result.getByText(/It predicts your held-out text [\d.]+ % better/)).toBeVisible({
       timeout: 120_000,
     });
+    await expect(result.getByText(/copies/)).toBeVisible();
   });
 
   await test.step("it is used at once", async () => {
@@ -186,4 +206,42 @@ test("where a voice's best and fullest states are two, either can be chosen, and
   await expect(state).toHaveValue("best");
   await state.selectOption("fullest");
   expect(await written()).toBe(fullest);
+});
+
+test("words copied from a person's texts are underlined on the sheet and named under it, or not written at all", async ({
+  page,
+}) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.choose("cpu");
+  await room.load.click();
+  await room.ready();
+  await page.locator("imprint-voices").evaluate(
+    async (element, text) => {
+      const { imprint } = element as HTMLElement & { imprint: Imprint };
+      const recipe = { window: 64, passes: 0.3, interval: 1, rate: 2e-3, warmup: 0 };
+      await imprint.learn(text, { name: "Jane", recipe }).done;
+      await (element as HTMLElement & { refresh(): Promise<void> }).refresh();
+    },
+    pride.slice(0, 2300),
+  );
+  await room.go("Library");
+  await page.getByTitle("Use the voice Jane").click();
+  await room.go("Write");
+  await room.dial({ length: 8, temperature: 0, repetition: 1, seed: 1 });
+  // The model knows by heart how this goes on, and the text that was learned from begins with it.
+  const known = "It is a truth universally acknowledged, that a single man in possession of a good";
+  await room.text.fill(known);
+  const written = await room.write();
+  expect(written).toContain("fortune");
+  const copied = page.locator("imprint-draft .copied").first();
+  expect(await room.marked("copied")).toContain("fortune");
+  await expect(copied).toHaveCSS("text-decoration-line", "underline");
+  await expect(page.getByText("From your texts, word for word:")).toContainText("fortune");
+
+  await page.getByText("How it writes").click();
+  await page.getByLabel(/Never repeat more than 7 words/).check();
+  await room.text.fill(known);
+  expect(await room.write()).not.toMatch(/^ fortune, must be/);
+  expect(await room.marked("copied")).toBe("");
 });

@@ -87,6 +87,31 @@ test("before the press a page fetches at most 12 kB of script and nothing else",
   expect(sum).toBeGreaterThan(3_000);
 });
 
+test("a model with a name and terms is fetched only once its reader has accepted them", async ({ page }) => {
+  const body = `<imprint-writer model="gemma-3-270m" prompt="Mr. Bennet" device="cpu"></imprint-writer>${script}`;
+  await page.goto(blog.page("/terms", body));
+  const writer = page.locator("imprint-writer");
+  const press = (): Promise<void> => writer.getByRole("button", { name: /Write on/ }).click();
+  await press();
+  const link = writer.getByRole("link", { name: "Gemma Terms of Use" });
+  await expect(link).toHaveAttribute("href", "https://ai.google.dev/gemma/terms");
+  await expect(writer.getByText("253.1 MB must be fetched")).toBeVisible();
+  await page.screenshot({ path: "tests/e2e/output/widget-terms.png" });
+  await writer.getByRole("button", { name: "Not now" }).click();
+  await expect(link).toBeHidden();
+  await press();
+  const asked = (): number => blog.asked.filter((line) => line.endsWith("gguf")).length;
+  expect(asked(), "not even its size is asked for before").toBe(0);
+  await writer.getByRole("button", { name: "I accept" }).click();
+  const error = writer.getByRole("alert");
+  await expect(error).toHaveAttribute("data-code", "model-unreachable");
+  expect(blog.asked).toContain("GET /models/gemma-3-270m-Q4_K_M.gguf");
+  await page.reload();
+  await press();
+  await expect(writer.getByText("253.1 MB must be fetched"), "the size is told again").toBeVisible();
+  await expect(link, "the terms are not").toBeHidden();
+});
+
 test("a press writes in the author's voice, whose file is kept once", async ({ page }) => {
   const body = (file: string): string =>
     `<imprint-writer ${plain} adapter="${file}" adapter-bytes="90000" strength="2" prompt="Mr. Bennet"></imprint-writer>${script}`;
@@ -231,6 +256,32 @@ test("hostile style and a strict policy leave the writer as it is", async ({ pag
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
   const box = await writer.boundingBox();
   expect(box?.height).toBeGreaterThan(80);
+});
+
+test("its look and words are the author's: properties, parts, slots, and content until there is a text", async ({
+  page,
+}) => {
+  const style =
+    "<style>imprint-writer { --imprint-accent: rgb(0 90 60) } imprint-writer::part(start) { letter-spacing: 3px }</style>";
+  const body = `${style}<imprint-writer ${plain} prompt="Mr. Bennet"><span slot="label">Go on, Jane</span><em slot="note">By a machine.</em><p>What I wrote.</p></imprint-writer>${script}`;
+  await page.goto(blog.page("/look", body));
+  const writer = page.locator("imprint-writer");
+  const start = writer.getByRole("button", { name: "Go on, Jane" });
+  await expect(start).toHaveCSS("letter-spacing", "3px");
+  await expect(start).toHaveCSS("background-color", "rgb(0, 90, 60)");
+  await expect(page.getByText("By a machine.")).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeVisible();
+  const told = await writer.evaluate((element) => {
+    const own = element as Package.ImprintWriterElement;
+    Object.assign(own, { strength: 2, maxTokens: 9, modelBytes: 5, withoutNames: true });
+    own.setAttribute("temperature", "0.25");
+    const names = ["strength", "max-tokens", "model-bytes", "without-names"];
+    return [...names.map((name) => own.getAttribute(name)), own.temperature, own.prompt];
+  });
+  expect(told).toEqual(["2", "9", "5", "", 0.25, "Mr. Bennet"]);
+  await start.click();
+  await expect(writer.getByRole("button", { name: "Another way" })).toBeVisible();
+  await expect(page.getByText("What I wrote.")).toBeHidden();
 });
 
 test("a package from another origin starts its Worker, and does without where the policy forbids it", async ({

@@ -188,6 +188,62 @@ test("a passage is said in another way, shown as a difference, and refused or ac
   });
 });
 
+test("while text streams in, a screen reader is told that it begins and how it ends, not every word", async ({
+  page,
+}) => {
+  const room = await enter(page);
+  await room.dial({ length: 64, temperature: 0.5, seed: 1 });
+  await room.text.fill(tale);
+  await page.evaluate(() => {
+    const told: string[] = [];
+    Object.assign(globalThis, { told });
+    const live = [...document.querySelectorAll("[role=status], [role=alert], [role=log], [aria-live]")];
+    const seen = new MutationObserver((changes) => {
+      for (const { target } of changes) told.push(target.textContent ?? "");
+    });
+    for (const region of live) seen.observe(region, { childList: true, characterData: true, subtree: true });
+  });
+  const written = await room.write();
+  expect(written.length).toBeGreaterThan(30);
+  const told = await page.evaluate(() => (globalThis as unknown as { told: string[] }).told);
+  for (const part of ["imprint-draft", "imprint-draft .sheet", "imprint-draft .cm-content"])
+    await expect(page.locator(part), "the sheet itself is no live region").not.toHaveAttribute(
+      "aria-live",
+      /polite|assertive/,
+    );
+  expect(told.length, told.join(" | ")).toBeGreaterThan(0);
+  expect(told.length, told.join(" | ")).toBeLessThanOrEqual(3);
+  expect(told.join(" ")).not.toContain(written.trim().slice(0, 12));
+});
+
+test("a line that is written from right to left stands so", async ({ page }) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.text.fill("The sea.\nالبحر كان هادئا.\nהים היה שקט.");
+  const directions = await page
+    .locator("imprint-draft .cm-line")
+    .evaluateAll((lines) => lines.map((line) => getComputedStyle(line).direction));
+  expect(directions).toEqual(["ltr", "rtl", "rtl"]);
+});
+
+test("with less motion asked for, nothing moves", async ({ page }) => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  const room = new Room(page);
+  await room.enter();
+  // A bar that does not know yet how far it is moves otherwise.
+  const moving = (): Promise<number> =>
+    page.evaluate(() => {
+      const bar = document.querySelector("progress");
+      for (let shown: Element | null = bar; shown; shown = shown.parentElement)
+        shown.removeAttribute("hidden");
+      bar?.removeAttribute("value");
+      return document.getAnimations().length;
+    });
+  expect(await moving()).toBe(0);
+  await page.emulateMedia({ reducedMotion: "no-preference" });
+  expect(await moving()).toBeGreaterThan(0);
+});
+
 test("drafts are listed, opened, begun, deleted and brought back", async ({ page }) => {
   const room = new Room(page);
   await room.enter();
@@ -288,6 +344,15 @@ test("with the real model, a sentence gets shorter, and a suggestion is words", 
     "I think that we should probably try to meet again sometime next week in order to talk about the plan.";
   await room.text.fill(sentence);
   await room.dial({ seed: 1 });
+  await room.text.focus();
+  await page.keyboard.press("Control+a");
+  await page.getByRole("button", { name: "In my words" }).click();
+  const mine = page.getByRole("region", { name: "In my words" });
+  await expect(page.locator("imprint-draft")).not.toHaveAttribute("writing");
+  await expect(mine.locator('[data-part="difference"]')).toContainText(/\w+ \w+/);
+  await mine.getByRole("button", { name: "Refuse" }).click();
+  expect(await room.value()).toBe(sentence);
+
   await room.text.focus();
   await page.keyboard.press("Control+a");
   await page.getByRole("button", { name: "Shorter" }).click();

@@ -6,11 +6,12 @@ use crate::{
     quant::BlockType,
 };
 
-/// Tokens read in one go on a GPU, and most rows of scores there: see `kernels`.
+/// Tokens read in one go on a GPU, most rows of scores there, and most scores, where two rows are not more: see `kernels`.
 const READ: u64 = 256;
-const SCORED: u64 = 16;
-/// Numbers of scores that are held at once there at most, where two rows are not more.
-const SCORES: u64 = 1 << 22;
+const GPU_ROWS: u64 = 64;
+const GPU_SCORES: u64 = 1 << 22;
+/// Rows of scores on the processor.
+const CPU_ROWS: u64 = 16;
 /// Bytes of the tokenizer for each of its tokens: measured, not derived.
 const TOKEN_BYTES: u64 = 300;
 /// What small buffers take together.
@@ -46,13 +47,21 @@ impl Needs {
         let cache = size(config.n_layers) * layer;
         let widths =
             2 * size(config.d_model) + 2 * size(config.d_query()) + 2 * size(config.d_kv()) + size(config.d_ff);
-        let scores = 4 * vocab * (SCORES / vocab).clamp(2, SCORED);
+        let scores = 4 * vocab * (GPU_SCORES / vocab).clamp(2, GPU_ROWS);
         let work = 4 * (READ * widths + 2 * size(capacity) * size(config.d_head)) + scores + SMALL_BYTES;
         Self {
             gpu_bytes: sum(on_gpu) + cache + work,
             gpu_piece_bytes: joined.max(layer).max(scores),
-            cpu_bytes: sum(|tensor| tensor.size_bytes) + cache + 4 * vocab * SCORED + TOKEN_BYTES * vocab,
+            cpu_bytes: sum(on_cpu) + cache + 4 * vocab * CPU_ROWS + TOKEN_BYTES * vocab,
         }
+    }
+}
+
+/// Bytes of a tensor as the processor keeps it: five bits become a byte, which unpacks in one instruction.
+fn on_cpu(tensor: &TensorInfo) -> u64 {
+    match tensor.ty {
+        BlockType::Q5_0 => tensor.n_weights() / 32 * 34,
+        _ => tensor.size_bytes,
     }
 }
 

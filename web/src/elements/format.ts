@@ -17,6 +17,12 @@ export function megabytes(bytes: number): string {
   return `${number(bytes / 1e6, 1)} MB`;
 }
 
+/** An amount of memory, which nobody knows to a tenth: `204 MB`, and `5.5 MB` of little. */
+export function memory(bytes: number): string {
+  if (bytes >= 1e9) return `${number(bytes / 1e9, 1)} GB`;
+  return `${number(bytes / 1e6, bytes < 1e7 ? 1 : 0)} MB`;
+}
+
 /** Bytes of something that may be small or large: `40 kB`, `9.8 MB`, `10.7 GB`. */
 export function bytes(value: number): string {
   if (value >= 1e9) return `${number(value / 1e9, 1)} GB`;

@@ -64,7 +64,10 @@ export class ImprintModelElement extends HTMLElement {
       this.#loading?.abort();
       part(this, "phase", HTMLElement).textContent = words().model.stopping;
     });
-    this.#button("change", () => this.#offer());
+    this.#button("change", () => {
+      this.#offer();
+      if (part(this, "choosing", HTMLDetailsElement).open) void this.#refresh();
+    });
     this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
     this.#button("look", () => void this.#look());
     this.#button("take-new", () => void this.#takeNew());
@@ -128,9 +131,9 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   /**
-   * Opens the model with a fingerprint: one that is kept, or one that can be fetched, once its terms are accepted.
+   * Opens the model with a fingerprint, if it is kept; offers it with its size and its terms where it can be fetched.
    *
-   * Where there is none, the offer says which one is needed.
+   * Where it can be had nowhere, the offer says which one is needed.
    */
   async want(sha256: string, name: string): Promise<void> {
     await this.#refresh();
@@ -140,7 +143,7 @@ export class ImprintModelElement extends HTMLElement {
     if (choice) {
       this.#chosen = choice.model;
       this.#describe();
-      if (this.#mayLoad(choice)) return this.#load();
+      if (choice.kept && this.#mayLoad(choice)) return this.#load();
     } else {
       this.#missing = words().model.missing(name, sha256.slice(0, 12));
       part(this, "choosing", HTMLDetailsElement).open = true;
@@ -260,10 +263,8 @@ export class ImprintModelElement extends HTMLElement {
   async #look(): Promise<void> {
     const field = part(this, "address", HTMLInputElement);
     const hash = part(this, "hash", HTMLInputElement).value.trim().toLowerCase();
-    const look = part(this, "look", HTMLButtonElement);
     this.#error();
-    look.disabled = true;
-    part(this, "looking", HTMLElement).textContent = words().model.looking;
+    this.#looks(true);
     try {
       const url = address(field.value);
       if (hash !== "" && !/^[0-9a-f]{64}$/.test(hash))
@@ -274,8 +275,14 @@ export class ImprintModelElement extends HTMLElement {
     } catch (thrown) {
       this.#fault(ImprintError.from(thrown));
     }
-    look.disabled = false;
-    part(this, "looking", HTMLElement).textContent = "";
+    this.#looks(false);
+  }
+
+  /** Waits for what is looked at: until it is here, another one would be loaded. */
+  #looks(looking: boolean): void {
+    part(this, "look", HTMLButtonElement).disabled = looking;
+    part(this, "looking", HTMLElement).textContent = looking ? words().model.looking : "";
+    this.#describe();
   }
 
   /** Offers a file that the person picked or dropped, and loads it unless something stands against that. */
@@ -351,9 +358,14 @@ export class ImprintModelElement extends HTMLElement {
 
   #ready(imprint: Imprint, choice: Choice): void {
     this.#loading = undefined;
-    this.#opened = choice;
     const { model } = choice;
-    if (typeof model === "string") attempt(() => localStorage.setItem(lastKey, model));
+    const { fingerprint: sha256, sizeBytes, stored: keeps } = imprint.info;
+    this.#opened = choice;
+    if (typeof model === "string") {
+      attempt(() => localStorage.setItem(lastKey, model));
+      const others = this.#known.stored.filter(({ url }) => url !== model);
+      if (keeps) this.#known.stored = [...others, { url: model, sizeBytes, sha256 }];
+    }
     this.#describe();
     this.#show("ready");
     const { readyOnGpu, readyOnProcessor } = words().model;
@@ -407,7 +419,7 @@ export class ImprintModelElement extends HTMLElement {
     else link.removeAttribute("href");
     const load = part(this, "load", HTMLButtonElement);
     load.hidden = gate !== undefined;
-    load.disabled = against !== "";
+    load.disabled = against !== "" || part(this, "look", HTMLButtonElement).disabled;
     const open = this.#imprint?.info.fingerprint;
     const actions = {
       choose: (choice: Choice): void => {

@@ -2,7 +2,7 @@ import { unfit, type DeviceLimits, type Unfit } from "../limits.js";
 import type { DeviceChoice } from "../engine.js";
 import { words } from "../words/words.js";
 import type { Choice } from "./choices.js";
-import { megabytes } from "./format.js";
+import { megabytes, memory } from "./format.js";
 import { part } from "./part.js";
 import { twice } from "./twice.js";
 
@@ -58,14 +58,16 @@ function factsOf(choice: Choice, open: boolean): string {
   const place = open ? said.isOpen : choice.kept ? said.isKept : choice.here ? "" : said.notHere;
   const voices = choice.voices.length > 0 ? said.voices(choice.voices.join(", ")) : "";
   const size = choice.sizeBytes > 0 ? megabytes(choice.sizeBytes) : "";
-  return [size, choice.licence?.name ?? "", place, voices].filter(Boolean).join(" · ");
+  return [size, choice.licence?.name ?? "", memoryOf(choice), place, voices].filter(Boolean).join(" · ");
 }
 
 /** Licence and memory of a model, as far as they are known. */
-export function needsOf({ name, licence, memory }: Choice): string {
-  const said = words().model;
-  const needs = memory ? said.needs(megabytes(memory.gpuBytes), megabytes(memory.cpuBytes)) : "";
-  return [name, licence?.name ?? "", needs].filter(Boolean).join(" · ");
+export function needsOf(choice: Choice): string {
+  return [choice.name, choice.licence?.name ?? "", memoryOf(choice)].filter(Boolean).join(" · ");
+}
+
+function memoryOf({ memory: needs }: Choice): string {
+  return needs ? words().model.needs(memory(needs.gpuBytes), memory(needs.cpuBytes)) : "";
 }
 
 /** Why a model cannot be used here, as a sentence; empty where it can, as far as is known. */
@@ -81,5 +83,6 @@ export function obstacle(choice: Choice, limits: DeviceLimits, device: DeviceCho
 function unfitSentence({ kind, needBytes, haveBytes }: Unfit): string {
   const said = words().model;
   if (kind === "gpu" && haveBytes === 0) return said.noGpu;
-  return said.unfit[kind](megabytes(needBytes), megabytes(haveBytes));
+  const amount = kind === "storage" ? megabytes : memory;
+  return said.unfit[kind](amount(needBytes), amount(haveBytes));
 }
