@@ -57,12 +57,12 @@ fn every_family_passes_the_trial_with_all_its_kernels() {
         let file = small.file();
         let mut model = load_fused(&file, GpuOptions::default(), tree);
         assert_eq!(prove(&mut model, &file, &[]).unwrap(), None, "{family}");
-        // The last kernel that a window alone has is wrong: the trial must reach the block that has it.
+        // Attention without a window stands in the sixth block alone: the trial must reach it. A norm behind takes factors away.
         if family == "gemma3" {
             let variant = model.variant();
             model.gpu.wrong = Some(Box::new(|of, wgsl| {
                 let spoilt = of == "attention" && !wgsl.contains("select(0u,");
-                if spoilt { wgsl.replace("/ sum0", "/ 1.1 / sum0") } else { wgsl.to_owned() }
+                if spoilt { wgsl.replace("a0_1 / sum0", "0.5 * a0_1 / sum0") } else { wgsl.to_owned() }
             }));
             block_on(model.recut(variant)).unwrap();
             assert_eq!(prove(&mut model, &file, &[]).unwrap_err().kind(), ErrorKind::DeviceWrong);

@@ -5,6 +5,9 @@ use super::{Column, Part, Profile, Report, Sample, Setting, Size, median};
 /// What stands above all parts.
 const TITLE: &str = "# Benchmarks\n\nEach part was written by one run of its command; nothing here is edited by hand.";
 
+/// The column of the engine outside the browser.
+pub const LLAMA_CPP: &str = "llama.cpp, 1 thread";
+
 /// One row of the table: its name and what it says of a column.
 type Row = (&'static str, fn(&Column) -> Option<String>);
 
@@ -121,7 +124,7 @@ fn failures(columns: &[Column]) -> String {
 fn sizes(report: &Report<'_>) -> String {
     let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
     let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
-    let named = [("Imprint", "imprint"), ("wllama", "wllama")];
+    let named = [("Imprint", "imprint"), ("Imprint, writing only", "writer"), ("wllama", "wllama")];
     lines.extend(named.iter().filter_map(|(name, key)| Some(row(name, report.wasm.get(*key)?))));
     lines.join("\n")
 }
@@ -129,7 +132,12 @@ fn sizes(report: &Report<'_>) -> String {
 /// Says how each path compares with its peer, round by round: a round's engines share the machine's state.
 fn ratios(report: &Report<'_>) -> String {
     let mut lines = Vec::new();
-    for (ours, theirs) in [("Chromium, CPU path", "wllama, 1 thread"), ("Chromium, GPU path", "wllama, WebGPU")] {
+    let peers = [
+        ("native, CPU path", LLAMA_CPP),
+        ("Chromium, CPU path", "wllama, 1 thread"),
+        ("Chromium, GPU path", "wllama, WebGPU"),
+    ];
+    for (ours, theirs) in peers {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
         let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
         let of = |value: fn(&Sample) -> f64| {
