@@ -59,6 +59,8 @@ test("the library looks after everything that is kept without a model, and forge
 
   await test.step("all of it is listed and looked after without a model", async () => {
     await room.go("Library");
+    // The model of last time would open again.
+    await page.evaluate(() => localStorage.removeItem("imprint-model"));
     await page.reload();
     await expect(room.load).toBeVisible();
     await expect(voices.getByTitle("Use the voice Jane")).toBeDisabled();

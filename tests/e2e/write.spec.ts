@@ -346,6 +346,15 @@ test("with the real model, a sentence gets shorter, and a suggestion is words", 
   await room.dial({ seed: 1 });
   await room.text.focus();
   await page.keyboard.press("Control+a");
+  await page.getByRole("button", { name: "In my words" }).click();
+  const mine = page.getByRole("region", { name: "In my words" });
+  await expect(page.locator("imprint-draft")).not.toHaveAttribute("writing");
+  await expect(mine.locator('[data-part="difference"]')).toContainText(/\w+ \w+/);
+  await mine.getByRole("button", { name: "Refuse" }).click();
+  expect(await room.value()).toBe(sentence);
+
+  await room.text.focus();
+  await page.keyboard.press("Control+a");
   await page.getByRole("button", { name: "Shorter" }).click();
   const offer = page.getByRole("region", { name: "Shorter" });
   await expect(offer.getByRole("button", { name: "Accept" })).toBeEnabled();

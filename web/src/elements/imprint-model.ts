@@ -64,7 +64,10 @@ export class ImprintModelElement extends HTMLElement {
       this.#loading?.abort();
       part(this, "phase", HTMLElement).textContent = words().model.stopping;
     });
-    this.#button("change", () => this.#offer());
+    this.#button("change", () => {
+      this.#offer();
+      if (part(this, "choosing", HTMLDetailsElement).open) void this.#refresh();
+    });
     this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
     this.#button("look", () => void this.#look());
     this.#button("take-new", () => void this.#takeNew());
@@ -128,9 +131,9 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   /**
-   * Opens the model with a fingerprint: one that is kept, or one that can be fetched, once its terms are accepted.
+   * Opens the model with a fingerprint, if it is kept; offers it with its size and its terms where it can be fetched.
    *
-   * Where there is none, the offer says which one is needed.
+   * Where it can be had nowhere, the offer says which one is needed.
    */
   async want(sha256: string, name: string): Promise<void> {
     await this.#refresh();
@@ -140,7 +143,7 @@ export class ImprintModelElement extends HTMLElement {
     if (choice) {
       this.#chosen = choice.model;
       this.#describe();
-      if (this.#mayLoad(choice)) return this.#load();
+      if (choice.kept && this.#mayLoad(choice)) return this.#load();
     } else {
       this.#missing = words().model.missing(name, sha256.slice(0, 12));
       part(this, "choosing", HTMLDetailsElement).open = true;

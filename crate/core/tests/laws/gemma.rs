@@ -68,7 +68,7 @@ fn the_processor_follows_golden_numbers_and_forgets_nothing_past_the_window() {
 fn the_gpu_follows_golden_numbers_and_the_processor_past_the_window() {
     let file = gemma();
     // Within WebGPU's default limits the vocabulary stands in two parts.
-    let model = on_gpu(&file, GpuOptions { default_limits: true, without_subgroups: false });
+    let model = on_gpu(&file, GpuOptions { default_limits: true, ..GpuOptions::default() });
     assert!(model.weight_bytes() as f64 <= 1.1 * file.len() as f64, "{} bytes of weights", model.weight_bytes());
     for prompt in golden_of("gemma3.json").prompts {
         let ids = &prompt.ids;
