@@ -29,7 +29,7 @@ pub enum Activation {
 
 impl Activation {
     /// `√(8/π)`.
-    pub const GELU_SLOPE: f32 = 1.595_769_1;
+    pub const GELU_SLOPE: f32 = 1.595_769;
     /// Factor of the cube in GELU.
     pub const GELU_CUBE: f32 = 0.044_715;
 }

@@ -35,6 +35,7 @@ use crate::{
 };
 
 /// A dispatch ready to be recorded: pipeline, bindings, workgroups.
+#[derive(Clone)]
 struct Dispatch {
     kernel: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,

@@ -54,8 +54,7 @@ impl FusedModel {
         }
         assert!(position < self.capacity && runs > 0, "there is a place and a run");
         self.start(&Sampling::default(), &Seen::new(self.config.vocab), Mix::Base);
-        let bindings = self.bindings.borrow();
-        let list: Vec<&Dispatch> = bindings.base.decode.iter().chain(&self.choose).collect();
+        let list: Vec<Dispatch> = self.bindings.borrow().base.decode.iter().chain(&self.choose).cloned().collect();
         let mut times = vec![Vec::with_capacity(runs); list.len()];
         for run in 0..=runs {
             self.write_state(position, &[1]);
@@ -85,7 +84,7 @@ impl FusedModel {
     }
 
     /// Seconds that each of `list` takes, one after the other, each in a pass of its own.
-    async fn clocked(&self, list: &[&Dispatch]) -> Result<Vec<f64>> {
+    async fn clocked(&self, list: &[Dispatch]) -> Result<Vec<f64>> {
         let (device, n) = (&self.gpu.device, 2 * list.len() as u32);
         let set = device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("clock"),
@@ -177,7 +176,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         let dispatch = Dispatch { kernel, bindings, groups: Groups::Fixed(INVOCATIONS / 64) };
         let mut best = f64::INFINITY;
         for _ in 0..5 {
-            best = best.min(self.clocked(&[&dispatch]).await?[0]);
+            best = best.min(self.clocked(std::slice::from_ref(&dispatch)).await?[0]);
         }
         self.gpu.release(&out);
         Ok(best)

@@ -9,6 +9,10 @@ use wgpu::util::DeviceExt;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// What a driver makes of a kernel's text, told by its label.
+#[cfg(feature = "testing")]
+pub type Wrong = Box<dyn Fn(&str, &str) -> String>;
+
 /// A GPU device and what it can do.
 pub struct Gpu {
     /// The wgpu device.
@@ -21,7 +25,7 @@ pub struct Gpu {
     pub software: bool,
     /// Changes the text of kernels before the driver sees them, by their labels: a driver that compiles wrongly, for tests.
     #[cfg(feature = "testing")]
-    pub wrong: Option<Box<dyn Fn(&str, &str) -> String>>,
+    pub wrong: Option<Wrong>,
     /// Smallest subgroup the device promises, where subgroup operations are on.
     pub subgroup: Option<u32>,
     /// The first thing that went wrong on the device outside any call.
