@@ -36,6 +36,7 @@ async function writing(benches: Bench[]): Promise<object> {
     engines: benches.map((bench) => bench.report()),
     wasm: {
       imprint: size("pkg/dist/imprint_wasm_bg.wasm"),
+      writer: size("pkg/dist/imprint_writer_bg.wasm"),
       wllama: size("node_modules/@wllama/wllama/esm/wasm/wllama.wasm"),
     },
   };

@@ -6,6 +6,9 @@ function addresses(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const links = [...document.querySelectorAll<HTMLAnchorElement>("a[href]")].map((link) => link.href);
     const loaded = [...document.querySelectorAll<HTMLImageElement>("img[src]")].map((image) => image.src);
+    for (const video of document.querySelectorAll("video")) loaded.push(video.src, video.poster);
+    for (const source of document.querySelectorAll("source"))
+      loaded.push(new URL(source.srcset, document.baseURI).href);
     return [...links, ...loaded].filter((address) => address.startsWith(location.origin));
   });
 }
@@ -35,6 +38,21 @@ test("every link of the documentation leads somewhere, and no page loads from el
     }
   }
   expect(seen.size).toBeGreaterThan(20);
+});
+
+test("the recording of the page can be played", async ({ page }) => {
+  await page.goto("docs/index.html");
+  const video = page.locator("video");
+  await video.scrollIntoViewIfNeeded();
+  const played = await video.evaluate(async (element) => {
+    const video = element as HTMLVideoElement;
+    await video.play();
+    await new Promise((resolve) => video.addEventListener("timeupdate", resolve, { once: true }));
+    video.pause();
+    return { seconds: video.duration, width: video.videoWidth, height: video.videoHeight };
+  });
+  expect(played).toEqual({ seconds: expect.any(Number), width: 880, height: 720 });
+  expect(played.seconds).toBeGreaterThan(10);
 });
 
 test("the documentation is searched without a server, and tells every error's code", async ({

@@ -207,3 +207,41 @@ test("where a voice's best and fullest states are two, either can be chosen, and
   await state.selectOption("fullest");
   expect(await written()).toBe(fullest);
 });
+
+test("words copied from a person's texts are underlined on the sheet and named under it, or not written at all", async ({
+  page,
+}) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.choose("cpu");
+  await room.load.click();
+  await room.ready();
+  await page.locator("imprint-voices").evaluate(
+    async (element, text) => {
+      const { imprint } = element as HTMLElement & { imprint: Imprint };
+      const recipe = { window: 64, passes: 0.3, interval: 1, rate: 2e-3, warmup: 0 };
+      await imprint.learn(text, { name: "Jane", recipe }).done;
+      await (element as HTMLElement & { refresh(): Promise<void> }).refresh();
+    },
+    pride.slice(0, 2300),
+  );
+  await room.go("Library");
+  await page.getByTitle("Use the voice Jane").click();
+  await room.go("Write");
+  await room.dial({ length: 8, temperature: 0, repetition: 1, seed: 1 });
+  // The model knows by heart how this goes on, and the text that was learned from begins with it.
+  const known = "It is a truth universally acknowledged, that a single man in possession of a good";
+  await room.text.fill(known);
+  const written = await room.write();
+  expect(written).toContain("fortune");
+  const copied = page.locator("imprint-draft .copied").first();
+  expect(await room.marked("copied")).toContain("fortune");
+  await expect(copied).toHaveCSS("text-decoration-line", "underline");
+  await expect(page.getByText("From your texts, word for word:")).toContainText("fortune");
+
+  await page.getByText("How it writes").click();
+  await page.getByLabel(/Never repeat more than 7 words/).check();
+  await room.text.fill(known);
+  expect(await room.write()).not.toMatch(/^ fortune, must be/);
+  expect(await room.marked("copied")).toBe("");
+});

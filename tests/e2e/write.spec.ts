@@ -142,6 +142,14 @@ test("three other ways stand side by side, and the one that is taken goes into t
   expect(await room.value()).toBe(tale + cards[1]);
   await page.keyboard.press("Control+z");
   expect(await room.value()).toBe(tale + written);
+
+  await test.step("another draft has none of them", async () => {
+    await page.getByRole("button", { name: "Another way" }).click();
+    await expect(ways).toBeVisible();
+    await page.getByRole("button", { name: "New draft" }).click();
+    await expect(ways).toBeHidden();
+    expect(await room.value()).toBe("");
+  });
 });
 
 test("a passage is said in another way, shown as a difference, and refused or accepted", async ({ page }) => {
@@ -344,6 +352,15 @@ test("with the real model, a sentence gets shorter, and a suggestion is words", 
     "I think that we should probably try to meet again sometime next week in order to talk about the plan.";
   await room.text.fill(sentence);
   await room.dial({ seed: 1 });
+  await room.text.focus();
+  await page.keyboard.press("Control+a");
+  await page.getByRole("button", { name: "In my words" }).click();
+  const mine = page.getByRole("region", { name: "In my words" });
+  await expect(page.locator("imprint-draft")).not.toHaveAttribute("writing");
+  await expect(mine.locator('[data-part="difference"]')).toContainText(/\w+ \w+/);
+  await mine.getByRole("button", { name: "Refuse" }).click();
+  expect(await room.value()).toBe(sentence);
+
   await room.text.focus();
   await page.keyboard.press("Control+a");
   await page.getByRole("button", { name: "Shorter" }).click();

@@ -1,5 +1,6 @@
 //! `imprint bench`: speed and memory of a model on a device.
 
+mod kernels;
 mod learning;
 
 use std::{fmt, fs, path::PathBuf, time::Instant};
@@ -37,6 +38,9 @@ pub struct Args {
     /// Lengths of the windows to learn from, shorter ones first, so that each peak of memory is its own.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "64,128,256", requires = "learn")]
     windows: Vec<usize>,
+    /// Measure the kernels of a written token one by one in place of it: by the GPU's own clock, or part by part on the CPU.
+    #[arg(long, conflicts_with = "learn")]
+    kernels: bool,
     /// Leave the adapter that the steps made in this folder, in PEFT's layout.
     #[arg(long, value_name = "DIR", requires = "learn")]
     adapter_out: Option<PathBuf>,
@@ -103,6 +107,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     }
     if args.learn {
         return learning::run(args, terminal);
+    }
+    if args.kernels {
+        return kernels::run(args, terminal);
     }
     let start = Instant::now();
     let opened = model::open(&args.model, terminal)?;

@@ -175,12 +175,20 @@ pub fn fingerprint(path: &Path, terminal: &Terminal) -> Result<String> {
 /// `model-unreachable`, `model-corrupt`, `model-unsupported`, `invalid-option` for a context the model does not have,
 /// `cancelled`, and for `--device gpu` `no-webgpu`, `device-lost`, `device-wrong` and `out-of-memory`.
 pub fn open(args: &ModelArgs, terminal: &Terminal) -> Result<Opened> {
+    open_with(args, GpuOptions::default(), terminal)
+}
+
+/// As [`open`], asking more of a GPU.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(args: &ModelArgs, gpu: GpuOptions, terminal: &Terminal) -> Result<Opened> {
     let source = FileSource::open(args.path(terminal)?)?;
     let gguf = block_on(Gguf::read(&source))?;
     let config = ModelConfig::from_gguf(&gguf)?;
     let capacity = capacity(args.context, &config)?;
     let tokenizer = Tokenizer::new(Vocabulary::from_gguf(&gguf))?;
-    let load = Load { gguf: &gguf, source: &source, config: &config, capacity, tokenizer, terminal };
+    let load = Load { gguf: &gguf, source: &source, config: &config, capacity, tokenizer, gpu, terminal };
     match args.device {
         Choice::Cpu => load.on_cpu(None),
         Choice::Gpu => {
@@ -227,6 +235,7 @@ struct Load<'a> {
     gguf: &'a Gguf,
     source: &'a FileSource,
     config: &'a ModelConfig,
+    gpu: GpuOptions,
     capacity: usize,
     tokenizer: Tokenizer,
     terminal: &'a Terminal,
@@ -236,7 +245,7 @@ impl Load<'_> {
     /// The model on the GPU, and what was wrong with kernels that were tried before.
     fn fused(&self, accept: impl Fn(&Gpu) -> Result<()>) -> Result<(FusedModel, Option<String>)> {
         check_kernels(self.gguf, self.config)?;
-        let gpu = block_on(Gpu::request(GpuOptions::default()))?;
+        let gpu = block_on(Gpu::request(self.gpu))?;
         accept(&gpu)?;
         let variant = Variant::for_device(&gpu);
         let mut progress = self.terminal.progress("loading");

@@ -328,6 +328,25 @@ fn bench_measures_both_devices() {
 }
 
 #[test]
+fn bench_tells_every_kernel_of_a_token_on_both_devices() {
+    for (device, names) in [("cpu", ["q k v", "attention", "head"]), ("gpu", ["qkv", "attention", "head"])] {
+        let args = ["--kernels", "--device", device, "--prompt-tokens", "16", "--runs", "1", "--json"];
+        let report = json(on_model("bench", &args));
+        let kernels = report["kernels"].as_array().unwrap();
+        for name in names {
+            let kernel = kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("{report}"));
+            for number in ["time_ms", "bytes", "flops", "share_of_bound"] {
+                assert!(kernel[number].as_f64().unwrap() > 0.0, "{number} of {name} on {device}: {report}");
+            }
+        }
+        // A token reads every weight but those of the embedding, which is also the head.
+        let bytes: u64 = kernels.iter().map(|kernel| kernel["bytes"].as_u64().unwrap()).sum();
+        let share = bytes as f64 / fs::metadata(model_path()).unwrap().len() as f64;
+        assert!((0.95..=1.05).contains(&share), "a token reads {share} of the file on {device}");
+    }
+}
+
+#[test]
 fn bench_measures_learning_on_both_devices() {
     for (device, lengths) in [("cpu", &[8, 16][..]), ("gpu", &[16])] {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-adapter-{device}"));

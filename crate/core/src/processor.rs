@@ -8,12 +8,14 @@ mod lanes;
 mod panels;
 mod paths;
 mod product;
+mod profile;
 mod slope;
 
 use std::sync::Arc;
 
 pub use lanes::name;
 pub use paths::Paths;
+pub use profile::{Part, read_once};
 
 use attention::{Turns, attend, exponentials, gated, norm};
 use paths::Pair;
@@ -21,7 +23,8 @@ use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
-    packed::{Layer, Packed},
+    packed::{Blocks, Layer, Packed},
+    quant::{BlockType, q5_0_as_q8_0},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -112,8 +115,17 @@ impl Reading {
 }
 
 impl Processor {
-    /// Takes a model's weights.
-    pub fn new(model: Packed) -> Self {
+    /// Takes a model's weights; blocks of five bits become blocks of eight, for which there are products in registers.
+    ///
+    /// # Panics
+    /// If a matrix ends inside a block: our bug, a model is checked when it is read.
+    pub fn new(mut model: Packed) -> Self {
+        for weights in model.layers.iter_mut().flat_map(|layer| &mut layer.weights) {
+            if weights.ty == BlockType::Q5_0 {
+                let bytes = q5_0_as_q8_0(&weights.bytes).expect("whole blocks were checked at load");
+                *weights = Blocks { ty: BlockType::Q8_0, bytes: bytes.into(), ..*weights };
+            }
+        }
         Self { model }
     }
 

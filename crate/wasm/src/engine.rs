@@ -21,7 +21,7 @@ use crate::{
     learn::{self, Hooks, LearnOptions, Learned, Planned},
     pace::Pace,
     selftest,
-    source::{BlobSource, Expected, verify},
+    source::{BlobSource, Expected, checked_sha256, verify},
     store::{
         adapters::{AdapterInfo, Files},
         models,
@@ -580,15 +580,6 @@ async fn get(
             Ok(Fetched { source, sha256, from_cache: true, stored: false })
         }
     }
-}
-
-fn checked_sha256(given: Option<&str>) -> Result<Option<String>> {
-    let Some(given) = given else { return Ok(None) };
-    if given.len() == 64 && given.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(Some(given.to_ascii_lowercase()));
-    }
-    let what = format!("sha256 is {given:?}, it must be 64 hexadecimal digits");
-    Err(Error::new(ErrorKind::InvalidOption, what))
 }
 
 fn capacity(wanted: Option<usize>, context: usize) -> Result<usize> {

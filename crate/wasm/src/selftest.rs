@@ -83,8 +83,12 @@ pub async fn run(open: &Open, prompt: Option<&str>, all_cuts: bool) -> Result<Re
         let expected = Processor::new(packed).exact_scores(&ids);
         report.cuts.push(compare(fused, &ids, &expected).await?);
         for without_subgroups in if all_cuts { &[false, true][..] } else { &[] } {
-            let gpu =
-                device::request(GpuOptions { without_subgroups: *without_subgroups, default_limits: true }).await?;
+            let gpu = device::request(GpuOptions {
+                without_subgroups: *without_subgroups,
+                default_limits: true,
+                ..GpuOptions::default()
+            })
+            .await?;
             let variant = lanes_of(&gpu);
             let fused = FusedModel::load(gpu, &gguf, &open.source, MOST_TOKENS, variant, &mut |_, _| Ok(())).await?;
             report.cuts.push(compare(&fused, &ids, &expected).await?);

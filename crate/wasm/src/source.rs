@@ -242,6 +242,19 @@ async fn length(url: &str, signal: Option<&AbortSignal>) -> Result<u64> {
     })
 }
 
+/// A SHA-256 as a person may give it, in small letters.
+///
+/// # Errors
+/// `invalid-option` for what is none.
+pub fn checked_sha256(given: Option<&str>) -> Result<Option<String>> {
+    let Some(given) = given else { return Ok(None) };
+    if given.len() == 64 && given.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Some(given.to_ascii_lowercase()));
+    }
+    let what = format!("sha256 is {given:?}, it must be 64 hexadecimal digits");
+    Err(Error::new(ErrorKind::InvalidOption, what))
+}
+
 /// Keeps a body that nobody reads from arriving.
 fn drop_body(response: &Response) {
     if let Some(body) = response.body() {

@@ -5,7 +5,7 @@ mod page;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::process::{note, run, step};
 use crate::serve::{Server, Site};
-use crate::setup::{prepare_build, prepare_tests};
+use crate::setup::{ensure_python, prepare_build, prepare_tests};
 use crate::{Project, model, site};
 
 /// Where the model is served, whatever its name.
@@ -40,6 +40,9 @@ pub struct Measure {
     /// Measures this part only and leaves the other as it stands in the result; may be given twice.
     #[arg(long, value_enum)]
     part: Vec<Part>,
+    /// Writes with this engine too, natively on one thread, in turn with our own.
+    #[arg(long, value_enum)]
+    against: Option<Against>,
     /// Lengths of the windows to learn from [default: 64,128,256, quick 16].
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..))]
     windows: Vec<u32>,
@@ -55,6 +58,19 @@ enum Part {
     Writing,
     /// Steps of learning, and what an adapter costs while writing.
     Learning,
+    /// As writing, with the second listed model; measured only where it is asked for.
+    Second,
+}
+
+impl Part {
+    const ALL: [Part; 3] = [Part::Writing, Part::Learning, Part::Second];
+}
+
+/// An engine outside the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,7 +101,7 @@ impl Measure {
     }
 
     fn measures(&self, part: Part) -> bool {
-        self.part.is_empty() || self.part.contains(&part)
+        (self.part.is_empty() && part != Part::Second) || self.part.contains(&part)
     }
 
     /// The command that measures `part` again.
@@ -95,7 +111,9 @@ impl Measure {
         let dev = if dev { " --dev" } else { "" };
         let windows: Vec<_> = self.windows().iter().map(u32::to_string).collect();
         let part = match part {
+            Part::Writing if self.against.is_some() => "writing --against llama.cpp".to_owned(),
             Part::Writing => "writing".to_owned(),
+            Part::Second => "second".to_owned(),
             Part::Learning => format!("learning --windows {}", windows.join(",")),
         };
         format!("cargo xtask bench --part {part}{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
@@ -213,6 +231,7 @@ struct Setting<'a> {
 
 /// Everything that the part of writing tells.
 struct Report<'a> {
+    part: Part,
     setting: &'a Setting<'a>,
     chromium: String,
     isolated: bool,
@@ -251,10 +270,13 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
     site::build(project, &tools)?;
     let program = build_native(project, measure.native)?;
     let path = project.root.join(&measure.output);
-    let bench = Bench { project, measure, program, model, chromium: extra.chromium };
-    for part in [Part::Writing, Part::Learning] {
+    let mut bench = Bench { project, measure, program, model, chromium: extra.chromium };
+    for part in Part::ALL {
         if !measure.measures(part) {
             continue;
+        }
+        if part == Part::Second {
+            bench.model = model::ensure_second(project)?;
         }
         let setting = Setting {
             measure,
@@ -266,7 +288,7 @@ pub fn run_bench(project: &Project, measure: &Measure) -> Result<()> {
             model_bytes: fs::metadata(&bench.model)?.len(),
         };
         let text = match part {
-            Part::Writing => bench.writing(&setting)?,
+            Part::Writing | Part::Second => bench.writing(part, &setting)?,
             Part::Learning => learning::measure(&bench, &setting)?,
         };
         // After each part, so that one that fails costs no other.
@@ -341,7 +363,7 @@ impl From<InPage> for Column {
 
 impl Bench<'_> {
     /// Measures writing, beside wllama.
-    fn writing(&self, setting: &Setting<'_>) -> Result<String> {
+    fn writing(&self, part: Part, setting: &Setting<'_>) -> Result<String> {
         step("Bench: writing, native");
         let mut columns = self.native()?;
         step("Bench: writing, Chromium");
@@ -352,6 +374,7 @@ impl Bench<'_> {
         let browser: Browser = self.browser(site, &[("--part", "writing".to_owned())])?;
         columns.extend(browser.engines.into_iter().map(Column::from));
         let report = Report {
+            part,
             setting,
             chromium: browser.chromium,
             isolated: browser.isolated,
@@ -366,13 +389,36 @@ impl Bench<'_> {
     fn native(&self) -> Result<Vec<Column>> {
         let devices = [("native, GPU path", "gpu"), ("native, CPU path", "cpu")];
         let mut columns = devices.map(|(title, _)| Column { title: title.to_owned(), ..Column::default() });
+        let mut peer = match self.measure.against {
+            Some(Against::LlamaCpp) => {
+                let column = Column { title: page::LLAMA_CPP.to_owned(), ..Column::default() };
+                Some((column, ensure_python(self.project)?))
+            }
+            None => None,
+        };
         for i in 1..=self.measure.runs() {
             for (column, (_, device)) in columns.iter_mut().zip(devices) {
                 note(format_args!("{device} run {i}"));
                 column.add(self.command_line(device, 1, &[])?);
             }
+            if let Some((column, python)) = &mut peer {
+                note(format_args!("llama.cpp run {i}"));
+                column.add(self.llama_cpp(python)?);
+            }
         }
-        Ok(columns.into())
+        let mut columns = Vec::from(columns);
+        columns.extend(peer.map(|(column, _)| column));
+        Ok(columns)
+    }
+
+    /// What llama.cpp does in one process of its own.
+    fn llama_cpp(&self, python: &Path) -> Result<Native> {
+        let script = self.project.root.join("tests/bench/llama_cpp.py");
+        let counts = [self.measure.prompt(), self.measure.tokens()].map(|count| count.to_string());
+        let said = run(python).arg(script).arg(&self.model).args(counts).read()?;
+        // The library has words of its own before.
+        let last = said.lines().last().unwrap_or_default();
+        serde_json::from_str(last).with_context(|| format!("llama_cpp.py says {last:?} and no report"))
     }
 
     /// What the command line measures in one process.

@@ -438,6 +438,16 @@ enum Which {
 }
 
 impl Which {
+    /// As [`Which::label`], and tells the two products apart that go into the residual stream.
+    fn name(self, d_ff: usize) -> &'static str {
+        match self {
+            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) && p.cols as usize == d_ff => "down",
+            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) => "o",
+            Which::Vector(p) if matches!(p.role, Role::Head(_)) => "head",
+            _ => self.label(),
+        }
+    }
+
     fn label(self) -> &'static str {
         match self {
             Which::Embed(_) => "embed",
@@ -474,4 +484,33 @@ impl Kernels {
         self.built.borrow_mut().push((which, kernel.clone()));
         Ok(kernel)
     }
+
+    /// What a dispatch of `kernel` does for a token that sees `keys` positions, in a model whose feed-forward layers are
+    /// `d_ff` wide.
+    pub fn work(&self, kernel: &wgpu::ComputePipeline, keys: u64, d_ff: usize) -> Work {
+        let built = self.built.borrow();
+        let Some((which, _)) = built.iter().find(|(_, built)| built == kernel) else {
+            return Work { name: "other", bytes: 0, flops: 0 };
+        };
+        let (bytes, flops) = match which {
+            Which::Vector(p) | Which::Tile(p) => {
+                let (rows, cols) = (u64::from(p.rows), u64::from(p.cols));
+                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols)
+            }
+            Which::Attention(a) => {
+                let keys = if a.window == 0 { keys } else { keys.min(a.window.into()) };
+                let width = u64::from(a.d_head);
+                (keys * 8 * width * u64::from(a.n_kv_heads), keys * 4 * width * u64::from(a.n_heads))
+            }
+            _ => (0, 0),
+        };
+        Work { name: which.name(d_ff), bytes, flops }
+    }
+}
+
+/// What one dispatch is called, reads of weights and cache, and computes.
+pub(super) struct Work {
+    pub name: &'static str,
+    pub bytes: u64,
+    pub flops: u64,
 }

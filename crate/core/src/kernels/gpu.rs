@@ -41,6 +41,8 @@ pub struct GpuOptions {
     pub without_subgroups: bool,
     /// Run within WebGPU's default limits even where the device offers more.
     pub default_limits: bool,
+    /// Ask for a clock for kernels, where the device has one.
+    pub timestamps: bool,
 }
 
 impl Gpu {
@@ -63,6 +65,9 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         if !options.without_subgroups {
             features |= adapter.features() & wgpu::Features::SUBGROUP;
+        }
+        if options.timestamps {
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         }
         let required_limits =
             if options.default_limits { wgpu::Limits::default() } else { wanted_limits(&adapter.limits()) };

@@ -67,7 +67,7 @@ fn every_familys_gradient_by_hand_equals_the_plain_one() {
 
 #[test]
 fn every_familys_gradient_on_the_gpu_equals_the_plain_one() {
-    let bare = GpuOptions { without_subgroups: true, default_limits: true };
+    let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     for family in FAMILIES {
         let file = small(family).file();
         for (cut, model) in

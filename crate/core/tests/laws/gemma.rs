@@ -5,6 +5,7 @@ use std::fs;
 use imprint_core::{
     adapter::{Adapter, Shape},
     fused::{FusedModel, Variant},
+    generate::Backend,
     gguf::Gguf,
     kernels::gpu::GpuOptions,
     learn::{FusedLearner, Learner, ProcessorLearner},
@@ -13,7 +14,7 @@ use imprint_core::{
 };
 use pollster::block_on;
 
-use crate::{golden_run::UPDATE, material::*};
+use crate::{golden::follows_golden, golden_run::UPDATE, material::*};
 
 /// Longer than Gemma's window of 512.
 const CONTEXT: usize = 768;
@@ -52,25 +53,22 @@ fn long_text() -> Vec<u32> {
 
 #[test]
 fn the_processor_follows_golden_numbers_and_forgets_nothing_past_the_window() {
-    let processor = load_processor(&gemma());
-    for prompt in golden_of("gemma3.json").prompts {
-        let ids = &prompt.ids;
-        let nll = processor.score(&ids[..ids.len() - 1], &ids[1..], &mut Reading::default());
-        follows(&prompt, &nll, &logits(&processor, ids, &mut Reading::default()));
-    }
+    let model = processor(&gemma());
+    follows_golden(&model, golden_of("gemma3.json"));
+    let Backend::Processor(processor) = &model.backend else { panic!("the processor was asked for") };
     let ids = long_text();
-    let whole = logits(&processor, &ids, &mut Reading::default());
+    let whole = logits(processor, &ids, &mut Reading::default());
     let mut reading = Reading::default();
     processor.read(&ids[..500], &mut [&mut reading]);
     processor.read(&ids[500..699], &mut [&mut reading]);
-    assert_eq!(logits(&processor, &ids[699..], &mut reading), whole, "cached and uncached");
+    assert_eq!(logits(processor, &ids[699..], &mut reading), whole, "cached and uncached");
 }
 
 #[test]
 fn the_gpu_follows_golden_numbers_and_the_processor_past_the_window() {
     let file = gemma();
     // Within WebGPU's default limits the vocabulary stands in two parts.
-    let model = on_gpu(&file, GpuOptions { default_limits: true, without_subgroups: false });
+    let model = on_gpu(&file, GpuOptions { default_limits: true, ..GpuOptions::default() });
     assert!(model.weight_bytes() as f64 <= 1.1 * file.len() as f64, "{} bytes of weights", model.weight_bytes());
     for prompt in golden_of("gemma3.json").prompts {
         let ids = &prompt.ids;

@@ -81,7 +81,7 @@ pub fn tree(_: &Gpu) -> Cut {
 
 /// A small model in each cut, the last one within WebGPU's default limits.
 pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 3] {
-    let bare = GpuOptions { without_subgroups: true, default_limits: true };
+    let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     [
         ("whole rows", load_fused(file, GpuOptions::default(), whole)),
         ("shuffled lanes", load_fused(file, GpuOptions::default(), shuffled)),

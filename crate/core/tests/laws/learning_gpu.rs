@@ -95,7 +95,7 @@ pub fn gradients_equal_the_plain_ones(
 #[test]
 fn every_gradient_on_the_gpu_equals_the_plain_one() {
     let small = |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 };
-    let bare = GpuOptions { without_subgroups: true, default_limits: true };
+    let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 24, 1);
     let model = load_fused(&file, bare, small);
     gradients_equal_the_plain_ones("Q4_1", &file, &model, &Kind::ALL, &[129]);

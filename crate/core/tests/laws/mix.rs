@@ -167,7 +167,7 @@ fn strength_stands_on_top_of_a_mix_and_the_gpu_writes_what_the_processor_does() 
     let mix = Adapter::mix(&[(&one, 1.0), (&two, 0.8)], plain.config(), None).unwrap();
     let sampling = Sampling { temperature: 0.9, seed: 3, ..Default::default() };
     let options = |strength| WriteOptions {
-        sampling: sampling.clone(),
+        sampling,
         max_tokens: 10,
         strength: Some(strength),
         mode: Some(imprint_core::generate::Mode::Contrast),

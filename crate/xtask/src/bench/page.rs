@@ -5,6 +5,9 @@ use super::{Column, Part, Profile, Report, Sample, Setting, Size, median};
 /// What stands above all parts.
 const TITLE: &str = "# Benchmarks\n\nEach part was written by one run of its command; nothing here is edited by hand.";
 
+/// The column of the engine outside the browser.
+pub const LLAMA_CPP: &str = "llama.cpp, 1 thread";
+
 /// One row of the table: its name and what it says of a column.
 type Row = (&'static str, fn(&Column) -> Option<String>);
 
@@ -27,9 +30,9 @@ const ROWS: [Row; 12] = [
 
 /// Puts `text` in the place of its part and leaves the other part of the page `before` as it is.
 pub fn replace(before: &str, part: Part, text: &str) -> String {
-    let parts = [Part::Writing, Part::Learning];
     let fresh = format!("{}\n\n{}\n", heading(part), text.trim_end());
-    let texts = parts.iter().filter_map(|&one| if one == part { Some(fresh.clone()) } else { found(before, one) });
+    let texts =
+        Part::ALL.into_iter().filter_map(|one| if one == part { Some(fresh.clone()) } else { found(before, one) });
     format!("{TITLE}\n\n{}", texts.collect::<Vec<_>>().join("\n"))
 }
 
@@ -37,6 +40,7 @@ fn heading(part: Part) -> &'static str {
     match part {
         Part::Writing => "## Writing",
         Part::Learning => "## Learning",
+        Part::Second => "## Writing with the second model",
     }
 }
 
@@ -52,7 +56,7 @@ fn found(page: &str, part: Part) -> Option<String> {
 /// Writes the part of writing.
 pub fn write(report: &Report<'_>) -> String {
     let peer = format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama);
-    let head = head(report.setting, Part::Writing, &report.chromium, &[peer]);
+    let head = head(report.setting, report.part, &report.chromium, &[peer]);
     let parts = [head, table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n{}\n", parts.join("\n\n"), method(report))
@@ -120,7 +124,7 @@ fn failures(columns: &[Column]) -> String {
 fn sizes(report: &Report<'_>) -> String {
     let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
     let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
-    let named = [("Imprint", "imprint"), ("wllama", "wllama")];
+    let named = [("Imprint", "imprint"), ("Imprint, writing only", "writer"), ("wllama", "wllama")];
     lines.extend(named.iter().filter_map(|(name, key)| Some(row(name, report.wasm.get(*key)?))));
     lines.join("\n")
 }
@@ -128,7 +132,12 @@ fn sizes(report: &Report<'_>) -> String {
 /// Says how each path compares with its peer, round by round: a round's engines share the machine's state.
 fn ratios(report: &Report<'_>) -> String {
     let mut lines = Vec::new();
-    for (ours, theirs) in [("Chromium, CPU path", "wllama, 1 thread"), ("Chromium, GPU path", "wllama, WebGPU")] {
+    let peers = [
+        ("native, CPU path", LLAMA_CPP),
+        ("Chromium, CPU path", "wllama, 1 thread"),
+        ("Chromium, GPU path", "wllama, WebGPU"),
+    ];
+    for (ours, theirs) in peers {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
         let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
         let of = |value: fn(&Sample) -> f64| {
@@ -142,7 +151,9 @@ fn ratios(report: &Report<'_>) -> String {
             of(|sample| sample.load_ms)
         ));
     }
+    // What was reported is of the default model.
     let gpu = report.columns.iter().find(|column| column.title == "Chromium, GPU path");
+    let gpu = gpu.filter(|_| report.part == Part::Writing);
     if let Some(prefill) = gpu.and_then(|column| column.median(|sample| Some(sample.prefill_tokens_per_s))) {
         lines.push(format!(
             "- Prefill, Chromium, GPU path: {:.1} × the 2 tokens/s that were reported for transformers.js on this kind of \
