@@ -1,11 +1,11 @@
 import type { DeviceChoice, ModelInfo, Progress } from "../engine.js";
-import { ImprintError } from "../errors.js";
+import { ImprintError, type ErrorCode } from "../errors.js";
 import { forgetModel, Imprint, inspect } from "../imprint.js";
 import { Library } from "../library.js";
 import { deviceLimits, type DeviceLimits } from "../limits.js";
 import { connectSources, mayFetch } from "../policy.js";
 import { accept, isAccepted } from "../terms.js";
-import { onLanguage, words } from "../words/words.js";
+import { onLanguage, say, words } from "../words/words.js";
 import { choices, looked, servedModels, type Choice, type Known } from "./choices.js";
 import { ImprintErrorEvent, ImprintModelEvent, ImprintProgressEvent } from "./events.js";
 import { megabytes, parameters, timeLeft } from "./format.js";
@@ -267,8 +267,7 @@ export class ImprintModelElement extends HTMLElement {
     this.#looks(true);
     try {
       const url = address(field.value);
-      if (hash !== "" && !/^[0-9a-f]{64}$/.test(hash))
-        throw new ImprintError("invalid-option", words().model.noHash);
+      if (hash !== "" && !/^[0-9a-f]{64}$/.test(hash)) throw spoken("invalid-option", words().model.noHash);
       this.#add(looked(url, await inspect(url), hash || undefined));
       field.value = "";
       part(this, "hash", HTMLInputElement).value = "";
@@ -466,7 +465,12 @@ export class ImprintModelElement extends HTMLElement {
   }
 
   #error(error?: ImprintError): void {
-    showError(this, error, error?.code === "cancelled" ? "" : undefined);
+    showError(this, error, error?.code === "cancelled" || error?.cause === whole ? "" : undefined);
+    if (error?.cause === whole) {
+      const advice = part(this, "advice", HTMLElement);
+      say(advice, undefined);
+      advice.textContent = error.message;
+    }
     part(this, "take-new", HTMLButtonElement).hidden = error?.code !== "model-changed";
   }
 
@@ -507,10 +511,16 @@ function nameFor({ model, name }: Choice): string {
 /** The address that a person typed; refused where this page may not fetch from there, with who can change that. */
 function address(typed: string): string {
   const url = URL.parse(typed.trim());
-  if (!url || !/^https?:$/.test(url.protocol))
-    throw new ImprintError("invalid-option", words().model.noAddress);
+  if (!url || !/^https?:$/.test(url.protocol)) throw spoken("invalid-option", words().model.noAddress);
   if (mayFetch(url.href, connectSources(), location.origin)) return url.href;
-  throw new ImprintError("model-unreachable", words().model.forbidden(url.host));
+  throw spoken("model-unreachable", words().model.forbidden(url.host));
+}
+
+/** Marks an error whose message says all there is to say, in the language of the page. */
+const whole = Symbol("whole");
+
+function spoken(code: ErrorCode, sentence: string): ImprintError {
+  return new ImprintError(code, sentence, { cause: whole });
 }
 
 function facts(info: ModelInfo): string {

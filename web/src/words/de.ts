@@ -85,10 +85,10 @@ export const de: Words = {
     hash: "SHA-256 der Datei",
     hashHint: "Ohne ihn gilt, was die Adresse beim ersten Mal gibt.",
     takeNew: "Die neue Datei nehmen",
-    noAddress: "die Adresse muss mit https:// oder http:// beginnen",
-    noHash: "ein SHA-256 hat 64 Ziffern von 0 bis 9 und a bis f",
+    noAddress: "Die Adresse muss mit https:// oder http:// beginnen.",
+    noHash: "Ein SHA-256 hat 64 Ziffern von 0 bis 9 und a bis f.",
     forbidden: (host) =>
-      `diese Seite darf nichts von ${host} holen: Ihre Content-Security-Policy nennt, womit sie sich verbinden darf (connect-src), und nur wem diese Website gehört, der kann etwas hinzufügen; lade die Datei selbst herunter und zieh sie hierher`,
+      `Diese Seite darf nichts von ${host} holen: Ihre Content-Security-Policy nennt, womit sie sich verbinden darf (connect-src), und nur wem diese Website gehört, der kann etwas hinzufügen. Lade die Datei selbst herunter und zieh sie hierher.`,
     loadingLabel: "Laden",
     loading: "Das Modell wird geladen",
     cancel: "Abbrechen",

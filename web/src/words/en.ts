@@ -87,10 +87,10 @@ export const en = {
     hash: "SHA-256 of the file",
     hashHint: "Without one, what the address gives first is what it is held to.",
     takeNew: "Take the new file",
-    noAddress: "the address must begin with https:// or http://",
-    noHash: "a SHA-256 has 64 digits from 0 to 9 and a to f",
+    noAddress: "The address must begin with https:// or http://.",
+    noHash: "A SHA-256 has 64 digits from 0 to 9 and a to f.",
     forbidden: (host: string) =>
-      `this page may not fetch from ${host}: its Content-Security-Policy names the sites it may connect to (connect-src), and only the owner of this site can add one; download the file yourself and drop it here`,
+      `This page may not fetch from ${host}: its Content-Security-Policy names the sites it may connect to (connect-src), and only the owner of this site can add one. Download the file yourself and drop it here.`,
     loadingLabel: "Loading",
     loading: "Loading the model",
     cancel: "Cancel",
