@@ -40,7 +40,7 @@ async function recorded({ strip, endMs, width, height }) {
   const stream = canvas.captureStream(0);
   const [track] = stream.getVideoTracks();
   const mimeType = "video/webm;codecs=vp9";
-  const recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: 450_000 });
+  const recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: 700_000 });
   const chunks = [];
   recorder.ondataavailable = ({ data }) => chunks.push(data);
   const ended = new Promise((resolve) => (recorder.onstop = resolve));

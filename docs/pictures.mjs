@@ -91,7 +91,6 @@ try {
     await idle();
     await page.locator("imprint-draft section.ways").first().scrollIntoViewIfNeeded();
     await shoot("ways", ["light"], page.locator('imprint-draft [data-part="ways"]'));
-    await page.keyboard.press("Escape");
   }
 
   /** The voice beside the base model, in words and in pictures. */

@@ -139,8 +139,9 @@ test("a person lets a second voice speak with the one in use, and sets the balan
   }, pride);
 
   const voices = page.locator("imprint-voices");
-  const beside = voices.getByLabel("Together with");
-  const balance = voices.getByRole("slider", { name: /% Jane/ });
+  const jane = voices.getByRole("listitem").filter({ has: page.getByTitle("Delete Jane") });
+  const beside = jane.getByLabel("Together with");
+  const balance = jane.getByRole("slider", { name: /% Jane/ });
   await room.go("Write");
   await room.dial({ length: 24, temperature: 0, seed: 2 });
   const written = async (): Promise<string> => {

@@ -294,7 +294,7 @@ test("what does not fit the device is said before any of it is fetched", async (
   await expect(room.load, "the processor is chosen").toBeEnabled();
   await page.getByLabel("Run on").selectOption("webgpu");
   await expect(offer.unfit).toContainText(
-    /one piece of it has \d+\.\d MB, and the GPU takes 1\.0 MB at once/,
+    /one piece of it has \d+ MB, and the GPU takes 1\.0 MB at once/,
   );
   await page.getByLabel("Run on").selectOption("auto");
   await expect(offer.unfit, "then the processor runs it").toBeHidden();

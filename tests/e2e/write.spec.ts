@@ -142,6 +142,14 @@ test("three other ways stand side by side, and the one that is taken goes into t
   expect(await room.value()).toBe(tale + cards[1]);
   await page.keyboard.press("Control+z");
   expect(await room.value()).toBe(tale + written);
+
+  await test.step("another draft has none of them", async () => {
+    await page.getByRole("button", { name: "Another way" }).click();
+    await expect(ways).toBeVisible();
+    await page.getByRole("button", { name: "New draft" }).click();
+    await expect(ways).toBeHidden();
+    expect(await room.value()).toBe("");
+  });
 });
 
 test("a passage is said in another way, shown as a difference, and refused or accepted", async ({ page }) => {

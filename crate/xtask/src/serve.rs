@@ -306,6 +306,8 @@ fn kind_of(path: &str) -> &'static str {
         "webmanifest" => "application/manifest+json",
         "svg" => "image/svg+xml",
         "png" => "image/png",
+        "webp" => "image/webp",
+        "webm" => "video/webm",
         "ico" => "image/x-icon",
         "woff2" => "font/woff2",
         "txt" | "md" | "ts" => "text/plain; charset=utf-8",

@@ -146,8 +146,11 @@ export class ImprintDraftElement extends HTMLElement {
   /** Puts a kept draft on the sheet, with its undo. */
   async load(text: string, state?: unknown): Promise<void> {
     this.stop();
-    const { editor, continuation } = await (this.#opening ?? this.#open());
+    const { editor, continuation, ways, passage } = await (this.#opening ?? this.#open());
     continuation.forget();
+    // What was offered was offered to the draft before.
+    ways.close();
+    passage.close();
     editor.load(text, state);
     this.#figures("");
     this.#error();

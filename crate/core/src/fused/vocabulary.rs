@@ -1,15 +1,11 @@
 //! Embedding and head in GPU memory: in parts, where they are larger than the device binds at once.
 
-use super::{Matrix, widened};
+use super::{Matrix, upload::widened};
 use crate::{
     config::ModelConfig,
     error::Result,
     gguf::Source,
-    kernels::{
-        embed::Embed,
-        gpu::Gpu,
-        project::{Slice, bytes},
-    },
+    kernels::{embed::Embed, gpu::Gpu, project::Slice, unpack::bytes},
     quant::{BlockType, pack, plane_lens},
     weights::Reader,
 };

@@ -1,8 +1,9 @@
 //! Looks the ids in the state up in the packed embedding matrix, or in a part of its rows.
 
 use super::{
-    project::{Slice, bytes, decoders},
+    project::Slice,
     state,
+    unpack::{bytes, decoders},
 };
 use crate::quant::BlockType;
 

@@ -17,6 +17,7 @@ pub mod sampling;
 pub mod score;
 pub mod side;
 pub mod transposed;
+pub(crate) mod unpack;
 
 use std::fmt::Write;
 

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use super::{
     WORKGROUP, declare, entry,
-    project::{Slice, bytes, decoders},
+    project::Slice,
+    unpack::{bytes, decoders},
 };
 use crate::quant::BlockType;
 
