@@ -17,10 +17,10 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Words that are read to find what memory gives: 256 MB, more than caches hold.
-const WORDS: usize = 1 << 25;
-/// Words of a piece that is timed: 2 MB.
+/// Words of a piece whose reading is timed: 2 MB.
 const PIECE: usize = 1 << 18;
+/// How often all pieces are read.
+const PASSES: usize = 4;
 
 /// A token, kernel by kernel.
 #[derive(Serialize)]
@@ -124,8 +124,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
 
 /// The parts of the processor's token, each alone; memory is its bound.
 fn on_cpu(processor: &Processor, position: usize, runs: usize) -> (Bound, Vec<Row>) {
-    let bound = Bound { bytes: memory(), flops: None };
     let parts = processor.parts(position);
+    let bound = Bound { bytes: memory(parts.iter().map(|part| part.bytes).sum()), flops: None };
     let rows = parts.iter().map(|part| {
         // The first one warms up.
         (part.run)();
@@ -136,18 +136,18 @@ fn on_cpu(processor: &Processor, position: usize, runs: usize) -> (Bound, Vec<Ro
     (bound, rows)
 }
 
-/// Bytes a second that one thread reads at best: of short pieces, so that some are read without being interrupted.
-fn memory() -> f64 {
-    let words = vec![1u64; WORDS];
+/// Bytes a second that one thread reads at best of as much as `bytes`, again and again, as a token does with the weights:
+/// of short pieces, so that some are read without being interrupted.
+fn memory(bytes: u64) -> f64 {
+    let words = vec![1u64; (bytes as usize / 8).next_multiple_of(PIECE)];
     let read = |piece: &[u64]| {
         let time_s = seconds(|| {
             std::hint::black_box(read_once(piece));
         });
         piece.len() as f64 * 8.0 / time_s
     };
-    let mut rates: Vec<f64> = words.chunks_exact(PIECE).map(read).collect();
+    let mut rates: Vec<f64> = (0..PASSES).flat_map(|_| words.chunks_exact(PIECE).map(read)).collect();
     rates.sort_unstable_by(f64::total_cmp);
-    // The very best may have been in a cache.
     rates[rates.len() * 9 / 10]
 }
 

@@ -124,18 +124,22 @@ impl FusedModel {
 
     /// Bytes a second of reading memory once, in order.
     async fn bandwidth(&self) -> Result<f64> {
-        let step = INVOCATIONS;
+        let quads = STREAM_WORDS / 4;
+        // A processor posing as a GPU runs one invocation after the other, so each has a stretch of its own there.
+        let (from, step, end) = match self.variant.cut.lanes {
+            1 => (format!("id.x * {}u", quads / INVOCATIONS), 1, format!("(id.x + 1u) * {}u", quads / INVOCATIONS)),
+            _ => ("id.x".to_owned(), INVOCATIONS, format!("{quads}u")),
+        };
         let wgsl = format!(
             "@group(0) @binding(0) var<storage, read> words: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
   var sum = vec4<u32>();
-  for (var i = id.x; i < {quads}u; i += {step}u) {{ sum ^= words[i]; }}
+  for (var i = {from}; i < {end}; i += {step}u) {{ sum ^= words[i]; }}
   out[id.x] = sum.x ^ sum.y ^ sum.z ^ sum.w;
 }}
-",
-            quads = STREAM_WORDS / 4
+"
         );
         let words = self.gpu.buffer("stream", STREAM_WORDS as usize);
         let time_s = self.at_best(&wgsl, &[&words]).await?;

@@ -3,7 +3,6 @@
 use super::{
     Processor, Products, Reading,
     attention::{attend, gated, norm},
-    lanes::{Kernel, Lanes, run},
 };
 use crate::adapter::Kind;
 
@@ -86,20 +85,10 @@ impl Processor {
 
 /// Reads `words` once, in order: what memory gives one thread at best.
 pub fn read_once(words: &[u64]) -> u64 {
-    run(ReadOnce(words))
-}
-
-struct ReadOnce<'a>(&'a [u64]);
-
-impl Kernel for ReadOnce<'_> {
-    type Out = u64;
-
-    #[inline(always)]
-    fn run<L: Lanes>(self) -> u64 {
-        let mut sums = [0u64; 32];
-        for words in self.0.as_chunks::<32>().0 {
-            sums.iter_mut().zip(words).for_each(|(sum, word)| *sum ^= word);
-        }
-        sums.iter().fold(0, |all, sum| all ^ sum)
+    const SUMS: usize = 16;
+    let mut sums = [0u64; SUMS];
+    for words in words.as_chunks::<SUMS>().0 {
+        sums = std::array::from_fn(|i| sums[i] ^ words[i]);
     }
+    sums.iter().fold(0, |all, sum| all ^ sum)
 }
