@@ -20,14 +20,16 @@ test("Gemma 3 loads on the GPU, writes the golden words and takes two steps of l
   test.setTimeout(480_000);
   const prompt = prompts.find(({ name }) => name === "short-fact");
   if (!prompt) throw new Error("the golden numbers have no short fact");
-  expect(Math.min(...prompt.greedy_margin.slice(0, tokens)), "the margins allow a comparison").toBeGreaterThan(
-    0.05,
-  );
+  expect(
+    Math.min(...prompt.greedy_margin.slice(0, tokens)),
+    "the margins allow a comparison",
+  ).toBeGreaterThan(0.05);
   const found = await page.evaluate(
     async ({ text, ids, tokens }) => {
       const opened = await imprint.Imprint.open({ model: "/gemma.gguf", device: "webgpu" });
       let written = "";
-      for await (const piece of opened.write(text, { temperature: 0, maxTokens: tokens })) written += piece.text;
+      for await (const piece of opened.write(text, { temperature: 0, maxTokens: tokens }))
+        written += piece.text;
       const learned = await opened.learningTest({ sequences: [ids], steps: 2, rate: 1e-3 });
       const { kind, reason } = opened.device;
       await opened.close();
