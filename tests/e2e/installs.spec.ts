@@ -132,7 +132,7 @@ test("the tarball holds modules with maps, types with comments, the licences and
   const paths = files.map(({ path }) => path);
   for (const path of ["README.md", "dist/LICENSE-MIT", "dist/LICENSE-APACHE", "dist/embed.html"])
     expect(paths).toContain(path);
-  const modules = paths.filter((path) => path.endsWith(".js") && !path.includes("imprint_wasm"));
+  const modules = paths.filter((path) => path.endsWith(".js") && !/imprint_(wasm|writer)\.js$/.test(path));
   expect(modules.length).toBeGreaterThan(5);
   for (const path of modules) expect(paths, "every module has its map").toContain(`${path}.map`);
   const types = readFileSync(join(root, "pkg/dist/imprint.d.ts"), "utf8");

@@ -114,7 +114,12 @@ export class Adapters {
   async import(source: AdapterSource, { name }: { name?: string } = {}): Promise<AdapterInfo> {
     if (source instanceof Blob && (await source.slice(0, ggufMagic.length).text()) === ggufMagic) {
       checkSize(source.size);
-      return this.#engine.run("importGguf", { file: source, told: name === undefined ? {} : { name } });
+      // Such a file names no voice; its own name is better than none.
+      const called = name ?? (source instanceof File ? source.name.replace(/\.gguf$/i, "") : undefined);
+      return this.#engine.run("importGguf", {
+        file: source,
+        told: called === undefined ? {} : { name: called },
+      });
     }
     const { files, told } = source instanceof Blob ? await whole(source) : await apart(source);
     const named = name === undefined ? told : { ...told, name };

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fs,
-    io::{self, ErrorKind as Io},
+    io::{self, ErrorKind as Io, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -128,6 +128,11 @@ impl AdapterArgs {
 fn read(path: &Path, config: &ModelConfig) -> Result<Read> {
     let prints = |bytes: Vec<u8>| Prints::from_bytes(&bytes);
     if path.is_file() {
+        if zipped(path) {
+            let what =
+                format!("{} is a zip archive, as the page exports; unzip it and name the folder", path.display());
+            return Err(Error::new(ErrorKind::InvalidOption, what));
+        }
         let (adapter, beside) = block_on(gguf_lora::import(&FileSource::open(path)?, config))?;
         return Ok(Read { adapter, prints: beside.prints.map(prints).transpose()?, notes: beside.notes });
     }
@@ -139,6 +144,12 @@ fn read(path: &Path, config: &ModelConfig) -> Result<Read> {
         Err(e) => return Err(unreadable(&path.join(PRINTS), e)),
     };
     Ok(Read { adapter, prints: kept.map(prints).transpose()?, notes: peft::notes(&tensors)? })
+}
+
+/// Whether a file begins as zip archives do.
+fn zipped(path: &Path) -> bool {
+    let mut start = [0; 4];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"PK\x03\x04"
 }
 
 fn bytes(folder: &Path, name: &str) -> Result<Vec<u8>> {
@@ -155,4 +166,19 @@ fn unreadable(path: &Path, e: io::Error) -> Error {
     let message =
         format!("{} cannot be read: {e}; give --adapter a folder that holds it, or a GGUF file", path.display());
     Error::new(ErrorKind::InvalidOption, message).with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_told_from_an_adapter() {
+        let path = std::env::temp_dir().join(format!("imprint-archive-{}", std::process::id()));
+        for (bytes, archive) in [(&b"PK\x03\x04 and more"[..], true), (b"GGUF and more", false), (b"PK", false)] {
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(zipped(&path), archive, "{bytes:?}");
+        }
+        fs::remove_file(path).unwrap();
+    }
 }

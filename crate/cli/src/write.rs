@@ -56,8 +56,8 @@ pub struct Args {
     /// Only tokens with at least this share of the likeliest one's probability compete; 0 is off.
     #[arg(long, value_name = "P", default_value_t = Sampling::default().min_p)]
     min_p: f32,
-    /// Makes tokens already in the text less likely; 1 is off.
-    #[arg(long, value_name = "R", default_value_t = Sampling::default().repetition_penalty)]
+    /// Makes tokens already in the text less likely; 1 is off. As in the page, a little by itself: small models go in circles.
+    #[arg(long, value_name = "R", default_value_t = 1.1)]
     repetition_penalty: f32,
     /// Same seed, same device, same text.
     #[arg(long, value_name = "N", default_value_t = Sampling::default().seed)]

@@ -22,6 +22,8 @@ type Gathered = Omit<Known, "offered" | "base">;
 const PATIENCE_MS = 400;
 /** Which model was open last, by its address. */
 const lastKey = "imprint-model";
+/** Where the device that a person chose is kept. */
+const deviceKey = "imprint-device";
 
 /** Where the words for each phase stand. */
 const phases = {
@@ -47,6 +49,8 @@ export class ImprintModelElement extends HTMLElement {
   #announced = "";
   #known: Gathered = { served: [], stored: [], voices: [], added: [] };
   #sizeBytes = 0;
+  /** Whether the site does not have the model that its page names. */
+  #absent = false;
   #limits: DeviceLimits = {};
   #told: DeviceLimits | undefined;
   /** The model of the offer, and the one that is open or was tried last. */
@@ -71,7 +75,13 @@ export class ImprintModelElement extends HTMLElement {
     this.#button("back", () => this.#show(this.#imprint ? "ready" : "offer"));
     this.#button("look", () => void this.#look());
     this.#button("take-new", () => void this.#takeNew());
-    part(this, "device", HTMLSelectElement).addEventListener("change", () => this.#describe());
+    const device = part(this, "device", HTMLSelectElement);
+    const kept = attempt(() => localStorage.getItem(deviceKey));
+    if ([...device.options].some(({ value }) => value === kept)) device.value = kept ?? device.value;
+    device.addEventListener("change", () => {
+      attempt(() => localStorage.setItem(deviceKey, device.value));
+      this.#describe();
+    });
     part(this, "choosing", HTMLDetailsElement).addEventListener("toggle", ({ target }) => {
       if ((target as HTMLDetailsElement).open) void this.#refresh();
     });
@@ -211,6 +221,8 @@ export class ImprintModelElement extends HTMLElement {
 
   async #askSize(): Promise<void> {
     const answer = await fetch(this.#src, { method: "HEAD" }).catch(() => undefined);
+    this.#absent = answer?.status === 404;
+    if (this.#absent) this.#describe();
     const bytes = answer?.ok ? Number(answer.headers.get("content-length")) : 0;
     if (bytes <= 0) return;
     this.#sizeBytes = bytes;
@@ -396,19 +408,24 @@ export class ImprintModelElement extends HTMLElement {
     const size = choice.sizeBytes > 0 ? megabytes(choice.sizeBytes) : said.unknownSize;
     const own = typeof choice.model === "string" && new URL(choice.model).origin === location.origin;
     part(this, "size", HTMLElement).textContent = size;
-    part(this, "from-site", HTMLElement).hidden = choice.kept || !own;
+    part(this, "about", HTMLElement).textContent = needsOf(choice);
+    // A site may have been put up without the model that its page names.
+    const absent = this.#absent && !choice.kept && choice.model === this.#src;
+    const against =
+      this.#missing || obstacle(choice, this.limits, this.device) || (absent ? said.whence(choice.name) : "");
+    const note = part(this, "unfit", HTMLElement);
+    note.hidden = against === "";
+    note.textContent = against;
+    // What is not there is not said to be fetched from there.
+    const fetched = choice.kept || (choice.here && !absent);
+    part(this, "from-site", HTMLElement).hidden = choice.kept || !own || !fetched;
     const elsewhere = part(this, "from-elsewhere", HTMLElement);
-    elsewhere.hidden = own && !choice.kept;
+    elsewhere.hidden = (own && !choice.kept) || !fetched;
     if (choice.model instanceof Blob) elsewhere.textContent = said.isFile;
     else
       elsewhere.textContent = choice.kept
         ? said.keptHere
         : said.fetchesFrom(size, new URL(choice.model).host);
-    part(this, "about", HTMLElement).textContent = needsOf(choice);
-    const against = this.#missing || obstacle(choice, this.limits, this.device);
-    const note = part(this, "unfit", HTMLElement);
-    note.hidden = against === "";
-    note.textContent = against;
     const gate = against === "" && !isAccepted(nameFor(choice), choice.licence) ? choice.licence : undefined;
     part(this, "terms", HTMLElement).hidden = gate === undefined;
     part(this, "terms-note", HTMLElement).textContent = said.terms(choice.name);

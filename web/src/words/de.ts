@@ -293,6 +293,7 @@ export const de: Words = {
     cancel: "Abbrechen",
     result: "Was gelernt wurde",
     another: "Noch eine Stimme",
+    goWrite: "In dieser Stimme schreiben",
     remove: "Entfernen",
     removeNamed: (name) => `${name} entfernen`,
     loadFirst: "Lade zuerst das Modell: Es lernt.",
@@ -323,7 +324,7 @@ export const de: Words = {
     copies: (share, longest) =>
       `${share} ihrer Folgen von acht Wörtern stehen in deinen Texten; die längste hat ${longest} Wörter.`,
     ownCopied: (share, longest) =>
-      `In deinem eigenen zurückgehaltenen Text sind es ${share}, die längste hat ${longest} Wörter.`,
+      `Zum Vergleich: Von den Folgen deines eigenen zurückgehaltenen Textes stehen ${share} im Rest; die längste hat ${longest} Wörter.`,
     often: (word, times) => `${word} (${times}-mal)`,
     names: (names) => `Namen aus deinen Texten darin: ${names}.`,
     endings: {

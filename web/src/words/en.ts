@@ -300,6 +300,7 @@ export const en = {
     cancel: "Cancel",
     result: "What was learned",
     another: "Teach it another",
+    goWrite: "Write in this voice",
     remove: "Remove",
     removeNamed: (name: string) => `Remove ${name}`,
     loadFirst: "Load the model first: it does the learning.",
@@ -330,7 +331,7 @@ export const en = {
     copies: (share: string, longest: string) =>
       `${share} of its eight-word runs stand in your texts; the longest has ${longest} words.`,
     ownCopied: (share: string, longest: string) =>
-      `Of your own held-out text it is ${share}, the longest ${longest} words.`,
+      `For comparison: of the eight-word runs of your own held-out text, ${share} stand in the rest; the longest has ${longest} words.`,
     often: (word: string, times: string) => `${word} (${times} times)`,
     names: (names: string) => `Names from your texts in it: ${names}.`,
     endings: {

@@ -64,7 +64,8 @@ impl Gpu {
         let adapter = instance
             .request_adapter(&preference)
             .await
-            .map_err(|e| no_gpu("no GPU adapter is available here".into()).with_source(e))?;
+            // The library's own words name backends that no person asked for.
+            .map_err(|_| no_gpu("no GPU adapter is available here".into()))?;
         let info = adapter.get_info();
         let mut features = wgpu::Features::empty();
         if !options.without_subgroups {
