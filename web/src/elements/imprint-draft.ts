@@ -213,6 +213,8 @@ export class ImprintDraftElement extends HTMLElement {
     desk.suggestion.changed(person && text);
     desk.passage.changed();
     if (text && person && this.#pen.task !== "continue") desk.ways.close();
+    // What was said of the text before is no longer so.
+    if (text && !this.#pen.task) this.#say("");
     if (text) {
       this.dispatchEvent(new ImprintEditEvent());
       this.#later("count", COUNT_PAUSE_MS, () => this.#count());
@@ -347,6 +349,7 @@ export class ImprintDraftElement extends HTMLElement {
   #relabel(): void {
     const { label, placeholder } = words().draft;
     if (this.#desk) this.#desk.editor.labels = { label, placeholder };
+    this.#say("");
     this.#count();
     this.#render();
   }
