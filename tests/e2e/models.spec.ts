@@ -21,7 +21,8 @@ class Site {
     await context.route(/\/models\/[^/]+$/, async (route) => {
       const name = decodeURIComponent(route.request().url().split("/").at(-1) ?? "");
       const body = site.files.get(name);
-      if (!body) return route.fulfill({ status: 404 });
+      // The page's own model is there for whoever only asks.
+      if (!body) return route.fulfill({ status: route.request().method() === "HEAD" ? 200 : 404 });
       const range = /^bytes=(\d+)-(\d*)$/.exec(route.request().headers()["range"] ?? "");
       const [from, to] = [Number(range?.[1] ?? 0), Math.min(Number(range?.[2] || Infinity), body.length - 1)];
       const part = body.subarray(from, to + 1);
@@ -274,6 +275,27 @@ test("terms stand before the use of a model, once", async ({ page }) => {
   await room.choose("cpu");
   await offer.drop("gem.gguf", gemma);
   await room.ready();
+});
+
+test("a model that the page names and the site has not is told before it is fetched", async ({
+  page,
+  context,
+}) => {
+  await context.route(/\.gguf$/, (route) => route.fulfill({ status: 404 }));
+  const [room, offer] = await begin(page);
+  await expect(offer.unfit).toContainText("is not on this site. Drop its file here");
+  await expect(room.load).toBeDisabled();
+  await expect(offer.element.locator('[data-part="from-site"]')).toBeHidden();
+  await offer.drop("mine.gguf", small);
+  await expect(offer.unfit).toBeHidden();
+  await expect(room.load).toBeEnabled();
+});
+
+test("a device that was chosen is chosen again on the next visit", async ({ page }) => {
+  await begin(page);
+  await page.reload();
+  await page.getByText("Another model, another device").click();
+  await expect(page.getByLabel("Run on")).toHaveValue("cpu");
 });
 
 test("what does not fit the device is said before any of it is fetched", async ({
