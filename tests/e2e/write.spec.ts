@@ -442,6 +442,7 @@ test.describe("in German", () => {
 const alike = new Set([
   ...["Imprint", "SmolLM2-135M-Instruct-Q4_1", "Jane Austen, 1813", "Herman Melville, 1851"],
   ...["Enter", "Alt", "Esc", "Normal", "Passphrase"],
+  ...["SmolLM2 135M Instruct", "Gemma 3 270M", "https://…/model.gguf"],
 ]);
 
 /** All that the page has to say in sight and for screen readers, with everything opened. */
