@@ -167,6 +167,7 @@ fn windows_of_a_long_text_overlap_by_half() {
 fn greedy(device: &str) -> Value {
     let prompt = &golden()[0];
     let args = ["--prompt", &prompt.text, "--temperature", "0", "--max-tokens", "24", "--device", device, "--json"];
+    let args = [&args[..], &["--repetition-penalty", "1"]].concat();
     let report = json(on_model("write", &args));
     let sure = prompt.greedy_margin.iter().take(24).take_while(|&&margin| margin > MARGIN).count();
     assert!(sure >= 8, "the golden prompt should leave something to compare: {sure}");
@@ -218,6 +219,7 @@ fn a_chat_is_answered_by_the_template_and_the_prompt_comes_from_standard_input()
         chat.text.split("<|im_start|>user\n").nth(1).and_then(|rest| rest.split("<|im_end|>").next()).unwrap();
     let mut child = imprint()
         .args(["write", "--json", "--chat", "--prompt-file", "-", "--temperature", "0", "--max-tokens", "3"])
+        .args(["--repetition-penalty", "1"])
         .args(["--device", "cpu", "--model"])
         .arg(model_path())
         .stdin(Stdio::piped())
