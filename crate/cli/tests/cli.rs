@@ -204,6 +204,7 @@ fn same_seed_same_text_and_another_seed_another() {
 fn text_streams_without_json_and_stops_before_a_stop_string() {
     let prompt = &golden()[0].text;
     let args = ["--prompt", prompt, "--temperature", "0", "--stop", " United", "--device", "cpu"];
+    let args = [&args[..], &["--repetition-penalty", "1"]].concat();
     let output = on_model("write", &args);
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), " Tokyo, and the capital of the\n");
