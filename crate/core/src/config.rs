@@ -221,6 +221,11 @@ impl ModelConfig {
         self.n_kv_heads * self.d_head
     }
 
+    /// Whether queries and keys are worked on between their projection and their turn.
+    pub fn heads_apart(&self) -> bool {
+        self.qkv_bias || self.head_norm
+    }
+
     /// How far back block `layer` looks: this many positions, or all.
     pub fn window_of(&self, layer: usize) -> Option<usize> {
         self.window.filter(|window| !(layer + 1).is_multiple_of(window.every)).map(|window| window.len)

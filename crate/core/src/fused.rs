@@ -522,7 +522,7 @@ impl Scratch {
             x: gpu.buffer("x", tokens * config.d_model),
             // Behind activations that a side path reads stands its bottleneck.
             normed: gpu.buffer("normed", tokens * config.d_model + 4 * side::tail(side::MAX_PARTS)),
-            raw: gpu.buffer("raw", only(config.qkv_bias || config.head_norm, config.d_query() + 2 * config.d_kv())),
+            raw: gpu.buffer("raw", only(config.heads_apart(), config.d_query() + 2 * config.d_kv())),
             given: gpu.buffer("given", only(config.post_norm, config.d_model)),
             q: gpu.buffer("q", tokens * config.d_query()),
             attended: gpu.buffer("attended", tokens * config.d_query() + 4 * side::tail(1)),

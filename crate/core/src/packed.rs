@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::{
     adapter::Kind,
     config::ModelConfig,
-    quant::{BlockType, dequantise},
+    error::Result,
+    quant::{BlockType, dequantise, q5_0_as_q8_0},
 };
 
 /// A weight matrix as the file holds it: rows of blocks.
@@ -29,6 +30,17 @@ impl Blocks {
     pub fn row(&self, row: usize, out: &mut [f32]) {
         let bytes = self.ty.row_bytes(self.cols);
         dequantise(self.ty, &self.bytes[row * bytes..(row + 1) * bytes], out).expect("row length was checked at load");
+    }
+
+    /// The same weights in a format that products unpack in registers: five bits become a byte, and nothing is rounded.
+    ///
+    /// # Errors
+    /// `model-corrupt` if the matrix ends inside a block.
+    pub fn widened(self) -> Result<Self> {
+        match self.ty {
+            BlockType::Q5_0 => Ok(Self { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&self.bytes)?.into(), ..self }),
+            _ => Ok(self),
+        }
     }
 
     /// All weights in f32, `[rows, cols]` row-major.

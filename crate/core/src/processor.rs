@@ -23,8 +23,7 @@ use product::{Activations, finest, project};
 
 use crate::{
     adapter::Kind,
-    packed::{Blocks, Layer, Packed},
-    quant::{BlockType, q5_0_as_q8_0},
+    packed::{Layer, Packed},
 };
 
 /// Texts whose scores over the whole vocabulary are in memory at once, in tokens.
@@ -121,10 +120,7 @@ impl Processor {
     /// If a matrix ends inside a block: our bug, a model is checked when it is read.
     pub fn new(mut model: Packed) -> Self {
         for weights in model.layers.iter_mut().flat_map(|layer| &mut layer.weights) {
-            if weights.ty == BlockType::Q5_0 {
-                let bytes = q5_0_as_q8_0(&weights.bytes).expect("whole blocks were checked at load");
-                *weights = Blocks { ty: BlockType::Q8_0, bytes: bytes.into(), ..*weights };
-            }
+            *weights = weights.clone().widened().expect("whole blocks were checked at load");
         }
         Self { model }
     }

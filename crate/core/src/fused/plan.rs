@@ -115,14 +115,7 @@ impl Plan<'_> {
     }
 
     fn attention(&self, layer: usize, texts: u32) -> Attention {
-        let c = self.config;
-        Attention {
-            n_heads: c.n_heads as u32,
-            n_kv_heads: c.n_kv_heads as u32,
-            d_head: c.d_head as u32,
-            window: c.window_of(layer).unwrap_or(0) as u32,
-            texts,
-        }
+        attention_kernel(self.config, layer, texts)
     }
 
     fn heads_of(&self, streams: u32) -> Heads {
@@ -400,8 +393,19 @@ impl Plan<'_> {
 
 /// What the projection before attention does with its rows.
 pub(crate) fn qkv_role(c: &ModelConfig) -> Role {
-    let turned = !(c.qkv_bias || c.head_norm);
+    let turned = !c.heads_apart();
     Role::Qkv { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32, turned }
+}
+
+/// Attention of block `layer`.
+pub(crate) fn attention_kernel(c: &ModelConfig, layer: usize, texts: u32) -> Attention {
+    Attention {
+        n_heads: c.n_heads as u32,
+        n_kv_heads: c.n_kv_heads as u32,
+        d_head: c.d_head as u32,
+        window: c.window_of(layer).unwrap_or(0) as u32,
+        texts,
+    }
 }
 
 /// The kernel between that projection and attention, for models that need one.

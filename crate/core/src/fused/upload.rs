@@ -7,7 +7,7 @@ use crate::{
     gguf::{Gguf, Source},
     kernels::gpu::Gpu,
     packed::{Blocks, More},
-    quant::{BlockType, pack, q5_0_as_q8_0},
+    quant::{BlockType, pack},
     weights::{self, Reader, block_tensor, fused},
 };
 
@@ -42,24 +42,16 @@ pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
 }
 
 fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
-    let blocks = widened(blocks)?;
+    let blocks = blocks.widened()?;
     let packed = pack(blocks.ty, &blocks.bytes)?.for_kernels();
     Ok(Matrix { words: gpu.upload(label, &packed.words), scales: gpu.upload(label, &packed.scales), ty: packed.ty })
-}
-
-/// The matrix in a format of the kernels.
-pub(super) fn widened(blocks: Blocks) -> Result<Blocks> {
-    match blocks.ty {
-        BlockType::Q5_0 => Ok(Blocks { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&blocks.bytes)?.into(), ..blocks }),
-        _ => Ok(blocks),
-    }
 }
 
 /// Rows of several matrices as one: after each other, or alternating.
 fn join<const N: usize>(parts: [Blocks; N], alternate: bool) -> Result<Blocks> {
     let mut wide = Vec::with_capacity(N);
     for part in parts {
-        wide.push(widened(part)?);
+        wide.push(part.widened()?);
     }
     let row = wide[0].ty.row_bytes(wide[0].cols);
     let mut bytes = Vec::with_capacity(wide.iter().map(|p| p.bytes.len()).sum());

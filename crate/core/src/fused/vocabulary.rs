@@ -1,6 +1,6 @@
 //! Embedding and head in GPU memory: in parts, where they are larger than the device binds at once.
 
-use super::{Matrix, upload::widened};
+use super::Matrix;
 use crate::{
     config::ModelConfig,
     error::Result,
@@ -64,7 +64,7 @@ pub(super) async fn upload_vocabulary<S: Source>(
         let matrix = Matrix { words: gpu.buffer(name, rows * words), scales: gpu.buffer(name, scales(rows)), ty };
         for start in (0..rows).step_by(piece) {
             let range = first + start..first + (start + piece).min(rows);
-            let read = widened(reader.rows(name, all, cols, range).await?)?;
+            let read = reader.rows(name, all, cols, range).await?.widened()?;
             let packed = pack(read.ty, &read.bytes)?.for_kernels();
             let write = |buffer: &wgpu::Buffer, at: usize, data: &[u32]| {
                 gpu.queue.write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(data));

@@ -118,7 +118,7 @@ fn fused(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
     let tokens = recipe.window.next_multiple_of(LOSS_BLOCK);
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let rank = recipe.rank.next_multiple_of(4);
-    let raw = if config.qkv_bias || config.head_norm { d_query + 2 * d_kv } else { 0 };
+    let raw = if config.heads_apart() { d_query + 2 * d_kv } else { 0 };
     let given = if config.post_norm { d_model } else { 0 };
     let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + 2 * config.n_heads * tokens + raw + given;
     let loss = LOSS_BLOCK * (config.vocab + SPLITS * d_model);

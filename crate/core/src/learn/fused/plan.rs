@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     error::Result,
-    fused::{FusedModel, Layer, Matrix, plan::heads_kernel, rope_of},
+    fused::{
+        FusedModel, Layer, Matrix,
+        plan::{attention_kernel, heads_kernel},
+        rope_of,
+    },
     kernels::{
         adamw,
         attention::{Attention, QUERIES},
@@ -139,14 +143,7 @@ impl<'a> Planner<'a> {
     }
 
     fn attention(&self, l: usize) -> Attention {
-        let c = &self.model.config;
-        Attention {
-            n_heads: c.n_heads as u32,
-            n_kv_heads: c.n_kv_heads as u32,
-            d_head: c.d_head as u32,
-            window: c.window_of(l).unwrap_or(0) as u32,
-            texts: 1,
-        }
+        attention_kernel(&self.model.config, l, 1)
     }
 
     fn rope(&self, l: usize) -> &'a wgpu::Buffer {

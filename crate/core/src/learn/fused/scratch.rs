@@ -116,7 +116,7 @@ impl Scratch {
             middle: stream("block middle"),
             given: c.post_norm.then(|| [stream("given by attention"), stream("given by the feed-forward layer")]),
         });
-        let raw = if c.qkv_bias || c.head_norm { tokens * (c.d_query() + 2 * c.d_kv()) } else { 1 };
+        let raw = if c.heads_apart() { tokens * (c.d_query() + 2 * c.d_kv()) } else { 1 };
         let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: buffer("rows", 4) });
         let words = state::IDS as usize + tokens;
         let mut scratch = Self {
