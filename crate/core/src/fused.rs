@@ -28,7 +28,13 @@ use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
-    kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
+    kernels::{
+        gpu::Gpu,
+        project::{Cut, Tile},
+        sampling, score,
+        shared::Size,
+        side, state,
+    },
     quant::BlockType,
     sample::{Mix, Sampling, Seen},
     weights::{EMBEDDING, OUTPUT, OUTPUT_NORM, OnTensor, Reader},
@@ -134,17 +140,19 @@ impl Variant {
         let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
         let name = gpu.description.to_lowercase();
         let cut = if software.iter().any(|s| name.contains(s)) {
-            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 }
+            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
         } else {
-            Cut { rows: 2, lanes: 8, subgroup: gpu.subgroup, tile_rows: 4 }
+            // More lanes only where they add up by shuffles.
+            let lanes = if gpu.subgroup.is_some_and(|size| size >= 16) { 16 } else { 8 };
+            Cut { rows: 2, lanes, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
         };
         Self { cut }
     }
 
     /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
     pub const OTHERS: [Self; 2] = [
-        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 } },
-        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile_rows: 8 } },
+        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Apart(4) } },
+        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile: Tile::Apart(8) } },
     ];
 }
 
@@ -409,13 +417,14 @@ impl FusedModel {
     }
 
     fn submit_draws(&self, n: usize) {
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let bindings = self.bindings.borrow();
         for _ in 0..n {
+            // Each on its own: the device begins with the first while the next is recorded.
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             self.record(&mut encoder, bindings.decode(self.mix.get()), 1);
             self.record(&mut encoder, self.choose(&bindings), 1);
+            self.gpu.queue.submit([encoder.finish()]);
         }
-        self.gpu.queue.submit([encoder.finish()]);
     }
 
     fn submit_read(&self, position: usize, ids: &[u32]) {

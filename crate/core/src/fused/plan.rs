@@ -144,7 +144,7 @@ impl Plan<'_> {
             Which::Heads(heads) => heads.wgsl(),
             Which::Attention(attention) if self.apart() => attention.vector_apart(),
             Which::Attention(attention) => attention.vector(),
-            Which::ManyAttention(attention) => attention.many(self.heads()),
+            Which::ManyAttention(attention) => attention.of_many(self.apart()).0,
             Which::Narrow => side::narrow(),
             Which::Vector(project) => project.vector(cut),
             Which::Tile(project) => project.tile(cut),
@@ -422,7 +422,7 @@ pub(crate) fn heads_kernel(c: &ModelConfig, streams: u32) -> Heads {
 }
 
 fn tiles(project: &Project, cut: Cut) -> Groups {
-    Groups::PerTokens(project.tile_groups(cut), Project::TILE_HEIGHT)
+    Groups::PerTokens(project.tile_groups(cut), Project::tile_tokens(cut))
 }
 
 /// A kernel, by what its text is made from.

@@ -19,6 +19,8 @@ pub struct Attention {
     pub texts: u32,
 }
 
+/// Invocations of a workgroup of [`Attention::vector`]: the most that WebGPU promises.
+const TOGETHER: u32 = 256;
 /// Queries a workgroup of the many-token kernel answers, one an invocation.
 pub const QUERIES: u32 = 32;
 /// Keys weighed between two rescalings, where an invocation answers one head.
@@ -27,7 +29,9 @@ const KEYS: u32 = 4;
 const KEYS_TOGETHER: u32 = 1;
 /// Most elements of heads that an invocation answers: their queries and sums are registers.
 const MOST_TOGETHER: u32 = 256;
-/// Invocations that share the keys in [`Attention::vector_apart`]: what a software driver computes side by side.
+/// Longest head of [`Attention::many_shared`]: more would not fit WebGPU's workgroup memory.
+const MOST_SHARED: u32 = 64;
+/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::vector_apart`]: what a software driver computes side by side.
 const SHARES: u32 = 4;
 
 impl Attention {
@@ -63,83 +67,59 @@ impl Attention {
         }
     }
 
-    /// One query a head: a workgroup a head, invocations share the keys, then the elements of the head.
+    /// One query a head: a workgroup a head. Each invocation weighs a key, then they share the elements of the head.
     ///
-    /// Bindings: state, q, cache, out. The cache holds `[position][keys of all heads, values of all heads]`.
+    /// Loads stand side by side in the text, so that a device waits once for many. Bindings: state, q, cache, out. The
+    /// cache holds `[position][keys of all heads, values of all heads]`.
     pub fn vector(&self) -> String {
         let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
         let quads = d_head / 4;
-        let stride = n_kv_heads * 2;
-        // Each of the 64 invocations holds one quad of the head for a share of the chunk's keys.
-        let shares = (64 / quads).max(1);
-        let each = |line: &dyn Fn(u32) -> String| (0..quads.div_ceil(64)).map(line).collect::<String>();
-        format!(
-            "{header}
-var<workgroup> query: array<vec4<f32>, {quads}>;
-var<workgroup> score: array<f32, 64>;
-var<workgroup> octet: array<f32, 8>;
-var<workgroup> sums: array<vec4<f32>, {gathered}>;
-@compute @workgroup_size(64)
+        // Each invocation holds one quad of the head for a share of the keys.
+        let shares = (TOGETHER / quads).max(1);
+        let held = quads.div_ceil(TOGETHER);
+        let mut w = self.header();
+        writeln!(
+            w,
+            "var<workgroup> query: array<vec4<f32>, {quads}>;
+var<workgroup> score: array<f32, {TOGETHER}>;
+var<workgroup> some: array<f32, 16>;
+var<workgroup> sums: array<vec4<f32>, {TOGETHER}>;
+@compute @workgroup_size({TOGETHER})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
 {rows}  let len = state[{position}] + 1u;
   let keys = text + head / {group_size}u;
   let values = keys + {n_kv_heads}u;
-  for (var i = l; i < {quads}u; i += 64u) {{ query[i] = q[row][i] * {scale:e}; }}
+  for (var i = l; i < {quads}u; i += {TOGETHER}u) {{ query[i] = q[row][i] * {scale:e}; }}
   workgroupBarrier();
   let share = l / {quads}u;
   var top = -3.0e38;
-  var weight_sum = 0.0;
-{declare}  for (var start = {first}; start < len; start += 64u) {{
-    let at = start + l;
-    var s = -3.0e38;
-    if (at < len) {{
-      s = 0.0;
-      for (var i = 0u; i < {quads}u; i++) {{ s += dot(query[i], cache[at * {stride}u + keys][i]); }}
-    }}
-    score[l] = s;
-    workgroupBarrier();
-    if (l < 8u) {{
-      var m = score[l];
-      for (var i = 8u; i < 64u; i += 8u) {{ m = max(m, score[l + i]); }}
-      octet[l] = m;
-    }}
-    workgroupBarrier();
-    var new_top = top;
-    for (var i = 0u; i < 8u; i++) {{ new_top = max(new_top, octet[i]); }}
-    let shrink = exp(top - new_top);
-    top = new_top;
-    score[l] = exp(s - top);
-    workgroupBarrier();
-    let here = min(64u, len - start);
-    weight_sum *= shrink;
-{shrink}    if (share < {shares}u) {{
-      for (var j = share; j < here; j += {shares}u) {{
-        let p = score[j];
-        weight_sum += p;
-{sum}      }}
-    }}
-    workgroupBarrier();
-  }}
-  {gather}
-}}
-",
-            header = self.header(),
+  var weight_sum = 0.0;",
             rows = self.rows(1),
-            first = self.first_seen("(len - 1u)"),
             position = state::POSITION,
-            declare = each(&|h| format!("  var acc{h} = vec4<f32>();\n")),
-            shrink = each(&|h| format!("    acc{h} *= shrink;\n")),
-            sum = each(&|h| format!(
-                "        {{ let i = (l % {quads}u) + {}u; if (i < {quads}u) {{ acc{h} += p * cache[(start + j) * {stride}u + values][i]; }} }}\n",
-                h * 64
-            )),
             group_size = n_heads / n_kv_heads,
             scale = 1.0 / (d_head as f32).sqrt(),
-            gathered = if shares > 1 { 64 } else { 1 },
-            gather = if shares > 1 {
-                // Shares are added up through workgroup memory; `score` now carries the weights' sums.
-                format!(
-                    "sums[l] = acc0;
+        )
+        .ok();
+        (0..held).for_each(|h| w.push_str(&format!("  var acc{h} = vec4<f32>();\n")));
+        let first = self.first_seen("(len - 1u)");
+        writeln!(w, "  for (var start = {first}; start < len; start += {TOGETHER}u) {{").ok();
+        self.weigh_together(&mut w);
+        w.push_str("    weight_sum *= shrink;\n");
+        (0..held).for_each(|h| w.push_str(&format!("    acc{h} *= shrink;\n")));
+        self.gather_values(&mut w, shares, held);
+        w.push_str("    workgroupBarrier();\n  }\n");
+        if shares == 1 {
+            for h in 0..held {
+                let i = format!("l + {}u", h * TOGETHER);
+                writeln!(w, "  if ({i} < {quads}u) {{ out[row][{i}] = acc{h} / weight_sum; }}").ok();
+            }
+            w.push_str("}\n");
+            return w;
+        }
+        // Shares are added up through workgroup memory; `score` now carries the weights' sums.
+        writeln!(
+            w,
+            "  sums[l] = acc0;
   score[l] = weight_sum;
   workgroupBarrier();
   if (l < {quads}u) {{
@@ -147,15 +127,87 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     var n = score[l];
     for (var i = 1u; i < {shares}u; i++) {{ v += sums[l + i * {quads}u]; n += score[l + i * {quads}u]; }}
     out[row][l] = v / n;
-  }}"
-                )
-            } else {
-                each(&|h| {
-                    let i = format!("l + {}u", h * 64);
-                    format!("  if ({i} < {quads}u) {{ out[row][{i}] = acc{h} / weight_sum; }}\n")
-                })
-            },
+  }}
+}}"
         )
+        .ok();
+        w
+    }
+
+    /// The scores of the keys from `start`, one an invocation, into their weights; `top` is the largest so far, `shrink`
+    /// what earlier sums are worth by it.
+    fn weigh_together(&self, w: &mut String) {
+        let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
+        // Long heads in several stretches: registers are few.
+        let run = (1..=16).rev().find(|&n| quads.is_multiple_of(n)).expect("one divides every number");
+        let sum = (0..run).map(|i| format!(" + dot(query[i + {i}u], (*key)[i + {i}u])")).collect::<String>();
+        writeln!(
+            w,
+            "    let at = start + l;
+    let key = &cache[min(at, len - 1u) * {stride}u + keys];
+    var s = 0.0;
+    for (var i = 0u; i < {quads}u; i += {run}u) {{ s += 0.0{sum}; }}
+    if (at >= len) {{ s = -3.0e38; }}
+    score[l] = s;
+    workgroupBarrier();
+    if (l < 16u) {{
+      var m = score[l];"
+        )
+        .ok();
+        for i in (16..TOGETHER).step_by(16) {
+            writeln!(w, "      m = max(m, score[l + {i}u]);").ok();
+        }
+        w.push_str(
+            "      some[l] = m;
+    }
+    workgroupBarrier();
+    var new_top = top;
+",
+        );
+        for i in 0..16 {
+            writeln!(w, "    new_top = max(new_top, some[{i}]);").ok();
+        }
+        w.push_str(
+            "    let shrink = exp(top - new_top);
+    top = new_top;
+    score[l] = exp(s - top);
+    workgroupBarrier();
+",
+        );
+    }
+
+    /// Adds the values of those keys by their weights, each invocation a share of them.
+    fn gather_values(&self, w: &mut String, shares: u32, held: u32) {
+        const SIDE_BY_SIDE: u32 = 4;
+        let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
+        writeln!(
+            w,
+            "    let here = min({TOGETHER}u, len - start);
+    if (share < {shares}u) {{
+      for (var j = share; j < here; j += {}u) {{",
+            shares * SIDE_BY_SIDE
+        )
+        .ok();
+        for i in 0..SIDE_BY_SIDE {
+            writeln!(
+                w,
+                "        let j{i} = j + {}u;
+        let at{i} = (start + min(j{i}, here - 1u)) * {stride}u + values;
+        let p{i} = select(0.0, score[min(j{i}, here - 1u)], j{i} < here);",
+                i * shares
+            )
+            .ok();
+        }
+        for h in 0..held {
+            let place = format!("min(l % {quads}u + {}u, {}u)", h * TOGETHER, quads - 1);
+            for i in 0..SIDE_BY_SIDE {
+                writeln!(w, "        let v{h}_{i} = cache[at{i}][{place}];").ok();
+            }
+            let sum = (0..SIDE_BY_SIDE).map(|i| format!(" + p{i} * v{h}_{i}")).collect::<String>();
+            writeln!(w, "        acc{h} += vec4<f32>(){sum};").ok();
+        }
+        let sum = (0..SIDE_BY_SIDE).map(|i| format!(" + p{i}")).collect::<String>();
+        writeln!(w, "        weight_sum += 0.0{sum};\n      }}\n    }}").ok();
     }
 
     /// One query a head, for processors that pose as a GPU: a workgroup a key head (or part of its query heads), each
@@ -247,6 +299,78 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         w.push_str("}\n");
         w
+    }
+
+    /// As [`Attention::many`] for one head a workgroup, whose invocations share the keys of a query: for devices that have
+    /// room for more of them. Only for heads up to [`MOST_SHARED`]; workgroups `(n_heads, tokens / QUERIES)`.
+    pub fn many_shared(&self) -> String {
+        let quads = self.d_head / 4;
+        let mut w = self.header();
+        writeln!(
+            w,
+            "var<workgroup> parts: array<vec4<f32>, {parts}>;
+var<workgroup> tops: array<vec2<f32>, {invocations}>;
+@compute @workgroup_size({invocations})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let head = group.x;
+  let count = state[{count}];
+  let query = l % {QUERIES}u;
+  let share = l / {QUERIES}u;
+  let token = min(group.y * {QUERIES}u + query, count - 1u);
+  let row = token * {n_heads}u + head;
+  let text = 0u;
+  let last = state[{position}] + token;",
+            parts = QUERIES * quads,
+            invocations = QUERIES * SHARES,
+            count = state::COUNT,
+            position = state::POSITION,
+            n_heads = self.n_heads,
+        )
+        .ok();
+        let first = format!("{} + share", self.first_seen("last"));
+        self.weigh(&mut w, 1, KEYS, &first, SHARES);
+        // What each share has seen is worth as much as its largest score says.
+        writeln!(
+            w,
+            "  tops[l] = vec2<f32>(top0, sum0);
+  workgroupBarrier();
+  var most = top0;
+  for (var s = 0u; s < {SHARES}u; s++) {{ most = max(most, tops[s * {QUERIES}u + query].x); }}
+  var total = 0.0;
+  for (var s = 0u; s < {SHARES}u; s++) {{
+    let other = tops[s * {QUERIES}u + query];
+    total += other.y * exp(other.x - most);
+  }}
+  let worth = exp(top0 - most);"
+        )
+        .ok();
+        for s in 1..SHARES {
+            writeln!(w, "  if (share == {s}u) {{").ok();
+            for i in 0..quads {
+                writeln!(w, "    parts[{}u + query] = a0_{i} * worth;", i * QUERIES).ok();
+            }
+            w.push_str("  }\n  workgroupBarrier();\n  if (share == 0u) {\n");
+            for i in 0..quads {
+                let own = if s == 1 { format!("a0_{i} * worth") } else { format!("a0_{i}") };
+                writeln!(w, "    a0_{i} = {own} + parts[{}u + query];", i * QUERIES).ok();
+            }
+            w.push_str("  }\n  workgroupBarrier();\n");
+        }
+        writeln!(w, "  if (share == 0u && group.y * {QUERIES}u + query < count) {{\n    let result = &out[row];").ok();
+        for i in 0..quads {
+            writeln!(w, "    (*result)[{i}] = a0_{i} / total;").ok();
+        }
+        w.push_str("  }\n}\n");
+        w
+    }
+
+    /// The kernel of many queries and the heads a workgroup of it answers: `apart` for processors that pose as a GPU.
+    pub fn of_many(&self, apart: bool) -> (String, u32) {
+        match apart {
+            true => (self.many(self.together()), self.together()),
+            false if self.d_head <= MOST_SHARED => (self.many_shared(), 1),
+            false => (self.many(1), 1),
+        }
     }
 
     /// Query heads an invocation may answer at once: all that share a key head, or a part of them where they are many.

@@ -9,6 +9,25 @@ use super::{WORKGROUP, attention::Attention, declare, entry};
 /// Keys an invocation of [`Attention::pairs`] weighs.
 const KEYS: u32 = 4;
 
+/// The buffers of [`Attention::back_queries`].
+pub(super) const QUERY_BUFFERS: &[(&str, &str, bool)] = &[
+    ("state", "u32", false),
+    ("kv", "vec4<f32>", false),
+    ("slope", "f32", false),
+    ("rope", "vec4<f32>", false),
+    ("dy", "vec4<f32>", true),
+];
+/// The buffers of [`Attention::back_keys`].
+pub(super) const KEY_BUFFERS: &[(&str, &str, bool)] = &[
+    ("state", "u32", false),
+    ("q", "vec4<f32>", false),
+    ("grad", "vec4<f32>", false),
+    ("weight", "f32", false),
+    ("slope", "f32", false),
+    ("rope", "vec4<f32>", false),
+    ("dy", "vec4<f32>", true),
+];
+
 impl Attention {
     /// Keys a workgroup of [`Attention::pairs`] covers.
     pub const PAIR_KEYS: u32 = KEYS;
@@ -109,10 +128,8 @@ impl Attention {
     pub fn back_queries(&self) -> String {
         let (quads, held) = (self.quads(), self.held());
         let stride = 2 * self.n_kv_heads * quads;
-        let buffers = [("state", "u32", false), ("kv", "vec4<f32>", false), ("slope", "f32", false)];
-        let more = [("rope", "vec4<f32>", false), ("dy", "vec4<f32>", true)];
         let each = |line: &dyn Fn(u32) -> String| (0..held).map(line).collect::<String>();
-        declare(&[&buffers[..], &more[..]].concat())
+        declare(QUERY_BUFFERS)
             + UNTURN
             + &entry()
             + &format!(
@@ -143,10 +160,8 @@ impl Attention {
     pub fn back_keys(&self) -> String {
         let (quads, held, share) = (self.quads(), self.held(), self.n_heads / self.n_kv_heads);
         let (query, width) = (self.n_heads * quads, self.n_kv_heads * quads);
-        let buffers = [("state", "u32", false), ("q", "vec4<f32>", false), ("grad", "vec4<f32>", false)];
-        let more = [("weight", "f32", false), ("slope", "f32", false), ("rope", "vec4<f32>", false)];
         let each = |line: &dyn Fn(u32) -> String| (0..held).map(line).collect::<String>();
-        declare(&[&buffers[..], &more[..], &[("dy", "vec4<f32>", true)]].concat())
+        declare(KEY_BUFFERS)
             + UNTURN
             + &entry()
             + &format!(
@@ -169,7 +184,7 @@ impl Attention {
                 declare = each(&|n| format!("  var k{n} = vec4<f32>();\n  var v{n} = vec4<f32>();\n")),
                 add = each(&|n| format!("      k{n} += d * q[start + {n}u];\n      v{n} += p * grad[start + {n}u];\n")),
                 all = query + 2 * width,
-                near = if self.window == 0 { String::new() } else { format!(" && i - j < {}u", self.window) },
+                near = self.near("i"),
                 store = each(&|n| format!(
                     "  dy[to + {n}u] = unturn(k{n}, rope[j * {quads}u + c + {n}u]);\n  dy[to + {}u] = v{n};\n",
                     width + n
@@ -179,7 +194,7 @@ impl Attention {
 }
 
 /// Two neighbouring pairs turned back by their angles, whose cosines and sines alternate in `turn`.
-const UNTURN: &str = "fn unturn(v: vec4<f32>, turn: vec4<f32>) -> vec4<f32> {
+pub(super) const UNTURN: &str = "fn unturn(v: vec4<f32>, turn: vec4<f32>) -> vec4<f32> {
   return vec4<f32>(
     v.x * turn.x + v.y * turn.y, v.y * turn.x - v.x * turn.y,
     v.z * turn.z + v.w * turn.w, v.w * turn.z - v.z * turn.w,

@@ -66,7 +66,7 @@ impl LowRank {
     }
 
     /// First row of part `p`, and from one of its rows to the next.
-    fn row(&self, p: usize) -> (u32, u32) {
+    pub(super) fn row(&self, p: usize) -> (u32, u32) {
         match self.order {
             Order::Stacked => (self.parts[..p].iter().map(|part| part.rows).sum(), 1),
             Order::Alternating => (p as u32, self.parts.len() as u32),
@@ -74,7 +74,7 @@ impl LowRank {
     }
 
     /// Parts with a pair.
-    fn live(&self) -> impl Iterator<Item = (usize, Part)> {
+    pub(super) fn live(&self) -> impl Iterator<Item = (usize, Part)> {
         self.parts.iter().copied().enumerate().filter(|(_, part)| part.quads > 0)
     }
 
@@ -121,35 +121,7 @@ impl LowRank {
             self.rows() / 4
         )
         .ok();
-        for (p, part) in self.live() {
-            let (first, quads) = (self.first_quad(p), part.quads);
-            // A quad of `dy` holds this many rows of the part.
-            let lanes: &[&str] = match (self.order, p) {
-                (Order::Stacked, _) => &["x", "y", "z", "w"],
-                (Order::Alternating, 0) => &["x", "z"],
-                (Order::Alternating, _) => &["y", "w"],
-            };
-            let (steps, lead) = (part.rows / lanes.len() as u32, self.row(p).0 / 4);
-            let terms: Vec<_> =
-                (0..lanes.len()).map(|i| format!("d.{} * b[at + {}u]", lanes[i], i as u32 * quads)).collect();
-            writeln!(
-                w,
-                "  if (group.y >= {first}u && group.y < {end}u) {{
-    for (var i = 0u; i < {steps}u; i++) {{
-      let d = dy[start + {lead}u + i];
-      let at = {b}u + i * {step}u + group.y - {first}u;
-      sum += {terms};
-    }}
-    sum *= {scale:e};
-  }}",
-                end = first + quads,
-                b = self.first_b(p),
-                step = lanes.len() as u32 * quads,
-                terms = terms.join(" + "),
-                scale = part.scale,
-            )
-            .ok();
-        }
+        self.back_terms(&mut w, "0u", 1);
         writeln!(w, "  dt[token * {}u + group.y] = sum;\n}}", self.quads()).ok();
         w
     }

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::{
+    shared::{self, Size},
     side::{MAX_RANK, Side},
     state,
     unpack::{bytes, decoders},
@@ -85,8 +86,17 @@ pub struct Cut {
     pub lanes: u32,
     /// Smallest subgroup of the device, to reduce with shuffles where it holds all lanes.
     pub subgroup: Option<u32>,
-    /// Rows an invocation of the tiled product computes; even. More rows share a loaded activation, and need registers.
-    pub tile_rows: u32,
+    /// How the tiled products are cut.
+    pub tile: Tile,
+}
+
+/// How the products of many tokens are cut among invocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// Each invocation reads all it needs, for as many rows; even. More rows share a loaded activation, and need registers.
+    Apart(u32),
+    /// A workgroup brings weights and activations into its memory, for all its invocations.
+    Shared(Size),
 }
 
 /// A quantised projection kernel.
@@ -111,14 +121,13 @@ pub struct Project {
 const TILE_TOKENS: u32 = 8;
 /// Invocations of a workgroup along the rows; the others lie along the tokens.
 const TILE_ACROSS: u32 = 8;
+/// Tokens a workgroup of it covers.
+const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
 
 /// What the activation of quad `i` is multiplied by, to meet its weights.
 const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
 
 impl Project {
-    /// Tokens a workgroup of the tiled kernel covers.
-    pub const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
-
     /// At most this many bytes of workgroup memory does the one-token kernel take.
     pub fn workgroup_bytes(&self) -> u32 {
         let a_stream = self.cols * 4 + self.cols / 32 * 4 + (WORKGROUP + 8) * 4;
@@ -130,9 +139,20 @@ impl Project {
         self.rows.div_ceil(WORKGROUP / cut.lanes * cut.rows)
     }
 
-    /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::TILE_HEIGHT`].
+    /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::tile_tokens`].
     pub fn tile_groups(&self, cut: Cut) -> u32 {
-        self.rows.div_ceil(TILE_ACROSS * cut.tile_rows)
+        self.rows.div_ceil(match cut.tile {
+            Tile::Apart(rows) => TILE_ACROSS * rows,
+            Tile::Shared(size) => size.lines(),
+        })
+    }
+
+    /// Tokens a workgroup of the tiled kernel covers.
+    pub fn tile_tokens(cut: Cut) -> u32 {
+        match cut.tile {
+            Tile::Apart(_) => TILE_HEIGHT,
+            Tile::Shared(size) => size.lines(),
+        }
     }
 
     fn side(&self) -> Option<Side> {
@@ -355,8 +375,34 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// Bindings: state, words, scales, x, out, then [side](super::side) unless it makes scores, then rope and cache for
     /// [`Role::Qkv`]. Behind the activations stands the side path's bottleneck.
     pub fn tile(&self, cut: Cut) -> String {
-        let tile_rows = cut.tile_rows;
         let mut w = self.header(false, false, false);
+        let (tile_rows, tile_tokens) = match cut.tile {
+            Tile::Apart(rows) => {
+                self.tile_apart(&mut w, rows);
+                (rows, TILE_TOKENS)
+            }
+            Tile::Shared(size) => {
+                w.push_str(&size.entry());
+                shared::product(&mut w, size, self.ty, self.rows, self.cols / 32);
+                (shared::EACH_ROWS, size.each_tokens())
+            }
+        };
+        if let Some(side) = self.side() {
+            side.widen_tile(&mut w, tile_rows, tile_tokens, |r, t| format!("a{r}_{t}"));
+        }
+        for t in 0..tile_tokens {
+            writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
+            for r in 0..tile_rows {
+                writeln!(w, "    let y{r} = a{r}_{t};").ok();
+            }
+            self.store(&mut w, tile_rows, " + token", "");
+            w.push_str("  }\n");
+        }
+        w.push_str("}\n");
+        w
+    }
+
+    fn tile_apart(&self, w: &mut String, tile_rows: u32) {
         let (blocks, octets) = (self.cols / 32, self.cols / 8);
         writeln!(
             w,
@@ -402,19 +448,6 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         w.push_str("    }\n");
         w.push_str("  }\n");
-        if let Some(side) = self.side() {
-            side.widen_tile(&mut w, tile_rows, TILE_TOKENS, |r, t| format!("a{r}_{t}"));
-        }
-        for t in 0..TILE_TOKENS {
-            writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
-            for r in 0..tile_rows {
-                writeln!(w, "    let y{r} = a{r}_{t};").ok();
-            }
-            self.store(&mut w, tile_rows, " + token", "");
-            w.push_str("  }\n");
-        }
-        w.push_str("}\n");
-        w
     }
 
     /// `vec4<u32>` words a block.

@@ -5,9 +5,12 @@ use super::state;
 /// Scores held at once, at most: more would take memory that a large vocabulary's model has better use for.
 const SCORES: usize = 1 << 22;
 
-/// Tokens scored a dispatch: a row of scores each is held at once, and a row of tiles is full where memory allows.
+/// Tokens scored a dispatch, at most: a row of tiles is full then.
+const ROWS: usize = 64;
+
+/// Tokens scored a dispatch: a row of scores each is held at once.
 pub fn rows(vocab: usize) -> usize {
-    (SCORES / vocab).clamp(2, super::project::Project::TILE_HEIGHT as usize)
+    (SCORES / vocab).clamp(2, ROWS)
 }
 
 /// Bindings: state, targets, logits, out. One workgroup a token; `out[t] = ln Σ exp(logits) − logits[target]`.

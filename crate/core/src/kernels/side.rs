@@ -189,7 +189,7 @@ impl Side {
         w.push_str("  }\n");
     }
 
-    /// As [`Side::widen`] for the tiled kernel: `tokens` (a multiple of 8) from `token0`, `sum(r, t)` the sum of a row
+    /// As [`Side::widen`] for the tiled kernel: `tokens` (4, or a multiple of 8) from `token0`, `sum(r, t)` the sum of a row
     /// and a token.
     pub fn widen_tile(&self, w: &mut String, rows: u32, tokens: u32, sum: impl Fn(u32, u32) -> String) {
         let (names, parts) = self.parts_of(rows);
@@ -199,6 +199,10 @@ impl Side {
         w.push_str("  for (var k = 0u; k < rank; k++) {\n");
         for (name, part) in &parts {
             writeln!(w, "    let {name}_at = {tail}u + ({part} * rank + k) * {row}u + token0 / 8u;").ok();
+            if tokens == 4 {
+                writeln!(w, "    let {name}_0 = x[{name}_at][token0 / 4u % 2u];").ok();
+                continue;
+            }
             for quad in 0..tokens / 4 {
                 writeln!(w, "    let {name}_{quad} = x[{name}_at + {}u][{}];", quad / 2, quad % 2).ok();
             }

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use super::{
     WORKGROUP, declare, entry,
-    project::Slice,
+    project::{Slice, Tile},
+    shared::{self, Size},
     unpack::{bytes, decoders},
 };
 use crate::quant::BlockType;
@@ -25,33 +26,108 @@ pub struct Transposed {
     pub cols: u32,
     /// Workgroups that share the rows of a result; more than one leave as many results, [`SPLIT_TOKENS`] tokens each.
     pub splits: u32,
-    /// Runs of eight columns an invocation holds: 1, 2 or 4.
-    pub octets: u32,
-    /// Tokens an invocation holds.
-    pub tokens: u32,
+    /// How it is cut among invocations.
+    pub cut: Cut,
     /// Which result is the first: matrices that are parts of one leave theirs side by side.
     pub first_split: u32,
+}
+
+/// How a transposed product is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Each invocation reads all it needs.
+    Apart {
+        /// Runs of eight columns an invocation holds: 1, 2 or 4.
+        octets: u32,
+        /// Tokens an invocation holds.
+        tokens: u32,
+    },
+    /// A workgroup brings weights and gradients into its memory, for all its invocations; for rows that are quads.
+    Shared(Size),
 }
 
 /// Tokens of each result of a product whose rows are shared.
 pub const SPLIT_TOKENS: u32 = 64;
 
 impl Transposed {
+    /// The same, cut as `tile` says where that is possible.
+    pub fn cut_as(mut self, tile: Tile) -> Self {
+        self.cut = match tile {
+            Tile::Shared(size) if self.whole() => Cut::Shared(size),
+            // On a processor each load and each unpacked weight must serve.
+            Tile::Apart(9..) => Cut::Apart { octets: 2, tokens: 16 },
+            _ => Cut::Apart { octets: 1, tokens: 4 },
+        };
+        self
+    }
+
     /// Workgroups along the columns.
     pub fn groups(&self) -> u32 {
-        (self.cols / 8 / self.octets).div_ceil(WORKGROUP)
+        match self.cut {
+            Cut::Apart { octets, .. } => (self.cols / 8 / octets).div_ceil(WORKGROUP),
+            Cut::Shared(size) => self.cols.div_ceil(size.lines()),
+        }
+    }
+
+    /// Tokens a workgroup computes.
+    pub fn tokens(&self) -> u32 {
+        match self.cut {
+            Cut::Apart { tokens, .. } => tokens,
+            Cut::Shared(size) => size.lines(),
+        }
     }
 
     /// The kernel.
     ///
-    /// Bindings: state, words, scales, dy, dx. Workgroups `(groups, tokens / self.tokens, splits)`.
+    /// Bindings: state, words, scales, dy, dx. Workgroups `(groups, tokens / self.tokens(), splits)`.
     pub fn wgsl(&self) -> String {
-        let Self { rows, cols, octets, tokens, .. } = *self;
-        let whole = self.whole();
-        let dy = if whole { "vec4<f32>" } else { "f32" };
+        let dy = if self.whole() { "vec4<f32>" } else { "f32" };
         let buffers = [("state", "u32", false), ("words", "u32", false), ("scales", "u32", false), ("dy", dy, false)];
         let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
         w.push_str(&decoders(self.ty));
+        match self.cut {
+            Cut::Apart { octets, tokens } => self.apart(&mut w, octets, tokens),
+            Cut::Shared(size) => self.shared(&mut w, size),
+        }
+        w.push_str("}\n");
+        w
+    }
+
+    /// Where the rows of a workgroup begin and end.
+    fn share(&self, w: &mut String, step: u32) {
+        let share = self.rows.div_ceil(self.splits).next_multiple_of(step);
+        writeln!(w, "  let begin = group.z * {share}u;\n  let end = min(begin + {share}u, {}u);", self.rows).ok();
+    }
+
+    /// Where the first token's sums go, as text.
+    fn place(&self) -> String {
+        if self.splits > 1 || self.first_split > 0 {
+            format!("(group.z + {}u) * {SPLIT_TOKENS}u + ", self.first_split)
+        } else {
+            String::new()
+        }
+    }
+
+    fn shared(&self, w: &mut String, size: Size) {
+        let Slice { first, all } = self.slice;
+        w.push_str(&size.entry());
+        self.share(w, 32);
+        let from = |token: &str| format!("{token} * {}u + {}u", all / 4, first / 4);
+        shared::transposed(w, size, self.ty, [self.rows, self.cols], from);
+        for t in 0..size.each_tokens() {
+            writeln!(
+                w,
+                "  if (token0 + {t}u < count) {{ dx[({}token0 + {t}u) * {}u + quad] = a{t}; }}",
+                self.place(),
+                self.cols / 4
+            )
+            .ok();
+        }
+    }
+
+    fn apart(&self, w: &mut String, octets: u32, tokens: u32) {
+        let Self { rows, cols, .. } = *self;
+        let whole = self.whole();
         if !whole {
             writeln!(
                 w,
@@ -61,17 +137,15 @@ impl Transposed {
             .ok();
         }
         w.push_str(&entry());
-        let share = rows.div_ceil(self.splits).next_multiple_of(4);
         writeln!(
             w,
             "  let octet = (group.x * {WORKGROUP}u + l) * {octets}u;
   let token = group.y * {tokens}u;
-  if (octet >= {}u || token >= count) {{ return; }}
-  let begin = group.z * {share}u;
-  let end = min(begin + {share}u, {rows}u);",
+  if (octet >= {}u || token >= count) {{ return; }}",
             cols / 8
         )
         .ok();
+        self.share(w, 4);
         for u in 0..tokens {
             let Slice { first, all } = self.slice;
             let (stride, first) = if whole { (all / 4, first / 4) } else { (all, first) };
@@ -81,7 +155,7 @@ impl Transposed {
             }
         }
         w.push_str("  for (var n = begin; n < end; n += 4u) {\n");
-        self.unpack_rows(&mut w);
+        self.unpack_rows(w, octets);
         for u in 0..tokens {
             let grad = if whole {
                 format!("dy[from{u} + n / 4u]")
@@ -95,11 +169,7 @@ impl Transposed {
             w.push_str("    }\n");
         }
         w.push_str("  }\n");
-        let place = if self.splits > 1 || self.first_split > 0 {
-            format!("(group.z + {}u) * {SPLIT_TOKENS}u + ", self.first_split)
-        } else {
-            String::new()
-        };
+        let place = self.place();
         for u in 0..tokens {
             writeln!(w, "  if (token + {u}u < count) {{").ok();
             for i in 0..2 * octets {
@@ -107,8 +177,6 @@ impl Transposed {
             }
             w.push_str("  }\n");
         }
-        w.push_str("}\n");
-        w
     }
 
     /// Whether four rows stand in a vector of `dy`.
@@ -117,7 +185,7 @@ impl Transposed {
     }
 
     /// The weights of four rows as `w<row>_<quad>`.
-    fn unpack_rows(&self, w: &mut String) {
+    fn unpack_rows(&self, w: &mut String, octets: u32) {
         let blocks = self.cols / 32;
         let parts = if bytes(self.ty) { 2 } else { 1 };
         for r in 0..4 {
@@ -133,7 +201,7 @@ impl Transposed {
                 blocks * 4
             )
             .ok();
-            for i in 0..self.octets {
+            for i in 0..octets {
                 let (first, second) = (2 * i, 2 * i + 1);
                 let (low, high) = if parts == 2 { (first, second) } else { (i, i) };
                 writeln!(

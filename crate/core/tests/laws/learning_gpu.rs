@@ -6,7 +6,8 @@ use imprint_core::{
     generate::Backend,
     kernels::{
         gpu::{Gpu, GpuOptions},
-        project::Cut,
+        project::{Cut, Tile},
+        shared::Size,
     },
     learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
     model::Keep,
@@ -94,10 +95,10 @@ pub fn gradients_equal_the_plain_ones(
 
 #[test]
 fn every_gradient_on_the_gpu_equals_the_plain_one() {
-    let small = |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile_rows: 4 };
+    let shared = |size| move |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Shared(size) };
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 24, 1);
-    let model = load_fused(&file, bare, small);
+    let model = load_fused(&file, bare, shared(Size::Small));
     gradients_equal_the_plain_ones("Q4_1", &file, &model, &Kind::ALL, &[129]);
     let file = small_model(BlockType::Q4_0, BlockType::Q4_0, 72, 2);
     let model = load_fused(&file, GpuOptions::default(), software);
@@ -106,19 +107,26 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     for (matrices, embedding) in [(BlockType::Q4K, BlockType::Q6K), (BlockType::Q6K, BlockType::Q5K)] {
         let file = SmallModel { matrices, embedding, ..large }.file();
         let kinds = [Kind::Q, Kind::O, Kind::Down];
-        gradients_equal_the_plain_ones(matrices.name(), &file, &load_fused(&file, bare, small), &kinds, &[20]);
+        gradients_equal_the_plain_ones(
+            matrices.name(),
+            &file,
+            &load_fused(&file, bare, shared(Size::Large)),
+            &kinds,
+            &[20],
+        );
     }
     // A vocabulary that fills no quad of rows.
     let odd =
         SmallModel { matrices: BlockType::Q8_0, embedding: BlockType::Q4_1, vocab: VOCAB + 3, ..Default::default() };
     let file = odd.file();
-    let model = load_fused(&file, GpuOptions::default(), software);
     let kinds = [Kind::K, Kind::O, Kind::Gate, Kind::Down];
-    gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66]);
+    for model in [load_fused(&file, bare, software), load_fused(&file, bare, shared(Size::Small))] {
+        gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66]);
+    }
 }
 
 pub fn software(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile_rows: 16 }
+    Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use imprint_core::{
     gguf::Gguf,
     kernels::{
         gpu::{Gpu, GpuOptions},
-        project::Cut,
+        project::{Cut, Tile},
     },
     model::Keep,
     quant::BlockType,
@@ -62,7 +62,7 @@ fn every_family_passes_the_trial_with_all_its_kernels() {
             let variant = model.variant();
             model.gpu.wrong = Some(Box::new(|of, wgsl| {
                 let spoilt = of == "attention" && !wgsl.contains("select(0u,");
-                if spoilt { wgsl.replace("a0_1 / sum0", "0.5 * a0_1 / sum0") } else { wgsl.to_owned() }
+                if spoilt { wgsl.replace("a0_1 / ", "0.5 * a0_1 / ") } else { wgsl.to_owned() }
             }));
             block_on(model.recut(variant)).unwrap();
             assert_eq!(prove(&mut model, &file, &[]).unwrap_err().kind(), ErrorKind::DeviceWrong);
@@ -104,7 +104,7 @@ const WRONG: [(&str, &str, &str, &str); 12] = [
 fn a_kernel_that_computes_wrongly_is_found_whichever_it_is() {
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4);
     // Short kernels: they are built many times.
-    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, subgroup: None, tile_rows: 2 };
+    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, subgroup: None, tile: Tile::Apart(2) };
     let mut model = load_fused(&file, GpuOptions::default(), cut);
     let variant = model.variant();
     for (label, text, wrong, found) in WRONG {

@@ -142,6 +142,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// Whether each invocation is to do much and share little, as the model's cut has it.
+    fn apart(&self) -> bool {
+        self.model.variant.cut.lanes == 1
+    }
+
     fn attention(&self, l: usize) -> Attention {
         attention_kernel(&self.model.config, l, 1)
     }
@@ -190,7 +195,7 @@ impl<'a> Planner<'a> {
         let project = Project { ty: m.ty, rows, cols, role, eps: self.model.config.norm_eps, streams: 1 };
         let cut = self.model.variant.cut;
         let parts = [all(state), all(&m.words), all(&m.scales), x, all(y)];
-        let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::TILE_HEIGHT), Fixed(1)];
+        let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::tile_tokens(cut)), Fixed(1)];
         self.push("product", project.tile(cut), &parts, groups).await
     }
 
@@ -208,7 +213,9 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let parts = [all(&s.state), all(x), part(&s.parameters, side.a), all(&s.t)];
-        self.push("narrow", low.narrow(), &parts, [Tokens(64), Fixed(low.quads()), Fixed(1)]).await
+        let (wgsl, tokens) =
+            if self.apart() { (low.narrow(), 64) } else { (low.narrow_shared(), LowRank::SHARED_TOKENS) };
+        self.push("narrow", wgsl, &parts, [Tokens(tokens), Fixed(low.quads()), Fixed(1)]).await
     }
 
     async fn finish(&mut self, side: &Side, y: &wgpu::Buffer, then: Then, more: &[Part<'_>]) -> Result<()> {
@@ -292,9 +299,9 @@ impl<'a> Planner<'a> {
         self.before_attention(l).await?;
         let attention = self.attention(l);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&kept.attended)];
-        let heads = if self.model.variant.cut.lanes == 1 { attention.together() } else { 1 };
+        let (wgsl, heads) = attention.of_many(self.apart());
         let groups = [Fixed(attention.n_heads / heads), Tokens(QUERIES), Fixed(1)];
-        self.push("attention", attention.many(heads), &parts, groups).await?;
+        self.push("attention", wgsl, &parts, groups).await?;
         let side = self.layout.side(l, Place::O);
         self.give(l, 0, (&layer.o, side, &kept.attended), [&kept.input, &kept.middle]).await?;
         self.gate(l).await?;
@@ -311,18 +318,27 @@ impl<'a> Planner<'a> {
         }
         let quads = Fixed(low.quads());
         let parts = [all(&s.state), all(dy), part(&s.parameters, side.b), all(&s.dt)];
-        self.push("narrow back", low.narrow_back(), &parts, [Tokens(64), quads, Fixed(1)]).await?;
+        let (wgsl, tokens) =
+            if self.apart() { (low.narrow_back(), 64) } else { (low.narrow_back_shared(), LowRank::SHARED_TOKENS) };
+        self.push("narrow back", wgsl, &parts, [Tokens(tokens), quads, Fixed(1)]).await?;
         let parts = [all(&s.state), all(dy), all(&s.t), part(&s.gradients, side.b)];
-        let groups = [Fixed(low.grow_b_groups()), Fixed(1), Fixed(low.parts.len() as u32)];
-        self.push("grow b", low.grow_b(), &parts, groups).await?;
+        let (wgsl, groups) = match self.apart() {
+            true => (low.grow_b(), [low.grow_b_groups(), 1, low.parts.len() as u32]),
+            false => (low.grow_b_shared(), low.grow_b_shared_groups()),
+        };
+        self.push("grow b", wgsl, &parts, groups.map(Fixed)).await?;
         let parts = [all(&s.state), all(x), all(&s.dt), part(&s.gradients, side.a)];
-        self.push("grow a", low.grow_a(), &parts, [Fixed(low.column_groups()), quads, Fixed(1)]).await
+        let (wgsl, columns) = match self.apart() {
+            true => (low.grow_a(), low.column_groups()),
+            false => (low.grow_a_shared(), low.grow_a_shared_groups()),
+        };
+        self.push("grow a", wgsl, &parts, [Fixed(columns), quads, Fixed(1)]).await
     }
 
     fn transposed(&self, m: &Matrix, rows: u32, cols: u32) -> Transposed {
-        // Few registers and many invocations on a device; on a processor each load and each unpacked weight must serve.
-        let (octets, tokens) = if self.model.variant.cut.tile_rows > 8 { (2, 16) } else { (1, 4) };
-        Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, octets, tokens, first_split: 0 }
+        let cut = transposed::Cut::Apart { octets: 1, tokens: 4 };
+        let product = Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, cut, first_split: 0 };
+        product.cut_as(self.model.variant.cut.tile)
     }
 
     /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
@@ -330,7 +346,7 @@ impl<'a> Planner<'a> {
         let (s, low) = (self.scratch, &side.low);
         let product = self.transposed(m, low.rows(), low.cols);
         let parts = [all(&s.state), all(&m.words), all(&m.scales), all(dy), all(&s.dx)];
-        let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(1)];
+        let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(1)];
         self.push("product back", product.wgsl(), &parts, groups).await?;
         if low.quads() == 0 {
             return Ok(());
@@ -388,14 +404,25 @@ impl<'a> Planner<'a> {
         let queries = Tokens(64);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&s.dx), all(&s.score), all(&s.slope)];
         self.push("pairs", a.pairs(), &parts, [queries, Tokens(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
-        let parts = [all(&s.state), all(&s.score), all(&s.slope)];
-        self.push("back scores", a.back_scores(), &parts, [queries, Fixed(a.n_heads), Fixed(1)]).await?;
-        let groups = Fixed(a.back_groups());
-        let parts = [all(&s.state), all(&s.kv), all(&s.slope), all(rope), all(&s.y)];
-        self.push("back queries", a.back_queries(), &parts, [queries, groups, Fixed(a.n_heads)]).await?;
+        let scores = [all(&s.state), all(&s.score), all(&s.slope)];
+        let for_queries = [all(&s.state), all(&s.kv), all(&s.slope), all(rope), all(&s.y)];
         let weights = [all(&s.score), all(&s.slope)];
-        let parts = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(rope), all(&s.y)]].concat();
-        self.push("back keys", a.back_keys(), &parts, [queries, groups, Fixed(a.n_kv_heads)]).await?;
+        let for_keys = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(rope), all(&s.y)]].concat();
+        let (heads, kv_heads) = (Fixed(a.n_heads), Fixed(a.n_kv_heads));
+        if self.apart() {
+            let groups = Fixed(a.back_groups());
+            self.push("back scores", a.back_scores(), &scores, [queries, heads, Fixed(1)]).await?;
+            self.push("back queries", a.back_queries(), &for_queries, [queries, groups, heads]).await?;
+            self.push("back keys", a.back_keys(), &for_keys, [queries, groups, kv_heads]).await?;
+        } else {
+            let groups = [Tokens(Attention::SCORE_QUERIES), heads, Fixed(1)];
+            self.push("back scores", a.back_scores_shared(), &scores, groups).await?;
+            let some = Tokens(Attention::BACK_NEIGHBOURS);
+            let groups = [some, Fixed(a.query_groups()), heads];
+            self.push("back queries", a.back_queries_shared(), &for_queries, groups).await?;
+            let groups = [some, Fixed(a.key_groups()), kv_heads];
+            self.push("back keys", a.back_keys_shared(), &for_keys, groups).await?;
+        }
         let c = &self.model.config;
         let Some(more) = self.model.layers[l].more.as_ref().filter(|_| c.head_norm) else { return Ok(()) };
         let parts = [all(&s.state), all(&s.raw), all(more), all(&s.y)];
@@ -432,10 +459,11 @@ impl<'a> Planner<'a> {
                 splits: splits as u32,
                 first_split: (i * splits) as u32,
                 ..self.transposed(&part.matrix, part.rows as u32, c.d_model as u32)
-            };
+            }
+            .cut_as(self.model.variant.cut.tile);
             let Matrix { words, scales, .. } = &part.matrix;
             let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
-            let groups = [Fixed(product.groups()), Tokens(product.tokens), Fixed(splits as u32)];
+            let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(splits as u32)];
             self.push("head back", product.wgsl(), &parts, groups).await?;
         }
         let parts = [all(state), all(&s.shares), self.rows(&s.dx, rows, c.d_model)];
