@@ -129,7 +129,7 @@ impl Plan<'_> {
 
     /// Heads a workgroup of attention answers.
     fn heads(&self) -> u32 {
-        if self.apart() { self.attention(0, 1).together() } else { 1 }
+        self.attention(0, 1).heads(self.apart())
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -144,7 +144,7 @@ impl Plan<'_> {
             Which::Heads(heads) => heads.wgsl(),
             Which::Attention(attention) if self.apart() => attention.vector_apart(),
             Which::Attention(attention) => attention.vector(),
-            Which::ManyAttention(attention) => attention.of_many(self.apart()).0,
+            Which::ManyAttention(attention) => attention.many(self.apart()),
             Which::Narrow => side::narrow(),
             Which::Vector(project) => project.vector(cut),
             Which::Tile(project) => project.tile(cut),

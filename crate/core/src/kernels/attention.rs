@@ -31,7 +31,8 @@ const KEYS_TOGETHER: u32 = 1;
 const MOST_TOGETHER: u32 = 256;
 /// Longest head of [`Attention::many_shared`]: more would not fit WebGPU's workgroup memory.
 const MOST_SHARED: u32 = 64;
-/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::vector_apart`]: what a software driver computes side by side.
+/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::vector_apart`]: what a software driver
+/// computes side by side.
 const SHARES: u32 = 4;
 
 impl Attention {
@@ -271,7 +272,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// Many queries: an invocation answers one query of one head, or with `together` of all heads that share a key head.
     ///
     /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / QUERIES)`.
-    pub fn many(&self, heads: u32) -> String {
+    fn many_apart(&self, heads: u32) -> String {
         let mut w = self.header();
         writeln!(
             w,
@@ -301,9 +302,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// As [`Attention::many`] for one head a workgroup, whose invocations share the keys of a query: for devices that have
+    /// As [`Attention::many_apart`] for one head a workgroup, whose invocations share the keys of a query: for devices that have
     /// room for more of them. Only for heads up to [`MOST_SHARED`]; workgroups `(n_heads, tokens / QUERIES)`.
-    pub fn many_shared(&self) -> String {
+    fn many_shared(&self) -> String {
         let quads = self.d_head / 4;
         let mut w = self.header();
         writeln!(
@@ -364,17 +365,21 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// The kernel of many queries and the heads a workgroup of it answers: `apart` for processors that pose as a GPU.
-    pub fn of_many(&self, apart: bool) -> (String, u32) {
-        match apart {
-            true => (self.many(self.together()), self.together()),
-            false if self.d_head <= MOST_SHARED => (self.many_shared(), 1),
-            false => (self.many(1), 1),
-        }
+    /// Heads a workgroup answers: several for processors that pose as a GPU, whose invocations stay `apart`.
+    pub fn heads(&self, apart: bool) -> u32 {
+        if apart { self.together() } else { 1 }
+    }
+
+    /// Many queries, a workgroup [`QUERIES`] of them: each answered by one invocation, or where they need not stay `apart` by
+    /// several.
+    ///
+    /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / QUERIES)`.
+    pub fn many(&self, apart: bool) -> String {
+        if apart || self.d_head > MOST_SHARED { self.many_apart(self.heads(apart)) } else { self.many_shared() }
     }
 
     /// Query heads an invocation may answer at once: all that share a key head, or a part of them where they are many.
-    pub fn together(&self) -> u32 {
+    fn together(&self) -> u32 {
         let group = self.n_heads / self.n_kv_heads;
         (1..=group.min(MOST_TOGETHER / self.d_head)).rev().find(|&n| group.is_multiple_of(n)).unwrap_or(1)
     }

@@ -126,6 +126,39 @@ impl LowRank {
         w
     }
 
+    /// Adds to `sum` what every `step`-th row from `first` gives the bottleneck's gradient: part of both kernels that make it.
+    pub(super) fn back_terms(&self, w: &mut String, first: &str, step: u32) {
+        for (p, part) in self.live() {
+            let (first_quad, quads) = (self.first_quad(p), part.quads);
+            // A quad of `dy` holds this many rows of the part.
+            let lanes: &[&str] = match (self.order, p) {
+                (Order::Stacked, _) => &["x", "y", "z", "w"],
+                (Order::Alternating, 0) => &["x", "z"],
+                (Order::Alternating, _) => &["y", "w"],
+            };
+            let (steps, lead) = (part.rows / lanes.len() as u32, self.row(p).0 / 4);
+            let terms: Vec<_> =
+                (0..lanes.len()).map(|i| format!("d.{} * b[at + {}u]", lanes[i], i as u32 * quads)).collect();
+            writeln!(
+                w,
+                "  if (group.y >= {first_quad}u && group.y < {end}u) {{
+    for (var i = {first}; i < {steps}u; i += {step}u) {{
+      let d = dy[start + {lead}u + i];
+      let at = {b}u + i * {stride}u + group.y - {first_quad}u;
+      sum += {terms};
+    }}
+    sum *= {scale:e};
+  }}",
+                end = first_quad + quads,
+                b = self.first_b(p),
+                stride = lanes.len() as u32 * quads,
+                terms = terms.join(" + "),
+                scale = part.scale,
+            )
+            .ok();
+        }
+    }
+
     /// Gradient of A: adds `dtᵀ·x`.
     ///
     /// Bindings: state, x, dt, grad of A. Workgroups `(cols / 256, quads)`.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{
     declare,
-    low_rank::{LowRank, Order},
+    low_rank::{LowRank, Part},
     state,
 };
 
@@ -163,9 +163,8 @@ impl LowRank {
 
     /// Workgroups of [`LowRank::grow_b_shared`]: rows and quads of the largest part, and parts.
     pub fn grow_b_shared_groups(&self) -> [u32; 3] {
-        let most = |of: &dyn Fn(&super::low_rank::Part) -> u32| {
-            self.parts.iter().filter(|part| part.quads > 0).map(of).max().unwrap_or(0)
-        };
+        let most =
+            |of: &dyn Fn(&Part) -> u32| self.parts.iter().filter(|part| part.quads > 0).map(of).max().unwrap_or(0);
         [most(&|part| part.rows.div_ceil(NEIGHBOURS)), most(&|part| part.quads), self.parts.len() as u32]
     }
 
@@ -231,39 +230,6 @@ impl LowRank {
         )
         .ok();
         w
-    }
-
-    /// Adds to `sum` what every `step`-th row from `first` gives the bottleneck's gradient: part of both kernels that make it.
-    pub(super) fn back_terms(&self, w: &mut String, first: &str, step: u32) {
-        for (p, part) in self.live() {
-            let (first_quad, quads) = (self.first_quad(p), part.quads);
-            // A quad of `dy` holds this many rows of the part.
-            let lanes: &[&str] = match (self.order, p) {
-                (Order::Stacked, _) => &["x", "y", "z", "w"],
-                (Order::Alternating, 0) => &["x", "z"],
-                (Order::Alternating, _) => &["y", "w"],
-            };
-            let (steps, lead) = (part.rows / lanes.len() as u32, self.row(p).0 / 4);
-            let terms: Vec<_> =
-                (0..lanes.len()).map(|i| format!("d.{} * b[at + {}u]", lanes[i], i as u32 * quads)).collect();
-            writeln!(
-                w,
-                "  if (group.y >= {first_quad}u && group.y < {end}u) {{
-    for (var i = {first}; i < {steps}u; i += {step}u) {{
-      let d = dy[start + {lead}u + i];
-      let at = {b}u + i * {stride}u + group.y - {first_quad}u;
-      sum += {terms};
-    }}
-    sum *= {scale:e};
-  }}",
-                end = first_quad + quads,
-                b = self.first_b(p),
-                stride = lanes.len() as u32 * quads,
-                terms = terms.join(" + "),
-                scale = part.scale,
-            )
-            .ok();
-        }
     }
 }
 

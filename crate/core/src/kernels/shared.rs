@@ -1,8 +1,8 @@
 //! Tiled products for devices with fast workgroup memory: forward and transposed.
 //!
 //! A workgroup brings a slice of weights, unpacked, and of activations into its memory, and each invocation multiplies
-//! four rows by eight tokens of it from registers; the next slice is on its way meanwhile. Tokens and rows lie in that
-//! memory at places ([`slot`]) where neighbouring invocations read neighbouring banks.
+//! four rows by four or eight tokens of it from registers; the next slice is on its way meanwhile. Tokens and rows lie in
+//! that memory at places ([`Size::slot`]) where neighbouring invocations read neighbouring banks.
 
 use std::fmt::Write;
 
@@ -20,6 +20,8 @@ pub enum Size {
 
 /// Rows an invocation computes.
 pub(super) const EACH_ROWS: u32 = 4;
+/// Names of the elements of a vector.
+const ELEMENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 impl Size {
     /// Rows and tokens of a tile; columns and tokens of a transposed one.
@@ -57,6 +59,18 @@ impl Size {
         format!("({line} % {each}u * {}u + {line} / {each}u)", self.lines() / each)
     }
 
+    /// Goes through an invocation's tokens, of which `multiply` adds to the sums of token `t` its quad `q` of the slice, `v`;
+    /// closes the loops over quads and slices.
+    fn each_token(self, w: &mut String, multiply: impl Fn(&mut String, u32)) {
+        let stride = self.lines() / self.each_tokens();
+        for t in 0..self.each_tokens() {
+            writeln!(w, "      {{ let v = rhs[({}u + down) * 8u + (q ^ (down & 7u))];", t * stride).ok();
+            multiply(w, t);
+            w.push_str("      }\n");
+        }
+        w.push_str("    }\n  }\n");
+    }
+
     /// The slices in workgroup memory, as 32 numbers a line, and the head of `main`.
     pub(super) fn entry(self) -> String {
         let (vectors, workgroup) = (self.lines() * 8, self.workgroup());
@@ -72,7 +86,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 }
 
-/// Names of the two vectors that eight neighbouring weights are unpacked to, from the words `word` and, for a format of
+/// The two vectors that eight neighbouring weights are unpacked to, as text, from the words `word` and, for a format of
 /// bytes, the one after it.
 fn unpacked(ty: BlockType, word: &str, scale: &str, eighth: &str) -> [String; 2] {
     let second = if bytes(ty) { format!("{word}b") } else { word.to_owned() };
@@ -153,16 +167,11 @@ pub(super) fn product(w: &mut String, size: Size, ty: BlockType, rows: u32, bloc
     for r in 0..each_rows {
         writeln!(w, "      let p{r} = lhs[({}u + across) * 8u + (q ^ (across & 7u))];", r * lines / each_rows).ok();
     }
-    for t in 0..each_tokens {
-        writeln!(w, "      {{ let v = rhs[({}u + down) * 8u + (q ^ (down & 7u))];", t * lines / each_tokens).ok();
-        for r in 0..each_rows {
-            for element in ["x", "y", "z", "w"] {
-                writeln!(w, "        a{r}_{t} = fma(p{r}.{element}, v.{element}, a{r}_{t});").ok();
-            }
+    size.each_token(w, |w, t| {
+        for (r, element) in (0..each_rows).flat_map(|r| ELEMENTS.map(|element| (r, element))) {
+            writeln!(w, "        a{r}_{t} = fma(p{r}.{element}, v.{element}, a{r}_{t});").ok();
         }
-        w.push_str("      }\n");
-    }
-    w.push_str("    }\n  }\n");
+    });
     writeln!(w, "  if (row >= {rows}u || token0 >= count) {{ return; }}").ok();
 }
 
@@ -240,18 +249,8 @@ pub(super) fn transposed(
     for t in 0..each_tokens {
         writeln!(w, "  var a{t} = vec4<f32>();").ok();
     }
-    for i in 0..words {
-        writeln!(w, "  var s{i} = vec2<f32>();\n  var w{i} = 0u;").ok();
-        if parts == 2 {
-            writeln!(w, "  var w{i}b = 0u;").ok();
-        }
-    }
-    for i in 0..vectors {
-        writeln!(w, "  var u{i} = vec4<f32>();").ok();
-    }
-    w.push_str("  {\n");
-    fetch(w, "begin", "");
-    w.push_str("  }\n  for (var n = begin; n < end; n += 32u) {\n    workgroupBarrier();\n");
+    fetch(w, "begin", "var ");
+    w.push_str("  for (var n = begin; n < end; n += 32u) {\n    workgroupBarrier();\n");
     for i in 0..words {
         let [first, second] = unpacked(ty, &format!("w{i}"), &format!("s{i}"), &format!("(octet{i} % 4u)"));
         writeln!(w, "    lhs[put_w{i}] = {first};\n    lhs[put_w{i} + 1u] = {second};").ok();
@@ -265,13 +264,10 @@ pub(super) fn transposed(
     for i in 0..4 {
         writeln!(w, "      let p{i} = lhs[q * {}u + {}u + across];", 4 * quads, i * quads).ok();
     }
-    for t in 0..each_tokens {
-        writeln!(w, "      {{ let v = rhs[({}u + down) * 8u + (q ^ (down & 7u))];", t * lines / each_tokens).ok();
-        for (i, element) in ["x", "y", "z", "w"].iter().enumerate() {
+    size.each_token(w, |w, t| {
+        for (i, element) in ELEMENTS.iter().enumerate() {
             writeln!(w, "        a{t} = fma(vec4<f32>(v.{element}), p{i}, a{t});").ok();
         }
-        w.push_str("      }\n");
-    }
-    w.push_str("    }\n  }\n");
+    });
     writeln!(w, "  if (quad >= {}u || token0 >= count) {{ return; }}", cols / 4).ok();
 }

@@ -26,22 +26,16 @@ pub struct Transposed {
     pub cols: u32,
     /// Workgroups that share the rows of a result; more than one leave as many results, [`SPLIT_TOKENS`] tokens each.
     pub splits: u32,
-    /// How it is cut among invocations.
-    pub cut: Cut,
+    /// How it is cut among invocations, where it can be cut so.
+    pub tile: Tile,
     /// Which result is the first: matrices that are parts of one leave theirs side by side.
     pub first_split: u32,
 }
 
 /// How a transposed product is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    /// Each invocation reads all it needs.
-    Apart {
-        /// Runs of eight columns an invocation holds: 1, 2 or 4.
-        octets: u32,
-        /// Tokens an invocation holds.
-        tokens: u32,
-    },
+enum Cut {
+    /// Each invocation reads all it needs: so many runs of eight columns (1, 2 or 4) of so many tokens.
+    Apart { octets: u32, tokens: u32 },
     /// A workgroup brings weights and gradients into its memory, for all its invocations; for rows that are quads.
     Shared(Size),
 }
@@ -50,20 +44,18 @@ pub enum Cut {
 pub const SPLIT_TOKENS: u32 = 64;
 
 impl Transposed {
-    /// The same, cut as `tile` says where that is possible.
-    pub fn cut_as(mut self, tile: Tile) -> Self {
-        self.cut = match tile {
+    fn cut(&self) -> Cut {
+        match self.tile {
             Tile::Shared(size) if self.whole() => Cut::Shared(size),
             // On a processor each load and each unpacked weight must serve.
             Tile::Apart(9..) => Cut::Apart { octets: 2, tokens: 16 },
             _ => Cut::Apart { octets: 1, tokens: 4 },
-        };
-        self
+        }
     }
 
     /// Workgroups along the columns.
     pub fn groups(&self) -> u32 {
-        match self.cut {
+        match self.cut() {
             Cut::Apart { octets, .. } => (self.cols / 8 / octets).div_ceil(WORKGROUP),
             Cut::Shared(size) => self.cols.div_ceil(size.lines()),
         }
@@ -71,7 +63,7 @@ impl Transposed {
 
     /// Tokens a workgroup computes.
     pub fn tokens(&self) -> u32 {
-        match self.cut {
+        match self.cut() {
             Cut::Apart { tokens, .. } => tokens,
             Cut::Shared(size) => size.lines(),
         }
@@ -85,7 +77,7 @@ impl Transposed {
         let buffers = [("state", "u32", false), ("words", "u32", false), ("scales", "u32", false), ("dy", dy, false)];
         let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
         w.push_str(&decoders(self.ty));
-        match self.cut {
+        match self.cut() {
             Cut::Apart { octets, tokens } => self.apart(&mut w, octets, tokens),
             Cut::Shared(size) => self.shared(&mut w, size),
         }

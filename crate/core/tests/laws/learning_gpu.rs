@@ -120,7 +120,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
         SmallModel { matrices: BlockType::Q8_0, embedding: BlockType::Q4_1, vocab: VOCAB + 3, ..Default::default() };
     let file = odd.file();
     let kinds = [Kind::K, Kind::O, Kind::Gate, Kind::Down];
-    for model in [load_fused(&file, bare, software), load_fused(&file, bare, shared(Size::Small))] {
+    for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared(Size::Small))] {
         gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66]);
     }
 }

@@ -299,9 +299,8 @@ impl<'a> Planner<'a> {
         self.before_attention(l).await?;
         let attention = self.attention(l);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&kept.attended)];
-        let (wgsl, heads) = attention.of_many(self.apart());
-        let groups = [Fixed(attention.n_heads / heads), Tokens(QUERIES), Fixed(1)];
-        self.push("attention", wgsl, &parts, groups).await?;
+        let groups = [Fixed(attention.n_heads / attention.heads(self.apart())), Tokens(QUERIES), Fixed(1)];
+        self.push("attention", attention.many(self.apart()), &parts, groups).await?;
         let side = self.layout.side(l, Place::O);
         self.give(l, 0, (&layer.o, side, &kept.attended), [&kept.input, &kept.middle]).await?;
         self.gate(l).await?;
@@ -336,9 +335,8 @@ impl<'a> Planner<'a> {
     }
 
     fn transposed(&self, m: &Matrix, rows: u32, cols: u32) -> Transposed {
-        let cut = transposed::Cut::Apart { octets: 1, tokens: 4 };
-        let product = Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, cut, first_split: 0 };
-        product.cut_as(self.model.variant.cut.tile)
+        let tile = self.model.variant.cut.tile;
+        Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, tile, first_split: 0 }
     }
 
     /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
@@ -459,8 +457,7 @@ impl<'a> Planner<'a> {
                 splits: splits as u32,
                 first_split: (i * splits) as u32,
                 ..self.transposed(&part.matrix, part.rows as u32, c.d_model as u32)
-            }
-            .cut_as(self.model.variant.cut.tile);
+            };
             let Matrix { words, scales, .. } = &part.matrix;
             let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
             let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(splits as u32)];
