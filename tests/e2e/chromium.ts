@@ -12,4 +12,6 @@ export const args = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-unsafe-swiftshader",
+  // Workgroup memory is then emptied by a loop: SwiftShader compiles a constant as a store a word, which takes seconds.
+  "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension",
 ];

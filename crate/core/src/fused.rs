@@ -20,8 +20,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use adapt::Sides;
 use contrast::Both;
-use plan::{Blocks as Bound, Caches, Kernels, Plan};
-use upload::read_layer;
+use plan::{Blocks as Bound, Caches, Formats, Kernels, Plan};
+use upload::{formats, read_layer};
 use vocabulary::upload_vocabulary;
 
 use crate::{
@@ -165,6 +165,7 @@ pub struct FusedModel {
     /// The device.
     pub gpu: Gpu,
     scratch: Scratch,
+    formats: Formats,
     kernels: Kernels,
     bindings: RefCell<Bindings>,
     /// Side buffers without paths.
@@ -203,6 +204,11 @@ impl FusedModel {
         let mut reader = Reader::new(gguf, source, on_tensor);
         let config = reader.config().await?;
         check_kernels(gguf, &config)?;
+        let scratch = Scratch::new(&gpu, &config, capacity);
+        let kernels = Kernels::default();
+        let formats = formats(&gpu, gguf, &config);
+        // The driver compiles while the weights come in.
+        Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels }.begin(&formats);
         let before = gpu.allocated_bytes();
         let embedding = upload_vocabulary(&gpu, &mut reader, EMBEDDING, &config).await?;
         let mut layers = Vec::with_capacity(config.n_layers);
@@ -216,19 +222,20 @@ impl FusedModel {
             false => embedding.clone(),
         };
         let weight_bytes = gpu.allocated_bytes() - before;
-        let scratch = Scratch::new(&gpu, &config, capacity);
-        let (kernels, caches) = (Kernels::default(), Caches::new(&gpu, &config, capacity, 1));
+        let caches = Caches::new(&gpu, &config, capacity, 1);
         let plain = Sides::of(&gpu, &config, &layers, None);
         let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels };
         let blocks = Bound { layers: &layers, sides: &plain, caches: &caches, text: Some(0) };
         let base = plan.lists(&embedding, &blocks).await?;
         let choose = plan.choose(&head, &output_norm).await?;
+        debug_assert!(kernels.all_foreseen(), "a kernel was begun late, or in vain");
         gpu.check()?;
         let staging = gpu.staging(u64::from(state::WORDS) * 4);
         Ok(Self {
             config,
             capacity,
             scratch,
+            formats,
             kernels,
             bindings: RefCell::new(Bindings { caches, base, personal: None, both: None }),
             plain,

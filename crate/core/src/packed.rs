@@ -37,10 +37,11 @@ impl Blocks {
     /// # Errors
     /// `model-corrupt` if the matrix ends inside a block.
     pub fn widened(self) -> Result<Self> {
-        match self.ty {
-            BlockType::Q5_0 => Ok(Self { ty: BlockType::Q8_0, bytes: q5_0_as_q8_0(&self.bytes)?.into(), ..self }),
-            _ => Ok(self),
+        let ty = self.ty.widened();
+        if ty == self.ty {
+            return Ok(self);
         }
+        Ok(Self { ty, bytes: q5_0_as_q8_0(&self.bytes)?.into(), ..self })
     }
 
     /// All weights in f32, `[rows, cols]` row-major.

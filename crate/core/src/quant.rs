@@ -46,6 +46,11 @@ pub enum BlockType {
 }
 
 impl BlockType {
+    /// The format in which kernels read it: five bits without a least value are a byte there.
+    pub fn widened(self) -> Self {
+        if self == Self::Q5_0 { Self::Q8_0 } else { self }
+    }
+
     /// Every format, in the order of the declaration.
     pub const ALL: [BlockType; 11] = [
         BlockType::F32,

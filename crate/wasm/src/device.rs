@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::{
+    ahead::ahead,
     source::BlobSource,
     subgroups::Subgroups,
     web::{field, now_ms, set_field, settle},
@@ -116,6 +117,7 @@ async fn on_gpu(
 pub async fn request(options: GpuOptions) -> Result<Gpu> {
     let subgroups = if options.without_subgroups { None } else { Subgroups::offer() };
     let mut gpu = Gpu::request(options).await?;
+    gpu.ahead = Some(ahead());
     gpu.subgroup = subgroups.and_then(|subgroups| subgroups.size());
     if let Some(name) = adapter_name().await {
         gpu.software |= name.contains("swiftshader");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{Run, note, step};
@@ -203,8 +203,21 @@ impl Tests<'_> {
         server.stop();
         if let Err(cause) = &ok {
             note(format_args!("{cause:#}"));
+            self.tell_what_pages_showed()?;
         }
         Ok(count_playwright(&report).unwrap_or_default().with_status(ok.is_ok()))
+    }
+
+    /// Prints what each page showed when its test failed: on another machine nobody can look.
+    fn tell_what_pages_showed(&self) -> Result<()> {
+        let results = self.project.root.join("tests/e2e/output/results");
+        for folder in fs::read_dir(&results).with_context(|| format!("cannot read {}", results.display()))? {
+            let path = folder?.path().join("error-context.md");
+            if let Ok(told) = fs::read_to_string(&path) {
+                note(format_args!("{}\n{told}", path.display()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Weights and buffers into dispatches: which kernels, with which bindings, in which order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::{
     Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant,
     adapt::{Side, Sides},
-    vocabulary::Part,
+    vocabulary::{Part, Slab},
 };
 use crate::{
     config::ModelConfig,
@@ -13,7 +13,7 @@ use crate::{
     kernels::{
         attention::{Attention, QUERIES},
         embed::Embed,
-        gpu::Gpu,
+        gpu::{Begun, Gpu},
         heads::Heads,
         norm::{self, To},
         project::{Cut, Project, Role},
@@ -29,6 +29,14 @@ pub(super) struct Plan<'a> {
     pub scratch: &'a Scratch,
     pub variant: Variant,
     pub kernels: &'a Kernels,
+}
+
+/// The formats of a model's matrices as kernels read them.
+pub(super) struct Formats {
+    pub embedding: Vec<Slab>,
+    /// Of each block: q k v, o, gate and up, down.
+    pub blocks: Vec<[BlockType; 4]>,
+    pub head: Vec<Slab>,
 }
 
 /// What the blocks of a list of dispatches bind.
@@ -85,10 +93,10 @@ impl Plan<'_> {
         Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps, streams }
     }
 
-    fn qkv(&self, layer: &Layer, streams: u32) -> Project {
+    fn qkv(&self, ty: BlockType, streams: u32) -> Project {
         let c = self.config;
         let role = qkv_role(c);
-        self.project(layer.qkv.ty, c.d_query() + 2 * c.d_kv(), c.d_model, role, streams)
+        self.project(ty, c.d_query() + 2 * c.d_kv(), c.d_model, role, streams)
     }
 
     /// What the projections do that the residual stream comes after.
@@ -96,22 +104,20 @@ impl Plan<'_> {
         if self.config.post_norm { Role::Given } else { Role::Residual }
     }
 
-    fn o(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.o.ty, self.config.d_model, self.config.d_query(), self.joining(), streams)
+    fn o(&self, ty: BlockType, streams: u32) -> Project {
+        self.project(ty, self.config.d_model, self.config.d_query(), self.joining(), streams)
     }
 
-    fn gate_up(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(
-            layer.gate_up.ty,
-            2 * self.config.d_ff,
-            self.config.d_model,
-            Role::GateUp(self.config.activation),
-            streams,
-        )
+    fn gate_up(&self, ty: BlockType, streams: u32) -> Project {
+        self.project(ty, 2 * self.config.d_ff, self.config.d_model, Role::GateUp(self.config.activation), streams)
     }
 
-    fn down(&self, layer: &Layer, streams: u32) -> Project {
-        self.project(layer.down.ty, self.config.d_model, self.config.d_ff, self.joining(), streams)
+    fn down(&self, ty: BlockType, streams: u32) -> Project {
+        self.project(ty, self.config.d_model, self.config.d_ff, self.joining(), streams)
+    }
+
+    fn head(&self, slab: &Slab, streams: u32) -> Project {
+        self.project(slab.ty, slab.rows, self.config.d_model, Role::Head(slab.slice), streams)
     }
 
     fn attention(&self, layer: usize, texts: u32) -> Attention {
@@ -130,6 +136,26 @@ impl Plan<'_> {
     /// Heads a workgroup of attention answers.
     fn heads(&self) -> u32 {
         self.attention(0, 1).heads(self.apart())
+    }
+
+    /// Lets the driver compile all that a text is written with, known from the formats of the matrices alone.
+    pub fn begin(&self, formats: &Formats) {
+        let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Narrow, Which::Scan, Which::Draw];
+        needed.extend(formats.embedding.iter().map(|slab| Which::Embed(slab.embed(self.config, 1))));
+        needed.extend(formats.head.iter().map(|slab| Which::Vector(self.head(slab, 1))));
+        for (i, [qkv, o, gate_up, down]) in formats.blocks.iter().enumerate() {
+            let attention = self.attention(i, 1);
+            needed.extend([Which::Attention(attention), Which::ManyAttention(attention)]);
+            let products = [self.qkv(*qkv, 1), self.o(*o, 1), self.gate_up(*gate_up, 1), self.down(*down, 1)];
+            needed.extend(products.into_iter().flat_map(|product| [Which::Vector(product), Which::Tile(product)]));
+        }
+        if self.config.heads_apart() {
+            needed.push(Which::Heads(self.heads_of(1)));
+        }
+        if self.config.post_norm {
+            needed.push(Which::Norm(To::Stream { streams: 1 }));
+        }
+        needed.into_iter().for_each(|which| self.kernels.begin(self.gpu, which, || self.text(which)));
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -178,7 +204,7 @@ impl Plan<'_> {
         let groups = if streams > 1 { Groups::Fixed(streams) } else { Groups::Tokens };
         let mut list = Vec::with_capacity(embedding.len());
         for part in embedding {
-            let kernel = self.kernel(Which::Embed(part.embed(self.config, streams))).await?;
+            let kernel = self.kernel(Which::Embed(part.slab.embed(self.config, streams))).await?;
             let Matrix { words, scales, .. } = &part.matrix;
             list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x], groups));
         }
@@ -237,7 +263,7 @@ impl Plan<'_> {
         let streams = blocks.streams();
         let mut list = self.embed(embedding, streams).await?;
         for (i, layer, sides, cache) in blocks.each() {
-            let qkv = self.qkv(layer, streams);
+            let qkv = self.qkv(layer.qkv.ty, streams);
             let kernel = self.kernel(Which::Vector(qkv)).await?;
             let groups = Groups::Fixed(qkv.vector_groups(cut));
             list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.x, groups, streams).await?);
@@ -246,11 +272,14 @@ impl Plan<'_> {
             let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
             list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            list.push(self.vector(self.o(layer, streams), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.push(self.vector(self.o(layer.o.ty, streams), &layer.o, &sides.o, &s.attended, self.joined()).await?);
             list.extend(self.join(layer, 0, streams).await?);
-            let gate_up = self.gate_up(layer, streams);
+            let gate_up = self.gate_up(layer.gate_up.ty, streams);
             list.push(self.vector(gate_up, &layer.gate_up, &sides.gate_up, &s.x, &s.gated).await?);
-            list.push(self.vector(self.down(layer, streams), &layer.down, &sides.down, &s.gated, self.joined()).await?);
+            list.push(
+                self.vector(self.down(layer.down.ty, streams), &layer.down, &sides.down, &s.gated, self.joined())
+                    .await?,
+            );
             list.extend(self.join(layer, 1, streams).await?);
         }
         Ok(list)
@@ -291,7 +320,7 @@ impl Plan<'_> {
         for (i, layer, sides, cache) in blocks.each() {
             list.push(self.norm(&layer.attention_norm).await?);
             list.extend(self.narrow(&sides.qkv, &s.normed).await?);
-            let qkv = self.qkv(layer, 1);
+            let qkv = self.qkv(layer.qkv.ty, 1);
             let kernel = self.kernel(Which::Tile(qkv)).await?;
             list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.normed, tiles(&qkv, cut), 1).await?);
 
@@ -299,11 +328,16 @@ impl Plan<'_> {
             let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), QUERIES);
             list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            list.extend(self.tile(self.o(layer, 1), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.extend(self.tile(self.o(layer.o.ty, 1), &layer.o, &sides.o, &s.attended, self.joined()).await?);
             list.extend(self.join(layer, 0, 1).await?);
             list.push(self.norm(&layer.ffn_norm).await?);
-            list.extend(self.tile(self.gate_up(layer, 1), &layer.gate_up, &sides.gate_up, &s.normed, &s.gated).await?);
-            list.extend(self.tile(self.down(layer, 1), &layer.down, &sides.down, &s.gated, self.joined()).await?);
+            list.extend(
+                self.tile(self.gate_up(layer.gate_up.ty, 1), &layer.gate_up, &sides.gate_up, &s.normed, &s.gated)
+                    .await?,
+            );
+            list.extend(
+                self.tile(self.down(layer.down.ty, 1), &layer.down, &sides.down, &s.gated, self.joined()).await?,
+            );
             list.extend(self.join(layer, 1, 1).await?);
         }
         Ok(list)
@@ -330,8 +364,8 @@ impl Plan<'_> {
         let s = self.scratch;
         let mut list = Vec::with_capacity(head.len());
         for part in head {
-            let Matrix { words, scales, ty } = &part.matrix;
-            let project = self.project(*ty, part.rows, self.config.d_model, Role::Head(part.slice), streams);
+            let Matrix { words, scales, .. } = &part.matrix;
+            let project = self.head(&part.slab, streams);
             let kernel = self.kernel(Which::Vector(project)).await?;
             let groups = Groups::Fixed(project.vector_groups(self.variant.cut));
             list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits, norm], groups));
@@ -381,7 +415,7 @@ impl Plan<'_> {
         let mut rows = Vec::with_capacity(head.len() + 1);
         for part in head {
             let Matrix { words, scales, ty } = &part.matrix;
-            let project = self.project(*ty, part.rows, c.d_model, Role::Scores(part.slice), 1);
+            let project = self.project(*ty, part.slab.rows, c.d_model, Role::Scores(part.slab.slice), 1);
             let kernel = self.kernel(Which::Tile(project)).await?;
             rows.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits], tiles(&project, cut)));
         }
@@ -476,15 +510,41 @@ impl Which {
 #[derive(Default)]
 pub(super) struct Kernels {
     built: RefCell<Vec<(Which, wgpu::ComputePipeline)>>,
+    begun: RefCell<Vec<(Which, Begun)>>,
+    /// How many were asked for before they were begun.
+    late: Cell<usize>,
 }
 
 impl Kernels {
+    /// Whether every kernel was begun before it was asked for, and all of these were asked for.
+    pub fn all_foreseen(&self) -> bool {
+        self.begun.borrow().is_empty() && self.late.get() == 0
+    }
+
+    fn find(&self, which: Which) -> Option<wgpu::ComputePipeline> {
+        self.built.borrow().iter().find(|(built, _)| *built == which).map(|(_, kernel)| kernel.clone())
+    }
+
+    fn begin(&self, gpu: &Gpu, which: Which, text: impl Fn() -> String) {
+        let mut begun = self.begun.borrow_mut();
+        if self.find(which).is_none() && begun.iter().all(|(begun, _)| *begun != which) {
+            begun.push((which, gpu.begin(which.label(), &text())));
+        }
+    }
+
     async fn get(&self, gpu: &Gpu, which: Which, text: impl Fn() -> String) -> Result<wgpu::ComputePipeline> {
-        let found = self.built.borrow().iter().find(|(built, _)| *built == which).map(|(_, kernel)| kernel.clone());
-        if let Some(kernel) = found {
+        if let Some(kernel) = self.find(which) {
             return Ok(kernel);
         }
-        let kernel = gpu.kernel(which.label(), &text()).await?;
+        let begun = {
+            let mut begun = self.begun.borrow_mut();
+            begun.iter().position(|(begun, _)| *begun == which).map(|at| begun.swap_remove(at).1)
+        };
+        let begun = begun.unwrap_or_else(|| {
+            self.late.set(self.late.get() + 1);
+            gpu.begin(which.label(), &text())
+        });
+        let kernel = begun.await?;
         self.built.borrow_mut().push((which, kernel.clone()));
         Ok(kernel)
     }

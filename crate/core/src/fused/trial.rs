@@ -89,6 +89,7 @@ impl FusedModel {
         self.variant = variant;
         self.kernels = Default::default();
         self.scoring.take();
+        self.plan().begin(&self.formats);
         let caches = self.bindings.get_mut().caches.clone();
         let base = self.lists(&caches, &self.plain, 0).await?;
         self.choose = self.plan().choose(&self.head, &self.output_norm).await?;

@@ -1,6 +1,6 @@
 //! Weights onto the GPU: which can go there, in which format, and block by block.
 
-use super::{Layer, Matrix};
+use super::{Layer, Matrix, plan::Formats, vocabulary::Slab};
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
@@ -8,7 +8,7 @@ use crate::{
     kernels::gpu::Gpu,
     packed::{Blocks, More},
     quant::{BlockType, pack},
-    weights::{self, Reader, block_tensor, fused},
+    weights::{self, EMBEDDING, OUTPUT, Reader, block_tensor, fused},
 };
 
 /// Refuses, before anything is read, a file whose matrices have no kernels.
@@ -30,15 +30,23 @@ pub fn check_kernels(gguf: &Gguf, config: &ModelConfig) -> Result<()> {
     }
     for layer in 0..config.n_layers {
         // Two formats that are one for the kernels may stand in one matrix.
-        let ty = |name| match gguf.tensor(&block_tensor(layer, name)).map(|t| t.ty) {
-            Some(BlockType::Q5_0) => Some(BlockType::Q8_0),
-            other => other,
-        };
+        let ty = |name| gguf.tensor(&block_tensor(layer, name)).map(|t| t.ty.widened());
         if ty("attn_q") != ty("attn_k") || ty("attn_q") != ty("attn_v") || ty("ffn_gate") != ty("ffn_up") {
             return no_kernel(format!("block {layer} with mixed formats"));
         }
     }
     Ok(())
+}
+
+/// The formats of the matrices of a file that [`check_kernels`] has let pass.
+pub(super) fn formats(gpu: &Gpu, gguf: &Gguf, config: &ModelConfig) -> Formats {
+    let ty = |name: &str| gguf.tensor(name).map(|tensor| tensor.ty);
+    let slabs = |name: &str| ty(name).map(|ty| Slab::all(gpu, config, ty)).unwrap_or_default();
+    let head = if ty(OUTPUT).is_some() { OUTPUT } else { EMBEDDING };
+    // A tensor that is missing is told of when it is read.
+    let of = |layer, name| ty(&block_tensor(layer, name)).unwrap_or(BlockType::Q8_0).widened();
+    let block = |layer| ["attn_q", "attn_output", "ffn_gate", "ffn_down"].map(|name| of(layer, name));
+    Formats { embedding: slabs(EMBEDDING), blocks: (0..config.n_layers).map(block).collect(), head: slabs(head) }
 }
 
 fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {

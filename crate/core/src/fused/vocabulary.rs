@@ -10,21 +10,40 @@ use crate::{
     weights::Reader,
 };
 
-/// Some rows of the vocabulary's matrix.
+/// Some rows of the vocabulary's matrix, in GPU memory.
 #[derive(Clone)]
 pub(crate) struct Part {
     pub matrix: Matrix,
+    pub slab: Slab,
+}
+
+/// As many rows of the vocabulary's matrix as the device binds at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Slab {
+    pub ty: BlockType,
     /// How many.
     pub rows: usize,
     /// Which.
     pub slice: Slice,
 }
 
-impl Part {
+impl Slab {
+    /// The parts of a matrix that the file holds as `ty`.
+    pub fn all(gpu: &Gpu, config: &ModelConfig, ty: BlockType) -> Vec<Self> {
+        let ty = ty.widened();
+        let limit = gpu.device.limits().max_storage_buffer_binding_size as usize;
+        let most = steps(limit, 4 * words(ty, config.d_model));
+        let slab = |first: usize| {
+            let slice = Slice { first: first as u32, all: config.vocab as u32 };
+            Self { ty, rows: most.min(config.vocab - first), slice }
+        };
+        (0..config.vocab).step_by(most).map(slab).collect()
+    }
+
     /// The kernel that looks ids up in it.
     pub fn embed(&self, config: &ModelConfig, streams: u32) -> Embed {
         Embed {
-            ty: self.matrix.ty,
+            ty: self.ty,
             d_model: config.d_model as u32,
             rows: self.rows as u32,
             slice: self.slice,
@@ -39,6 +58,16 @@ const STEP: usize = 64;
 /// Bytes of the file in memory at once, about.
 const PIECE: usize = 1 << 23;
 
+/// Words of a row in the plane that every format has.
+fn words(ty: BlockType, cols: usize) -> usize {
+    if bytes(ty) { cols / 4 } else { cols / 8 }
+}
+
+/// How many rows of `row` bytes fit `bytes`, in whole steps.
+fn steps(bytes: usize, row: usize) -> usize {
+    (bytes / row / STEP).max(1) * STEP
+}
+
 /// Reads the vocabulary's matrix `name` into as few parts as the device binds, piece by piece.
 ///
 /// # Errors
@@ -51,16 +80,13 @@ pub(super) async fn upload_vocabulary<S: Source>(
 ) -> Result<Vec<Part>> {
     let (all, cols) = (config.vocab, config.d_model);
     let file_ty = reader.format(name, all, cols)?;
-    let ty = if file_ty == BlockType::Q5_0 { BlockType::Q8_0 } else { file_ty };
-    let n_blocks = cols / ty.block_len();
-    let words = if bytes(ty) { cols / 4 } else { cols / 8 };
+    let ty = file_ty.widened();
+    let (n_blocks, words) = (cols / ty.block_len(), words(ty, cols));
     let scales = |rows: usize| plane_lens(ty, rows * n_blocks)[2];
-    let steps = |bytes: usize, row: usize| (bytes / row / STEP).max(1) * STEP;
-    let limit = gpu.device.limits().max_storage_buffer_binding_size as usize;
-    let (most, piece) = (steps(limit, 4 * words), steps(PIECE, file_ty.row_bytes(cols)));
+    let piece = steps(PIECE, file_ty.row_bytes(cols));
     let mut parts = Vec::new();
-    for first in (0..all).step_by(most) {
-        let rows = most.min(all - first);
+    for slab in Slab::all(gpu, config, file_ty) {
+        let (first, rows) = (slab.slice.first as usize, slab.rows);
         let matrix = Matrix { words: gpu.buffer(name, rows * words), scales: gpu.buffer(name, scales(rows)), ty };
         for start in (0..rows).step_by(piece) {
             let range = first + start..first + (start + piece).min(rows);
@@ -75,7 +101,7 @@ pub(super) async fn upload_vocabulary<S: Source>(
         // What was written is held by the host until it is on its way.
         gpu.queue.submit([]);
         gpu.check()?;
-        parts.push(Part { matrix, rows, slice: Slice { first: first as u32, all: all as u32 } });
+        parts.push(Part { matrix, slab });
     }
     Ok(parts)
 }

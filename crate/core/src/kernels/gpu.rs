@@ -1,7 +1,9 @@
 //! The GPU device: asking for it, building kernels on it, reading from it.
 
 use std::{
+    any::Any,
     cell::Cell,
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
@@ -13,6 +15,16 @@ use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "testing")]
 pub type Wrong = Box<dyn Fn(&str, &str) -> String>;
 
+/// A kernel that the driver compiles, whether anybody waits for it or not.
+///
+/// Fails with `internal` when the driver refuses the text: on the web an invalid shader would otherwise only be logged, and
+/// every number after it would be stale.
+pub type Begun = Pin<Box<dyn Future<Output = Result<wgpu::ComputePipeline>>>>;
+
+/// Lets a browser compile a text on threads of its own, given whether each of its buffers is only read; the browser finds the
+/// result when it is asked for the same pipeline, as long as what this gives is kept.
+pub type Ahead = Box<dyn Fn(&wgpu::Device, &str, &[bool]) -> Pin<Box<dyn Future<Output = Box<dyn Any>>>>>;
+
 /// A GPU device and what it can do.
 pub struct Gpu {
     /// The wgpu device.
@@ -23,6 +35,8 @@ pub struct Gpu {
     pub description: String,
     /// Whether the processor poses as this GPU; browsers do not tell.
     pub software: bool,
+    /// Compiles kernels ahead, where the device itself would have all others wait.
+    pub ahead: Option<Ahead>,
     /// Changes the text of kernels before the driver sees them, by their labels: a driver that compiles wrongly, for tests.
     #[cfg(feature = "testing")]
     pub wrong: Option<Wrong>,
@@ -94,6 +108,7 @@ impl Gpu {
             queue,
             description: describe(&info),
             software,
+            ahead: None,
             #[cfg(feature = "testing")]
             wrong: None,
             subgroup,
@@ -125,36 +140,36 @@ impl Gpu {
     /// A pipeline from WGSL text whose entry point is `main`.
     ///
     /// # Errors
-    /// `internal` when the driver refuses the text: on the web an invalid shader would otherwise only be logged, and
-    /// every number after it would be stale.
+    /// As [`Begun`].
     pub async fn kernel(&self, label: &str, wgsl: &str) -> Result<wgpu::ComputePipeline> {
+        self.begin(label, wgsl).await
+    }
+
+    /// As [`Gpu::kernel`], and begins at once: several are compiled side by side, and beside what the host does meanwhile.
+    pub fn begin(&self, label: &str, wgsl: &str) -> Begun {
         #[cfg(feature = "testing")]
         let wgsl = &self.wrong.as_ref().map_or_else(|| wgsl.to_owned(), |wrong| wrong(label, wgsl));
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
-        });
-        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(label),
-            entries: &declared_bindings(wgsl),
-        });
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(label),
-            bind_group_layouts: &[Some(&bindings)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        match scope.pop().await {
-            None => Ok(pipeline),
-            Some(e) => Err(Error::new(ErrorKind::Internal, format!("the GPU driver refuses the kernel {label}: {e}"))),
+        let (device, label, wgsl) = (self.device.clone(), label.to_owned(), wgsl.to_owned());
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            // A driver compiles for as long as it is called.
+            let thread = std::thread::spawn(move || (build(&device, &label, &wgsl), label));
+            Box::pin(async move {
+                let ((pipeline, fault), label) = thread.join().expect("building a kernel does not panic");
+                accepted(pipeline, fault.await, &label)
+            })
+        }
+        #[cfg(target_arch = "wasm32")]
+        {
+            let ahead = self.ahead.as_ref().map(|ahead| ahead(&device, &wgsl, &buffers_only_read(&wgsl)));
+            Box::pin(async move {
+                let _kept = match ahead {
+                    Some(ahead) => Some(ahead.await),
+                    None => None,
+                };
+                let (pipeline, fault) = build(&device, &label, &wgsl);
+                accepted(pipeline, fault.await, &label)
+            })
         }
     }
 
@@ -296,24 +311,60 @@ impl Drop for Gpu {
     }
 }
 
-/// The storage buffers `wgsl` declares, in order of their numbers.
+/// A pipeline and what is wrong with it.
+fn build(
+    device: &wgpu::Device,
+    label: &str,
+    wgsl: &str,
+) -> (wgpu::ComputePipeline, impl Future<Output = Option<wgpu::Error>> + use<>) {
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+    });
+    let bindings = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(label),
+        entries: &(0u32..).zip(buffers_only_read(wgsl)).map(layout_entry).collect::<Vec<_>>(),
+    });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&bindings)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: Some(&layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    (pipeline, scope.pop())
+}
+
+fn accepted(pipeline: wgpu::ComputePipeline, fault: Option<wgpu::Error>, label: &str) -> Result<wgpu::ComputePipeline> {
+    match fault {
+        None => Ok(pipeline),
+        Some(e) => Err(Error::new(ErrorKind::Internal, format!("the GPU driver refuses the kernel {label}: {e}"))),
+    }
+}
+
+/// Whether each of the storage buffers that `wgsl` declares is only read, in order of their numbers.
 ///
 /// A layout derived by the driver would leave out those a variant of a kernel happens not to read.
-fn declared_bindings(wgsl: &str) -> Vec<wgpu::BindGroupLayoutEntry> {
+fn buffers_only_read(wgsl: &str) -> Vec<bool> {
     let declarations = wgsl.lines().filter(|line| line.starts_with("@group(0)"));
-    (0u32..)
-        .zip(declarations)
-        .map(|(binding, line)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: !line.contains("read_write") },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect()
+    declarations.map(|line| !line.contains("read_write")).collect()
+}
+
+fn layout_entry((binding, read_only): (u32, bool)) -> wgpu::BindGroupLayoutEntry {
+    let ty = wgpu::BufferBindingType::Storage { read_only };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
 }
 
 /// WebGPU's defaults, with the adapter's own sizes of buffers and workgroup memory: large models need them, the default model does not.

@@ -16,6 +16,7 @@ use crate::{
         attention::{Attention, QUERIES},
         cross_entropy,
         finish::{self, Finish, Then},
+        gpu::Begun,
         low_rank::LowRank,
         norm::{self, To},
         project::{Project, Role, Slice},
@@ -81,6 +82,8 @@ pub struct Planner<'a> {
     scratch: &'a Scratch,
     /// Kernels by their text: equal ones are built once.
     kernels: Vec<(String, wgpu::ComputePipeline)>,
+    /// While they are only begun, so that the driver compiles them side by side.
+    begun: Option<Vec<(String, Begun)>>,
     list: Vec<Step>,
 }
 
@@ -95,10 +98,18 @@ fn part(buffer: &wgpu::Buffer, span: Span) -> Part<'_> {
 
 impl<'a> Planner<'a> {
     pub fn new(model: &'a FusedModel, layout: &'a Layout, scratch: &'a Scratch) -> Self {
-        Self { model, layout, scratch, kernels: Vec::new(), list: Vec::new() }
+        Self { model, layout, scratch, kernels: Vec::new(), begun: Some(Vec::new()), list: Vec::new() }
     }
 
     pub async fn passes(mut self) -> Result<Passes> {
+        self.write().await?;
+        for (text, begun) in self.begun.take().into_iter().flatten() {
+            self.kernels.push((text, begun.await?));
+        }
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<Passes> {
         let n_layers = self.model.config.n_layers;
         let (mut forward, mut backward) = (Vec::new(), Vec::new());
         for l in 0..n_layers {
@@ -125,19 +136,21 @@ impl<'a> Planner<'a> {
         self.norm_back(&s.output, &self.model.output_norm).await?;
         let head_back = std::mem::take(&mut self.list);
         self.update().await?;
-        Ok(Passes { forward, head_norm, head, head_back, backward, update: self.list })
+        Ok(Passes { forward, head_norm, head, head_back, backward, update: std::mem::take(&mut self.list) })
     }
 
     async fn push(&mut self, label: &str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
-        let kernel = match self.kernels.iter().find(|(text, _)| *text == wgsl) {
-            Some((_, kernel)) => kernel.clone(),
-            None => {
-                let kernel = self.model.gpu.kernel(label, &wgsl).await?;
-                self.kernels.push((wgsl, kernel.clone()));
-                kernel
+        let gpu = &self.model.gpu;
+        if let Some(begun) = &mut self.begun {
+            if begun.iter().all(|(text, _)| *text != wgsl) {
+                let kernel = gpu.begin(label, &wgsl);
+                begun.push((wgsl, kernel));
             }
-        };
-        let bindings = self.model.gpu.bind_parts(&kernel, parts);
+            return Ok(());
+        }
+        let found = self.kernels.iter().find(|(text, _)| *text == wgsl);
+        let kernel = found.expect("the first writing of the passes began each").1.clone();
+        let bindings = gpu.bind_parts(&kernel, parts);
         self.list.push(Step { kernel, bindings, groups });
         Ok(())
     }
@@ -158,7 +171,7 @@ impl<'a> Planner<'a> {
     async fn embed(&mut self) -> Result<()> {
         let (s, model) = (self.scratch, self.model);
         for part in &model.embedding {
-            let wgsl = part.embed(&model.config, 1).wgsl();
+            let wgsl = part.slab.embed(&model.config, 1).wgsl();
             let Matrix { words, scales, .. } = &part.matrix;
             let parts = [all(&s.state), all(words), all(scales), all(&s.kept[0].input)];
             self.push("embed", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await?;
@@ -438,8 +451,8 @@ impl<'a> Planner<'a> {
         let state = &s.rows[rows].state;
         let hidden = self.rows(&s.normed, rows, c.d_model);
         for head in &self.model.head {
-            let matrix = (&head.matrix, head.slice);
-            self.product(state, matrix, hidden.clone(), &s.logits, [head.rows, c.d_model]).await?;
+            let matrix = (&head.matrix, head.slab.slice);
+            self.product(state, matrix, hidden.clone(), &s.logits, [head.slab.rows, c.d_model]).await?;
         }
         let (targets, nll) = (self.rows(&s.targets, rows, 1), self.rows(&s.nll, rows, 1));
         let parts = [all(state), targets, all(&s.control), all(&s.logits), nll];
@@ -453,10 +466,10 @@ impl<'a> Planner<'a> {
         let splits = splits(head.len());
         for (i, part) in head.iter().enumerate() {
             let product = Transposed {
-                slice: part.slice,
+                slice: part.slab.slice,
                 splits: splits as u32,
                 first_split: (i * splits) as u32,
-                ..self.transposed(&part.matrix, part.rows as u32, c.d_model as u32)
+                ..self.transposed(&part.matrix, part.slab.rows as u32, c.d_model as u32)
             };
             let Matrix { words, scales, .. } = &part.matrix;
             let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
