@@ -25,6 +25,8 @@ export type OpenOptions = {
   sha256?: string;
   /** Tokens that prompt and answer can have together (2,048), at most what the model was made for. */
   contextTokens?: number;
+  /** Whether to measure which kernels are fastest here; see `ImprintOptions`. */
+  measureKernels?: boolean;
   /** Memory of this device; a model that needs more is refused before it is fetched. */
   mostBytes?: number;
 };
@@ -44,6 +46,10 @@ export type DeviceInfo = {
   description: string;
   /** Why it is not the GPU; or on the GPU, what it computed wrongly before other kernels were taken. */
   reason?: string;
+  /** How the GPU's kernels are cut, in words. */
+  kernels?: string;
+  /** What was timed to choose them, the kernels of most GPUs first; only where that was done at this opening. */
+  tried?: { kernels: string; tokenMs: number; promptMs: number }[];
   /** How long it took to see whether the GPU computes rightly, in milliseconds. */
   trialMs?: number;
 };

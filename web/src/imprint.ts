@@ -36,6 +36,11 @@ export type ImprintOptions = {
   /** What the device can hold (what the browser tells): a larger model is refused before it is fetched. */
   limits?: DeviceLimits;
   contextTokens?: number;
+  /**
+   * Whether to measure which kernels this GPU is fastest with, which takes a second or two. Left out, it is done once for a
+   * GPU, a browser and a kind of model, and kept; never on a processor that poses as a GPU, unless asked for.
+   */
+  measureKernels?: boolean;
   device?: DeviceChoice;
   worker?: WorkerChoice;
   onProgress?: (progress: Progress) => void;
@@ -109,7 +114,8 @@ export class Imprint {
    * Rejects with an `ImprintError`; nothing is left open then.
    */
   static async open(options: ImprintOptions): Promise<Imprint> {
-    const { model, contextTokens, device = "auto", worker = true, onProgress, signal } = options;
+    const { model, contextTokens, measureKernels, device = "auto", worker = true } = options;
+    const { onProgress, signal } = options;
     const { memoryBytes: mostBytes = memoryBytes() } = options.limits ?? {};
     const engine = startEngine(worker);
     try {
@@ -119,6 +125,7 @@ export class Imprint {
         device,
         ...(sha256 === undefined ? {} : { sha256 }),
         ...(contextTokens === undefined ? {} : { contextTokens }),
+        ...(measureKernels === undefined ? {} : { measureKernels }),
         ...(mostBytes === undefined ? {} : { mostBytes }),
       };
       const opened = await engine.run(

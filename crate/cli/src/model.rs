@@ -1,6 +1,7 @@
 //! Opening a model: its file, its tokenizer, and a device to run it on.
 
 mod having;
+mod kernels;
 
 pub use having::{Having, free_bytes, shelf};
 
@@ -26,6 +27,7 @@ use pollster::block_on;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use self::kernels::Kernels;
 use crate::terminal::Terminal;
 
 /// Longest text, in tokens, where `--context` names none and the model takes more: its cache must fit small GPUs.
@@ -247,11 +249,13 @@ impl Load<'_> {
         check_kernels(self.gguf, self.config)?;
         let gpu = block_on(Gpu::request(self.gpu))?;
         accept(&gpu)?;
-        let variant = Variant::for_device(&gpu);
+        let kernels = Kernels::find(&gpu, self.config, self.gguf);
         let mut progress = self.terminal.progress("loading");
         let on_tensor = &mut |done, total| progress.advance(done, total);
-        let mut model = block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, variant, on_tensor))?;
+        let mut model =
+            block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, kernels.variant, on_tensor))?;
         drop(progress);
+        kernels.choose(&mut model, self.terminal)?;
         let reason = block_on(model.prove(self.gguf, self.source, &Variant::OTHERS))?;
         if let Some(reason) = &reason {
             self.terminal.note(reason);

@@ -4,14 +4,17 @@
 //! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
 
 mod adapt;
+mod built;
 mod contrast;
 pub(crate) mod plan;
 mod profile;
 mod trial;
+mod tune;
 mod upload;
 mod vocabulary;
 
 pub use profile::{KernelTime, Profile};
+pub use tune::Tried;
 pub use upload::check_kernels;
 pub(crate) use upload::{rope_of, ropes};
 pub(crate) use vocabulary::Part;
@@ -19,22 +22,19 @@ pub(crate) use vocabulary::Part;
 use std::cell::{Cell, OnceCell, RefCell};
 
 use adapt::Sides;
+use built::Kernels;
 use contrast::Both;
-use plan::{Blocks as Bound, Caches, Formats, Kernels, Plan};
+use plan::{Blocks as Bound, Caches, Formats, Plan};
 use upload::{formats, read_layer};
 use vocabulary::upload_vocabulary;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
-    kernels::{
-        gpu::Gpu,
-        project::{Cut, Tile},
-        sampling, score,
-        shared::Size,
-        side, state,
-    },
+    kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
     quant::BlockType,
     sample::{Mix, Sampling, Seen},
     weights::{EMBEDDING, OUTPUT, OUTPUT_NORM, OnTensor, Reader},
@@ -127,33 +127,10 @@ struct Scratch {
 }
 
 /// How the kernels are cut; a device may compute faster another way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variant {
     /// The cut of the products.
     pub cut: Cut,
-}
-
-impl Variant {
-    /// A cut that suits `gpu`: a processor posing as one wants whole rows, each load serving many; a real one wants
-    /// neighbours reading neighbours.
-    pub fn for_device(gpu: &Gpu) -> Self {
-        let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
-        let name = gpu.description.to_lowercase();
-        let cut = if software.iter().any(|s| name.contains(s)) {
-            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
-        } else {
-            // More lanes only where they add up by shuffles.
-            let lanes = if gpu.subgroup.is_some_and(|size| size >= 16) { 16 } else { 8 };
-            Cut { rows: 2, lanes, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
-        };
-        Self { cut }
-    }
-
-    /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
-    pub const OTHERS: [Self; 2] = [
-        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Apart(4) } },
-        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile: Tile::Apart(8) } },
-    ];
 }
 
 /// A language model in GPU memory, with its cache and its dispatches.

@@ -2,7 +2,8 @@
 
 use imprint_core::{
     Error, ErrorKind, Result,
-    fused::{FusedModel, Variant},
+    config::ModelConfig,
+    fused::{FusedModel, Tried, Variant},
     generate::Backend,
     gguf::Gguf,
     kernels::gpu::{Gpu, GpuOptions},
@@ -15,6 +16,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::{
     ahead::ahead,
+    kernels::Kernels,
     source::BlobSource,
     subgroups::Subgroups,
     web::{field, now_ms, set_field, settle},
@@ -50,6 +52,12 @@ pub struct DeviceInfo {
     /// Why it is not the GPU, or not the kernels it is to have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How its kernels are cut, on the GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
+    /// What was timed to choose them, where that was done now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// How long it took to see whether the GPU computes rightly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_ms: Option<f64>,
@@ -58,13 +66,13 @@ pub struct DeviceInfo {
 /// All of wasm's memory is 4 GiB, and a model on the processor lies in it as a whole beside the working space.
 const MOST_CPU_BYTES: u64 = 3 << 30;
 
-/// Loads the model on the device of `choice`.
+/// Loads the model on the device of `choice`; whether kernels are measured is as in [`Kernels::find`].
 ///
 /// # Errors
 /// With [`Choice::Webgpu`] `no-webgpu`, `device-wrong` and what the GPU path reports; with each choice `model-corrupt`,
 /// `model-unsupported`, `model-unreachable`, `out-of-memory`, `cancelled`.
 pub async fn load(
-    choice: Choice,
+    (choice, measure): (Choice, Option<bool>),
     gguf: &Gguf,
     source: &BlobSource,
     capacity: usize,
@@ -73,7 +81,7 @@ pub async fn load(
     if choice == Choice::Cpu {
         return on_cpu(gguf, source, None, on_tensor).await;
     }
-    match on_gpu(gguf, source, capacity, on_tensor).await {
+    match on_gpu(measure, gguf, source, capacity, on_tensor).await {
         Err(error) if choice == Choice::Auto && cpu_may_help(error.kind()) => {
             on_cpu(gguf, source, Some(reason(&error)), on_tensor).await
         }
@@ -95,18 +103,23 @@ fn reason(error: &Error) -> String {
 }
 
 async fn on_gpu(
+    measure: Option<bool>,
     gguf: &Gguf,
     source: &BlobSource,
     capacity: usize,
     on_tensor: OnTensor<'_>,
 ) -> Result<(Backend, DeviceInfo)> {
     let gpu = request(GpuOptions::default()).await?;
-    let variant = Variant::for_device(&gpu);
+    let measured_for = Variant::measured_for(&gpu, &ModelConfig::from_gguf(gguf)?, gguf);
+    let kernels = Kernels::find(&gpu, &measured_for, measure).await;
     let description = gpu.description.clone();
-    let mut model = FusedModel::load(gpu, gguf, source, capacity, variant, on_tensor).await?;
+    let mut model = FusedModel::load(gpu, gguf, source, capacity, kernels.variant, on_tensor).await?;
+    let tried = kernels.choose(&mut model).await?;
     let started_ms = now_ms();
     let reason = model.prove(gguf, source, &Variant::OTHERS).await?;
-    let device = DeviceInfo { kind: "webgpu", description, reason, trial_ms: Some(now_ms() - started_ms) };
+    let trial_ms = Some(now_ms() - started_ms);
+    let kernels = Some(model.variant().words());
+    let device = DeviceInfo { kind: "webgpu", description, reason, kernels, tried, trial_ms };
     Ok((Backend::Fused(Box::new(model)), device))
 }
 
@@ -162,6 +175,13 @@ async fn on_cpu(
 ) -> Result<(Backend, DeviceInfo)> {
     check_cpu(gguf)?;
     let model = load_packed(gguf, source, on_tensor).await?;
-    let device = DeviceInfo { kind: "cpu", description: "processor, one thread".to_owned(), reason, trial_ms: None };
+    let device = DeviceInfo {
+        kind: "cpu",
+        description: "processor, one thread".to_owned(),
+        reason,
+        kernels: None,
+        tried: Vec::new(),
+        trial_ms: None,
+    };
     Ok((Backend::Processor(Box::new(Processor::new(model))), device))
 }

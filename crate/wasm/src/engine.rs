@@ -40,6 +40,8 @@ pub struct OpenOptions {
     device: Choice,
     sha256: Option<String>,
     context_tokens: Option<usize>,
+    /// Whether to measure which kernels are fastest; once for a GPU, where it is left out.
+    measure_kernels: Option<bool>,
     /// Memory of this device, where that is known.
     most_bytes: Option<f64>,
 }
@@ -230,7 +232,8 @@ impl Engine {
             tell(phase, done, total);
             check_signal(signal)
         };
-        let (backend, device) = device::load(options.device, &gguf, &source, capacity, &mut on_tensor).await?;
+        let (backend, device) =
+            device::load((options.device, options.measure_kernels), &gguf, &source, capacity, &mut on_tensor).await?;
         check_signal(signal)?;
         let info = ModelInfo {
             name: config.name.clone(),

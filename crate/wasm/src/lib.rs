@@ -22,6 +22,8 @@ mod fetch;
 #[cfg(target_arch = "wasm32")]
 mod inspect;
 #[cfg(target_arch = "wasm32")]
+mod kernels;
+#[cfg(target_arch = "wasm32")]
 mod learn;
 #[cfg(target_arch = "wasm32")]
 mod selftest;

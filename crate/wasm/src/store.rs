@@ -24,11 +24,11 @@ extern "C" {
     fn persisted() -> Result<Promise, JsValue>;
     // Absent where the page is not served over HTTPS or from localhost.
     #[wasm_bindgen(thread_local_v2, js_namespace = globalThis, js_name = caches)]
-    static CACHES: Option<CacheStorage>;
+    pub(crate) static CACHES: Option<CacheStorage>;
 }
 
 /// The names of this origin's caches that are ours begin with this: see the service worker.
-const CACHE_PREFIX: &str = "imprint-";
+pub const CACHE_PREFIX: &str = "imprint-";
 
 /// How much is kept, as JavaScript sees it.
 #[derive(Debug, Serialize)]

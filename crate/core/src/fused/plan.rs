@@ -1,10 +1,9 @@
 //! Weights and buffers into dispatches: which kernels, with which bindings, in which order.
 
-use std::cell::{Cell, RefCell};
-
 use super::{
     Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant,
     adapt::{Side, Sides},
+    built::{Kernels, Which},
     vocabulary::{Part, Slab},
 };
 use crate::{
@@ -12,8 +11,7 @@ use crate::{
     error::Result,
     kernels::{
         attention::{Attention, QUERIES},
-        embed::Embed,
-        gpu::{Begun, Gpu},
+        gpu::Gpu,
         heads::Heads,
         norm::{self, To},
         project::{Cut, Project, Role},
@@ -155,14 +153,14 @@ impl Plan<'_> {
         if self.config.post_norm {
             needed.push(Which::Norm(To::Stream { streams: 1 }));
         }
-        needed.into_iter().for_each(|which| self.kernels.begin(self.gpu, which, || self.text(which)));
+        needed.into_iter().for_each(|which| self.kernels.begin(self, which));
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
-        self.kernels.get(self.gpu, which, || self.text(which)).await
+        self.kernels.get(self, which).await
     }
 
-    fn text(&self, which: Which) -> String {
+    pub fn text(&self, which: Which) -> String {
         let (c, cut) = (self.config, self.variant.cut);
         match which {
             Which::Embed(embed) => embed.wgsl(),
@@ -457,124 +455,4 @@ pub(crate) fn heads_kernel(c: &ModelConfig, streams: u32) -> Heads {
 
 fn tiles(project: &Project, cut: Cut) -> Groups {
     Groups::PerTokens(project.tile_groups(cut), Project::tile_tokens(cut))
-}
-
-/// A kernel, by what its text is made from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Which {
-    Embed(Embed),
-    Norm(To),
-    Heads(Heads),
-    Attention(Attention),
-    ManyAttention(Attention),
-    Narrow,
-    Vector(Project),
-    Tile(Project),
-    Merge { peaks: bool },
-    Scan,
-    Draw,
-}
-
-impl Which {
-    /// As [`Which::label`], and tells the two products apart that go into the residual stream.
-    fn name(self, d_ff: usize) -> &'static str {
-        match self {
-            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) && p.cols as usize == d_ff => "down",
-            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) => "o",
-            Which::Vector(p) if matches!(p.role, Role::Head(_)) => "head",
-            _ => self.label(),
-        }
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Which::Embed(_) => "embed",
-            Which::Norm(_) => "norm",
-            Which::Heads(_) => "heads",
-            Which::Attention(_) | Which::ManyAttention(_) => "attention",
-            Which::Narrow => "side path",
-            Which::Merge { .. } => "contrast",
-            Which::Scan => "scan",
-            Which::Draw => "draw",
-            Which::Vector(project) | Which::Tile(project) => match project.role {
-                Role::Qkv { .. } => "qkv",
-                Role::GateUp(_) => "gate up",
-                Role::Residual | Role::Given => "residual",
-                Role::Head(_) | Role::Scores(_) => "scores",
-            },
-        }
-    }
-}
-
-/// The pipelines of one model, each built once.
-#[derive(Default)]
-pub(super) struct Kernels {
-    built: RefCell<Vec<(Which, wgpu::ComputePipeline)>>,
-    begun: RefCell<Vec<(Which, Begun)>>,
-    /// How many were asked for before they were begun.
-    late: Cell<usize>,
-}
-
-impl Kernels {
-    /// Whether every kernel was begun before it was asked for, and all of these were asked for.
-    pub fn all_foreseen(&self) -> bool {
-        self.begun.borrow().is_empty() && self.late.get() == 0
-    }
-
-    fn find(&self, which: Which) -> Option<wgpu::ComputePipeline> {
-        self.built.borrow().iter().find(|(built, _)| *built == which).map(|(_, kernel)| kernel.clone())
-    }
-
-    fn begin(&self, gpu: &Gpu, which: Which, text: impl Fn() -> String) {
-        let mut begun = self.begun.borrow_mut();
-        if self.find(which).is_none() && begun.iter().all(|(begun, _)| *begun != which) {
-            begun.push((which, gpu.begin(which.label(), &text())));
-        }
-    }
-
-    async fn get(&self, gpu: &Gpu, which: Which, text: impl Fn() -> String) -> Result<wgpu::ComputePipeline> {
-        if let Some(kernel) = self.find(which) {
-            return Ok(kernel);
-        }
-        let begun = {
-            let mut begun = self.begun.borrow_mut();
-            begun.iter().position(|(begun, _)| *begun == which).map(|at| begun.swap_remove(at).1)
-        };
-        let begun = begun.unwrap_or_else(|| {
-            self.late.set(self.late.get() + 1);
-            gpu.begin(which.label(), &text())
-        });
-        let kernel = begun.await?;
-        self.built.borrow_mut().push((which, kernel.clone()));
-        Ok(kernel)
-    }
-
-    /// What a dispatch of `kernel` does for a token that sees `keys` positions, in a model whose feed-forward layers are
-    /// `d_ff` wide.
-    pub fn work(&self, kernel: &wgpu::ComputePipeline, keys: u64, d_ff: usize) -> Work {
-        let built = self.built.borrow();
-        let Some((which, _)) = built.iter().find(|(_, built)| built == kernel) else {
-            return Work { name: "other", bytes: 0, flops: 0 };
-        };
-        let (bytes, flops) = match which {
-            Which::Vector(p) | Which::Tile(p) => {
-                let (rows, cols) = (u64::from(p.rows), u64::from(p.cols));
-                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols)
-            }
-            Which::Attention(a) => {
-                let keys = if a.window == 0 { keys } else { keys.min(a.window.into()) };
-                let width = u64::from(a.d_head);
-                (keys * 8 * width * u64::from(a.n_kv_heads), keys * 4 * width * u64::from(a.n_heads))
-            }
-            _ => (0, 0),
-        };
-        Work { name: which.name(d_ff), bytes, flops }
-    }
-}
-
-/// What one dispatch is called, reads of weights and cache, and computes.
-pub(super) struct Work {
-    pub name: &'static str,
-    pub bytes: u64,
-    pub flops: u64,
 }

@@ -1,6 +1,6 @@
 //! What each kernel of a decoded token takes, by the device's own clock, beside what the device could do at best.
 
-use super::{Dispatch, FusedModel, Groups, plan::Work};
+use super::{Dispatch, FusedModel, Groups, built::Work};
 use crate::{
     error::{Error, ErrorKind, Result},
     sample::{Mix, Sampling, Seen},

@@ -85,9 +85,14 @@ impl FusedModel {
     /// # Panics
     /// If an adapter is attached: take it away first.
     pub async fn recut(&mut self, variant: Variant) -> Result<()> {
+        self.kernels = Default::default();
+        self.cut(variant).await
+    }
+
+    /// As [`FusedModel::recut`], with the kernels that are there already.
+    pub(super) async fn cut(&mut self, variant: Variant) -> Result<()> {
         assert!(self.personal.is_none(), "kernels are changed without an adapter");
         self.variant = variant;
-        self.kernels = Default::default();
         self.scoring.take();
         self.plan().begin(&self.formats);
         let caches = self.bindings.get_mut().caches.clone();

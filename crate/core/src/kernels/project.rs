@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     shared::{self, Size},
     side::{MAX_RANK, Side},
@@ -78,7 +80,7 @@ impl Role {
 }
 
 /// How a product is cut among invocations: chosen by device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// Neighbouring rows one invocation computes; even.
     pub rows: u32,
@@ -91,7 +93,7 @@ pub struct Cut {
 }
 
 /// How the products of many tokens are cut among invocations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tile {
     /// Each invocation reads all it needs, for as many rows; even. More rows share a loaded activation, and need registers.
     Apart(u32),

@@ -6,11 +6,13 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use super::{state, unpack::bytes};
 use crate::quant::BlockType;
 
 /// How large a tile is: more reads a number less often, fewer keeps more of a device busy with few tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Size {
     /// 32 rows by 32 tokens, 4 by 4 an invocation.
     Small,
@@ -25,7 +27,7 @@ const ELEMENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 impl Size {
     /// Rows and tokens of a tile; columns and tokens of a transposed one.
-    pub(super) fn lines(self) -> u32 {
+    pub(crate) fn lines(self) -> u32 {
         match self {
             Size::Small => 32,
             Size::Large => 64,

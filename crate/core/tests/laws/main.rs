@@ -19,4 +19,5 @@ mod peft;
 mod processor;
 mod trainer;
 mod trial;
+mod tune;
 mod writing;

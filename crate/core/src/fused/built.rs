@@ -1,0 +1,163 @@
+//! The pipelines of a model: which there are, and each built once.
+
+use std::cell::{Cell, RefCell};
+
+use super::{Variant, plan::Plan};
+use crate::{
+    error::Result,
+    kernels::{
+        attention::Attention,
+        embed::Embed,
+        gpu::{Begun, Gpu},
+        heads::Heads,
+        norm::To,
+        project::{Project, Role},
+    },
+};
+
+/// A kernel, by what its text is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Which {
+    Embed(Embed),
+    Norm(To),
+    Heads(Heads),
+    Attention(Attention),
+    ManyAttention(Attention),
+    Narrow,
+    Vector(Project),
+    Tile(Project),
+    Merge { peaks: bool },
+    Scan,
+    Draw,
+}
+
+impl Which {
+    /// As [`Which::label`], and tells the two products apart that go into the residual stream.
+    fn name(self, d_ff: usize) -> &'static str {
+        match self {
+            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) && p.cols as usize == d_ff => "down",
+            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) => "o",
+            Which::Vector(p) if matches!(p.role, Role::Head(_)) => "head",
+            _ => self.label(),
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Which::Embed(_) => "embed",
+            Which::Norm(_) => "norm",
+            Which::Heads(_) => "heads",
+            Which::Attention(_) | Which::ManyAttention(_) => "attention",
+            Which::Narrow => "side path",
+            Which::Merge { .. } => "contrast",
+            Which::Scan => "scan",
+            Which::Draw => "draw",
+            Which::Vector(project) | Which::Tile(project) => match project.role {
+                Role::Qkv { .. } => "qkv",
+                Role::GateUp(_) => "gate up",
+                Role::Residual | Role::Given => "residual",
+                Role::Head(_) | Role::Scores(_) => "scores",
+            },
+        }
+    }
+}
+
+/// The pipelines of one model, each text built once.
+#[derive(Default)]
+pub(super) struct Kernels {
+    built: RefCell<Vec<(Variant, Which, wgpu::ComputePipeline)>>,
+    texts: RefCell<Vec<(String, wgpu::ComputePipeline)>>,
+    begun: RefCell<Vec<(String, Begun)>>,
+    /// How many were asked for before they were begun.
+    late: Cell<usize>,
+}
+
+impl Kernels {
+    /// Whether every kernel was begun before it was asked for, and all of these were asked for.
+    pub fn all_foreseen(&self) -> bool {
+        self.begun.borrow().is_empty() && self.late.get() == 0
+    }
+
+    /// Gives up the kernels that `variant` does not use.
+    pub fn keep(&self, variant: Variant) {
+        let mut built = self.built.borrow_mut();
+        built.retain(|(of, ..)| *of == variant);
+        self.texts.borrow_mut().retain(|(_, kernel)| built.iter().any(|(.., used)| used == kernel));
+    }
+
+    fn find(&self, variant: Variant, which: Which) -> Option<wgpu::ComputePipeline> {
+        self.built.borrow().iter().find(|(v, w, _)| (*v, *w) == (variant, which)).map(|(.., kernel)| kernel.clone())
+    }
+
+    /// Begins what is not there, for whoever [gets](Kernels::get) it later.
+    pub fn begin(&self, plan: &Plan<'_>, which: Which) {
+        if self.find(plan.variant, which).is_some() {
+            return;
+        }
+        let (text, mut begun) = (plan.text(which), self.begun.borrow_mut());
+        let built = self.texts.borrow().iter().any(|(there, _)| *there == text);
+        if !built && begun.iter().all(|(there, _)| *there != text) {
+            let kernel = plan.gpu.begin(which.label(), &text);
+            begun.push((text, kernel));
+        }
+    }
+
+    /// The kernel, built or waited for.
+    pub async fn get(&self, plan: &Plan<'_>, which: Which) -> Result<wgpu::ComputePipeline> {
+        if let Some(kernel) = self.find(plan.variant, which) {
+            return Ok(kernel);
+        }
+        let text = plan.text(which);
+        let other = self.texts.borrow().iter().find(|(there, _)| *there == text).map(|(_, kernel)| kernel.clone());
+        let kernel = match other {
+            Some(kernel) => kernel,
+            None => {
+                let kernel = self.waited_for(plan.gpu, which, &text).await?;
+                self.texts.borrow_mut().push((text, kernel.clone()));
+                kernel
+            }
+        };
+        self.built.borrow_mut().push((plan.variant, which, kernel.clone()));
+        Ok(kernel)
+    }
+
+    fn waited_for(&self, gpu: &Gpu, which: Which, text: &str) -> Begun {
+        let mut begun = self.begun.borrow_mut();
+        match begun.iter().position(|(begun, _)| begun == text) {
+            Some(at) => begun.swap_remove(at).1,
+            None => {
+                self.late.set(self.late.get() + 1);
+                gpu.begin(which.label(), text)
+            }
+        }
+    }
+
+    /// What a dispatch of `kernel` does for a token that sees `keys` positions, in a model whose feed-forward layers are
+    /// `d_ff` wide.
+    pub fn work(&self, kernel: &wgpu::ComputePipeline, keys: u64, d_ff: usize) -> Work {
+        let built = self.built.borrow();
+        let Some((_, which, _)) = built.iter().find(|(.., built)| built == kernel) else {
+            return Work { name: "other", bytes: 0, flops: 0 };
+        };
+        let (bytes, flops) = match which {
+            Which::Vector(p) | Which::Tile(p) => {
+                let (rows, cols) = (u64::from(p.rows), u64::from(p.cols));
+                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols)
+            }
+            Which::Attention(a) => {
+                let keys = if a.window == 0 { keys } else { keys.min(a.window.into()) };
+                let width = u64::from(a.d_head);
+                (keys * 8 * width * u64::from(a.n_kv_heads), keys * 4 * width * u64::from(a.n_heads))
+            }
+            _ => (0, 0),
+        };
+        Work { name: which.name(d_ff), bytes, flops }
+    }
+}
+
+/// What one dispatch is called, reads of weights and cache, and computes.
+pub(super) struct Work {
+    pub name: &'static str,
+    pub bytes: u64,
+    pub flops: u64,
+}
