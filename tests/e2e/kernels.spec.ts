@@ -60,12 +60,8 @@ test("kernels are measured when asked for, kept for the next time, and write the
 
 test("what is kept of a measurement and makes no sense is not believed", async ({ page }) => {
   await open(page, { device: "webgpu", measureKernels: true });
-  for (const nonsense of [
-    "{",
-    "[]",
-    '{"cut":{"rows":3,"lanes":7,"subgroup":null,"tile":{"Apart":4}}}',
-    '{"cut":{"rows":2,"lanes":8,"subgroup":4096,"tile":{"Apart":4000}}}',
-  ]) {
+  // The core's own laws know more of it.
+  for (const nonsense of ["{", '{"cut":{"rows":3,"lanes":7,"subgroup":null,"tile":{"Apart":4}}}']) {
     await kept(page, nonsense);
     expect((await open(page, { device: "webgpu" })).device.kernels).toMatch(/^8 rows, 1 lanes/);
   }
