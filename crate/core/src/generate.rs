@@ -29,7 +29,7 @@ use crate::{
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
 
-/// Prompt tokens read a step: few enough that a step on a slow machine can be cancelled, enough to fill the tiles.
+/// Prompt tokens that a processor reads a step: few enough that a step can be cancelled, enough to fill the tiles.
 const CHUNK: usize = 64;
 
 /// What to write and when to stop.
@@ -336,11 +336,11 @@ impl LanguageModel {
             let message = "the adapter was changed while this text was written; begin another";
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        let left = session.prompt.len() - session.prefilled;
-        let drawn = if left > CHUNK {
+        let (left, chunk) = (session.prompt.len() - session.prefilled, self.chunk());
+        let drawn = if left > chunk {
             let from = session.prefilled;
-            self.read(session, from, CHUNK).await?;
-            session.prefilled += CHUNK;
+            self.read(session, from, chunk).await?;
+            session.prefilled += chunk;
             Vec::new()
         } else if left > 0 {
             let id = self.read_and_draw(session).await?;
@@ -352,6 +352,18 @@ impl LanguageModel {
             self.draw(session).await?
         };
         Ok(self.take(session, &drawn))
+    }
+
+    /// Prompt tokens read a step.
+    fn chunk(&self) -> usize {
+        match &self.backend {
+            Backend::Processor(_) => CHUNK,
+            // A processor that poses as a GPU is as slow as one.
+            #[cfg(feature = "gpu")]
+            Backend::Fused(model) if model.variant().cut.lanes == 1 => CHUNK,
+            #[cfg(feature = "gpu")]
+            Backend::Fused(_) => crate::kernels::state::MAX_COUNT as usize,
+        }
     }
 
     async fn read(&self, session: &mut Session, from: usize, n: usize) -> Result<()> {

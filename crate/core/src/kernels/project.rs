@@ -189,13 +189,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if let Some(side) = self.side() {
             let group_rows = groups * rows;
             writeln!(w, "  let first_row = group.x * {group_rows}u;").ok();
-            side.bottleneck(
-                &mut w,
-                "first_row",
-                &format!("(first_row + {}u)", group_rows - 1),
-                personal * blocks,
-                lanes == 1,
-            );
+            side.bottleneck(&mut w, "first_row", &format!("(first_row + {}u)", group_rows - 1), personal * blocks, cut);
         }
         self.vector_sums(&mut w, cut);
         if let Some(side) = self.side() {

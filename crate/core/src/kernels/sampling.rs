@@ -7,8 +7,8 @@
 use super::state;
 use crate::sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling};
 
-/// Scores a workgroup of the first kernel looks at.
-const SHARE: u32 = 2048;
+/// Scores a workgroup of the first kernel looks at: so few that there are more largest ones than most people let be drawn.
+const SHARE: u32 = 1024;
 const WORKGROUP: u32 = 256;
 /// Parameter that holds the strength of a contrast.
 const STRENGTH: usize = 6;
@@ -154,6 +154,7 @@ var<workgroup> count_prefix: u32;
 var<workgroup> count_left: u32;
 var<workgroup> mass_prefix: u32;
 var<workgroup> mass_left: f32;
+var<workgroup> bound: f32;
 
 // Unsigned integers in the order of the floats.
 fn key(s: f32) -> u32 {{
@@ -170,6 +171,13 @@ fn gumbel(stream: u32, id: u32) -> f32 {{
   var e = a * (1.0 + a * (1.0 / 2.0 + a * (1.0 / 3.0 + a * (1.0 / 4.0 + a * (1.0 / 5.0 + a / 6.0)))));
   if (a >= 0.1) {{ e = -log(1.0 - a); }}
   return -log(e);
+}}
+fn at(i: u32) -> f32 {{ return logits[min(i, {last}u)]; }}
+// Side by side, so that the device waits for memory once.
+fn eight(i: u32) -> array<vec4<f32>, 2> {{
+  let low = vec4<f32>(at(i), at(i + {WORKGROUP}u), at(i + {two}u), at(i + {three}u));
+  let high = vec4<f32>(at(i + {four}u), at(i + {five}u), at(i + {six}u), at(i + {seven}u));
+  return array<vec4<f32>, 2>(low, high);
 }}
 fn mass(bin: u32) -> f32 {{ return f32(atomicLoad(&coarse[bin])) + f32(atomicLoad(&fine[bin])) / 8192.0; }}
 
@@ -196,6 +204,16 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let s = bitcast<f32>(partial[i].x);
     if (s > top[l]) {{ top[l] = s; who[l] = partial[i].y; }}
   }}
+  // The k-th of some of the largest is no larger than the k-th of all.
+  if (l == 0u) {{ bound = -3.0e38; }}
+  workgroupBarrier();
+  var rank = 1u;
+  let mine = top[l];
+  for (var i = 0u; i < {WORKGROUP}u; i++) {{
+    let other = top[i];
+    if (other > mine || (other == mine && i < l)) {{ rank++; }}
+  }}
+  if (rank == top_k) {{ bound = mine; }}
   largest(l);
   let best = top[0];
   var chosen = who[0];
@@ -214,17 +232,24 @@ fn main(@builtin(local_invocation_index) l: u32) {{
         workgroupBarrier();
         let prefix_c = count_prefix;
         let prefix_m = mass_prefix;
-        for (var i = l; i < {vocab}u; i += {WORKGROUP}u) {{
-          let s = logits[i];
-          let k = key(s);
-          let bin = (k >> shift) & 1023u;
-          let above = select(k >> ((shift + 10u) & 31u), 0u, pass_ == 0u);
-          if (by_count && above == prefix_c) {{ atomicAdd(&counts[bin], 1u); }}
-          if (by_mass && above == prefix_m) {{
-            let m = exp((s - best) * inverse) * 8192.0;
-            let whole = floor(m);
-            if (whole > 0.0) {{ atomicAdd(&coarse[bin], u32(whole)); }}
-            atomicAdd(&fine[bin], u32((m - whole) * 8192.0));
+        let least_counted = select(3.0e38, bound, by_count);
+        // Below, a probability is less than the smallest part that is counted.
+        let least_weighed = select(3.0e38, best - 18.1 * temperature, by_mass);
+        for (var first = l; first < {vocab}u; first += {eight}u) {{
+          var read = eight(first);
+          for (var j = 0u; j < 8u; j++) {{
+            let s = read[j / 4u][j % 4u];
+            if (first + j * {WORKGROUP}u >= {vocab}u || s < min(least_counted, least_weighed)) {{ continue; }}
+            let k = key(s);
+            let bin = (k >> shift) & 1023u;
+            let above = select(k >> ((shift + 10u) & 31u), 0u, pass_ == 0u);
+            if (s >= least_counted && above == prefix_c) {{ atomicAdd(&counts[bin], 1u); }}
+            if (s >= least_weighed && above == prefix_m) {{
+              let m = exp((s - best) * inverse) * 8192.0;
+              let whole = floor(m);
+              if (whole > 0.0) {{ atomicAdd(&coarse[bin], u32(whole)); }}
+              atomicAdd(&fine[bin], u32((m - whole) * 8192.0));
+            }}
           }}
         }}
         workgroupBarrier();
@@ -272,11 +297,15 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let stream = mix(parameters[5] ^ mix(state[{drawn}] + 0x9e3779b9u));
     top[l] = -3.0e38;
     who[l] = chosen;
-    for (var i = l; i < {vocab}u; i += {WORKGROUP}u) {{
-      let s = logits[i];
-      if (s >= floor_ && key(s) >= least) {{
-        let noisy = (s - best) * inverse + gumbel(stream, i);
-        if (noisy > top[l]) {{ top[l] = noisy; who[l] = i; }}
+    for (var first = l; first < {vocab}u; first += {eight}u) {{
+      var read = eight(first);
+      for (var j = 0u; j < 8u; j++) {{
+        let s = read[j / 4u][j % 4u];
+        let i = first + j * {WORKGROUP}u;
+        if (i < {vocab}u && s >= floor_ && key(s) >= least) {{
+          let noisy = (s - best) * inverse + gumbel(stream, i);
+          if (noisy > top[l]) {{ top[l] = noisy; who[l] = i; }}
+        }}
       }}
     }}
     largest(l);
@@ -297,6 +326,14 @@ fn main(@builtin(local_invocation_index) l: u32) {{
 }}
 ",
         half = WORKGROUP / 2,
+        last = vocab - 1,
+        two = 2 * WORKGROUP,
+        three = 3 * WORKGROUP,
+        four = 4 * WORKGROUP,
+        five = 5 * WORKGROUP,
+        six = 6 * WORKGROUP,
+        seven = 7 * WORKGROUP,
+        eight = 8 * WORKGROUP,
         drawn = state::DRAWN,
         drawn_ids = state::DRAWN_IDS,
         max_drawn = state::MAX_DRAWN,

@@ -20,7 +20,10 @@
 
 use std::fmt::Write;
 
-use super::{project::Role, state};
+use super::{
+    project::{Cut, Role},
+    state,
+};
 use crate::adapter::Pair;
 
 /// Widest bottleneck the kernels take.
@@ -120,15 +123,15 @@ impl Side {
     }
 
     /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to: each
-    /// number by eight invocations, or, where barriers are what costs, `apart` by one.
-    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32, apart: bool) {
+    /// number by eight invocations, or, where barriers are what costs, apart by one.
+    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32, cut: Cut) {
         let quads = self.cols / 4;
         let (begin, end) = match self.role {
             Role::Qkv { .. } => (self.part(first), format!("({} + 1u)", self.part(last))),
             role => ("0u".into(), format!("{}u", role.parts())),
         };
         self.open(w);
-        if apart {
+        if cut.lanes == 1 {
             writeln!(
                 w,
                 "  for (var k = {begin} * rank + l; k < {end} * rank; k += {WORKGROUP}u) {{
@@ -148,6 +151,9 @@ impl Side {
             .ok();
             return;
         }
+        // Loads side by side, so that the device waits for memory once: as many as divide the row.
+        let blocks = quads / TEAMS;
+        let loads = (1..=8).rev().find(|&n| blocks.is_multiple_of(n)).unwrap_or(1);
         writeln!(
             w,
             "  let k_end = {end} * rank;
@@ -155,19 +161,38 @@ impl Side {
     let k = start + l / 8u;
     var v = vec4<f32>();
     if (k < k_end) {{
-      for (var i = l % 8u; i < {quads}u; i += 8u) {{ v += side[{a_from}u + k * {quads}u + i] * xs[{block}u + i / 8u][l % 8u]; }}
-    }}
-    team[l] = dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u));
+      let row = {a_from}u + k * {quads}u + l % 8u;
+      for (var i = 0u; i < {blocks}u; i += {loads}u) {{",
+            a_from = self.a_from(),
+        )
+        .ok();
+        for n in 0..loads {
+            writeln!(w, "        let v{n} = side[row + (i + {n}u) * 8u];").ok();
+        }
+        let product = |n: u32| format!("v{n} * xs[{block}u + i + {n}u][l % 8u]");
+        writeln!(w, "        v += {};\n      }}\n    }}", (0..loads).map(product).collect::<Vec<_>>().join(" + ")).ok();
+        let factor = format!("bitcast<f32>(state[{}])", state::FACTOR);
+        let mine = "dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u))";
+        if cut.shuffles() && cut.subgroup.is_some_and(|size| size >= TEAMS) {
+            writeln!(w, "    var s = {mine};").ok();
+            for step in [4, 2, 1] {
+                writeln!(w, "    s += subgroupShuffleXor(s, {step}u);").ok();
+            }
+            writeln!(w, "    if (l % 8u == 0u && k < k_end) {{ t[k] = s * {factor}; }}\n  }}\n  workgroupBarrier();")
+                .ok();
+            return;
+        }
+        writeln!(
+            w,
+            "    team[l] = {mine};
     workgroupBarrier();
     if (l < {TEAMS}u && start + l < k_end) {{
       var s = team[l * 8u];
       for (var i = 1u; i < 8u; i++) {{ s += team[l * 8u + i]; }}
-      t[start + l] = s * bitcast<f32>(state[{factor}]);
+      t[start + l] = s * {factor};
     }}
     workgroupBarrier();
-  }}",
-            a_from = self.a_from(),
-            factor = state::FACTOR,
+  }}"
         )
         .ok();
     }
