@@ -169,7 +169,7 @@ def shape_of(file):
 
 def lengths(graph):
     """What attention wants to know: the last place of each text, and how long all is."""
-    mask = graph.input("attention_mask", TensorProto.INT64, ["batch", "total"])
+    mask = graph.input("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"])
     one = graph.constant("one", np.array([1], np.int64))
     count = graph.node("ReduceSum", [mask, one], "mask.sum", keepdims=0)
     last = graph.node("Sub", [count, one], "mask.last")
@@ -181,18 +181,26 @@ def lengths(graph):
 
 
 def embedding(file, graph):
-    """The embedding in its 8 bits; gives the vectors of the input, and the two parts for the head."""
-    ids = graph.input("input_ids", TensorProto.INT64, ["batch", "seq"])
+    """The embedding in its 8 bits; gives the vectors of the input, and the two parts for the head.
+
+    The web's runtime has no operator that gathers and scales at once, so it is spelled out for the few rows that are read.
+    """
+    ids = graph.input("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
     data = file.data("token_embd.weight", GGMLQuantizationType.Q8_0)
     rows = len(data)
     raw = data.reshape(rows, -1, 34)
-    scales = raw[..., :2].copy().view(np.float16).astype(np.float32)[..., 0]
-    # Both operators count from 128.
-    values = raw[..., 2:] ^ np.uint8(128)
-    values = graph.constant("embedding.q8", values.reshape(rows, -1))
-    scales = graph.constant("embedding.scale", scales)
-    attributes = {"bits": 8, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
-    return graph.node("GatherBlockQuantized", [values, ids, scales], "embedded", MICROSOFT, **attributes), values, scales
+    scales = raw[..., :2].copy().view(np.float16).astype(np.float32)
+    # `MatMulNBits` counts from 128.
+    values = graph.constant("embedding.q8", raw[..., 2:] ^ np.uint8(128))
+    scales = graph.constant("embedding.scale", scales[..., 0])
+    middle = graph.constant("embedding.middle", np.array(128, np.float32))
+    read = graph.node("Gather", [values, ids], "embedding.rows", axis=0)
+    read = graph.node("Sub", [graph.node("Cast", [read], "embedding.cast", to=TensorProto.FLOAT), middle], "embedding.whole")
+    last = graph.constant("embedding.last", np.array([-1], np.int64))
+    scale = graph.node("Unsqueeze", [graph.node("Gather", [scales, ids], "embedding.row_scales", axis=0), last], "embedding.scales")
+    read = graph.node("Mul", [read, scale], "embedding.blocks")
+    flat = graph.constant("embedding.shape", np.array([0, 0, -1], np.int64))
+    return graph.node("Reshape", [read, flat], "embedded"), values, scales
 
 
 def head(graph, x, values, scales, shape):
@@ -203,10 +211,8 @@ def head(graph, x, values, scales, shape):
     end = graph.constant("end", np.array([np.iinfo(np.int64).max], np.int64))
     x = graph.node("Slice", [x, start, end, "one"], "kept")
     d_model, vocab = shape["hidden_size"], shape["vocab_size"]
-    cut = graph.constant("head.shape", np.array([vocab, d_model // BLOCK, BLOCK], np.int64))
-    values = graph.node("Reshape", [values, cut], "head.q8")
     graph.node("MatMulNBits", [x, values, scales], "logits", MICROSOFT, K=d_model, N=vocab, bits=8, block_size=BLOCK)
-    graph.output("logits", ["batch", "kept", vocab])
+    graph.output("logits", ["batch_size", "kept", vocab])
 
 
 def build(file, shape):
@@ -234,12 +240,12 @@ def build(file, shape):
         q, k = rows_by_halves(q4["attn_q"], n_heads), rows_by_halves(q4["attn_k"], n_kv_heads)
         qkv = graph.linear(x, f"{blk}.qkv", [q, k, q4["attn_v"]], f"{blk}.qkv")
         past = [
-            graph.input(f"past_key_values.{layer}.{kind}", TensorProto.FLOAT, ["batch", n_kv_heads, "past", d_head])
+            graph.input(f"past_key_values.{layer}.{kind}", TensorProto.FLOAT, ["batch_size", n_kv_heads, "past_sequence_length", d_head])
             for kind in ("key", "value")
         ]
         present = [f"present.{layer}.{kind}" for kind in ("key", "value")]
         for name in present:
-            graph.output(name, ["batch", n_kv_heads, "total", d_head])
+            graph.output(name, ["batch_size", n_kv_heads, "total_sequence_length", d_head])
         x = graph.node(
             "GroupQueryAttention",
             [qkv, "", "", *past, places, total, cos, sin],
