@@ -140,7 +140,11 @@ impl Measure {
         if self.measures_against(Against::TransformersJs, part) {
             part_text.push_str(&format!(" --against transformers.js --limit {}", self.limit));
         }
-        format!("cargo xtask bench --part {part_text}{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
+        format!(
+            "cargo xtask bench --part {part_text}{quick} --tokens {} --runs {}{native}{dev}",
+            self.tokens(),
+            self.runs()
+        )
     }
 }
 
@@ -537,5 +541,30 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
         0 => None,
         n if n % 2 == 1 => Some(values[middle]),
         _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        measure: Measure,
+    }
+
+    #[test]
+    fn each_part_tells_the_command_that_measures_it_again() {
+        let line = "bench --runs 3 --against transformers.js --limit 90 --against llama.cpp";
+        let measure = Line::parse_from(line.split(' ')).measure;
+        let command = |part| measure.command(part, false);
+        let both = "--against llama.cpp --against transformers.js --limit 90";
+        assert_eq!(command(Part::Writing), format!("cargo xtask bench --part writing {both} --tokens 32 --runs 3"));
+        // Its scores are known of the default model only, and llama.cpp does not learn here.
+        assert_eq!(command(Part::Second), "cargo xtask bench --part second --against llama.cpp --tokens 32 --runs 3");
+        assert!(!command(Part::Learning).contains("--against"));
     }
 }

@@ -144,7 +144,12 @@ fn remarks(columns: &[Column]) -> String {
 fn sizes(report: &Report<'_>) -> String {
     let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
     let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
-    let named = [("Imprint", "imprint"), ("Imprint, writing only", "writer"), ("wllama", "wllama"), ("transformers.js", "transformers")];
+    let named = [
+        ("Imprint", "imprint"),
+        ("Imprint, writing only", "writer"),
+        ("wllama", "wllama"),
+        ("transformers.js", "transformers"),
+    ];
     lines.extend(named.iter().filter_map(|(name, key)| Some(row(name, report.wasm.get(*key)?))));
     lines.join("\n")
 }
@@ -198,10 +203,14 @@ fn peer_method(report: &Report<'_>) -> String {
         "\n- transformers.js takes its model from a hub that is this machine. The graph is built as the hub's 4-bit ones are \
          (`GroupQueryAttention` with its rotation, `MatMulNBits` in blocks of 32), from the file's own blocks, whose minima \
          are rounded to the whole zero points that ONNX Runtime takes on the web; embedding and head keep 8 bits. Mean NLL \
-         of the golden texts: {:.3} so, {:.3} by the file. Its warm-up reads a golden text, and an engine that goes on from \
-         there with other tokens than the golden run is not reported. It runs on the page's own thread, one thread on wasm. \
-         On WebGPU it is measured in the first round only{tokens}, and a prompt is given up after {} s.",
-        peer.scores.nll, peer.scores.golden_nll, report.setting.measure.limit
+         of the golden texts: {:.3} so, {:.3} by the file; {:.0} % of the greedy tokens are the same. Its warm-up reads a \
+         golden text, and an engine that goes on from there with other tokens than the golden run is not reported. It runs \
+         on the page's own thread, one thread on wasm. On WebGPU it is measured in the first round only{tokens}, and a prompt \
+         is given up after {} s.",
+        peer.scores.nll,
+        peer.scores.golden_nll,
+        peer.scores.agreement * 100.0,
+        report.setting.measure.limit
     )
 }
 
@@ -216,8 +225,8 @@ fn method(report: &Report<'_>) -> String {
          up, then reads a prompt and writes greedily. The engines take turns, run by run.\n\
          - Prefill: tokens of the prompt by the time until the first token. Decode: tokens after the first by the time since \
          it. Each engine's own count of tokens is used; the last row tells it.\n\
-         - First load: program and model come from this machine over HTTP, compressed where that pays. Load: from the browser's storage, natively from the file, \
-         until a text can begin.\n\
+         - First load: program and model come from this machine over HTTP, compressed where that pays. Load: from the \
+         browser's storage, natively from the file, until a text can begin.\n\
          - CPU-s a decoded token: CPU time of all cores, natively of the process, in Chromium of the GPU process on GPU paths \
          and of the page's process on CPU paths, from `/proc`.\n\
          - Peak memory: `VmHWM` of the native process or of the page's, and of the GPU process. A software adapter keeps the \

@@ -46,6 +46,8 @@ pub struct Peer {
 pub struct Scores {
     pub nll: f64,
     pub golden_nll: f64,
+    /// The share of the golden run's greedy tokens that this model chooses too.
+    pub agreement: f64,
 }
 
 impl Peer {
@@ -96,7 +98,8 @@ fn make_model(project: &Project, model: &Path, model_sha256: &str) -> Result<(Pa
     let script = project.root.join(DIR).join("make_onnx.py");
     let golden = project.root.join(GOLDEN);
     let requirements = project.root.join(DIR).join("requirements.txt");
-    let sums = [&script, &golden, &requirements].map(|file| model::sha256(file)).into_iter().collect::<Result<Vec<_>>>()?;
+    let sums =
+        [&script, &golden, &requirements].map(|file| model::sha256(file)).into_iter().collect::<Result<Vec<_>>>()?;
     let key = format!("{model_sha256} {}", sums.join(" "));
     // Written last, so what it names is whole.
     let stamp = made.join("stamp");
@@ -105,7 +108,7 @@ fn make_model(project: &Project, model: &Path, model_sha256: &str) -> Result<(Pa
         note(format_args!("ready: {}", made.display()));
         return Ok((made, scores(told)?));
     }
-    note("making its model and reading the golden texts with it, half a minute");
+    note("making its model and reading the golden texts with it, about a minute");
     let said = run(python).arg(script).arg(model).arg(golden).arg(&made).read()?;
     // The runtime may have words of its own before.
     let told = said.lines().last().unwrap_or_default();
