@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium, type BrowserContext, type Page } from "@playwright/test";
+import { chromium, type BrowserContext, type Page, type Request } from "@playwright/test";
 import { args, executablePath } from "../e2e/chromium.js";
 import type { Engine, Opened, Written } from "./engines.js";
 import { cpuS, forgetPeak, peakBytes, processes, type Kind } from "./linux.js";
@@ -15,20 +15,26 @@ const warmUpTokens = 64;
 type Sample = {
   loadMs: number;
   prefillTokensPerS: number;
-  decodeTokensPerS: number;
+  decodeTokensPerS: number | null;
   cpuSPerToken: number | null;
+  /** Seconds after which the prompt was given up: it was read more slowly than told. */
+  limitS: number | null;
 };
 
 /** One engine in its own browser with its own empty profile. */
 export class Bench {
   readonly samples: Sample[] = [];
   firstLoadMs = 0;
+  /** What the first load fetched over the network. */
+  fetchedBytes = 0;
   opened: Opened | undefined;
   written: Written | undefined;
   /** Why this engine could not be measured. */
   failure: string | undefined;
   readonly #peak: Record<Kind, number | null> = { renderer: null, "gpu-process": null };
   #cpuAtFirst: number | null = null;
+  /** Whether the text that is being written has its first token. */
+  #begun = false;
 
   private constructor(
     readonly engine: Engine,
@@ -43,13 +49,25 @@ export class Bench {
     const context = await chromium.launchPersistentContext(profile, { executablePath, args });
     const page = context.pages()[0] ?? (await context.newPage());
     const bench = new Bench(engine, profile, context, page);
-    await page.exposeFunction("markFirst", () => (bench.#cpuAtFirst = bench.cpuS()));
+    await page.exposeFunction("markFirst", () => {
+      bench.#begun = true;
+      bench.#cpuAtFirst = bench.cpuS();
+    });
     return bench;
   }
 
   /** Fetches the model over the network for the first time; later rounds find it in the browser's storage. */
   async fetch(): Promise<void> {
+    const sizes: Promise<number>[] = [];
+    // Workers' requests are the context's too. What storage answers has no size, and a body may be gone already.
+    const note = (request: Request): void => {
+      const size = request.sizes().then(({ responseBodySize }) => responseBodySize);
+      if (request.url().startsWith("http")) sizes.push(size.catch(() => 0));
+    };
+    this.context.on("requestfinished", note);
     this.firstLoadMs = (await this.#open()).loadMs;
+    this.context.off("requestfinished", note);
+    this.fetchedBytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
     await this.engine.close(this.page);
   }
 
@@ -60,8 +78,9 @@ export class Bench {
 
   async round(): Promise<void> {
     const { loadMs } = await this.open();
-    await this.engine.write(this.page, prompt(Math.min(warmUpTokens, number("prompt"))), 4);
-    const written = await this.engine.write(this.page, prompt(number("prompt")), number("tokens"));
+    await this.#warmUp();
+    const written = await this.#write();
+    if (written === undefined) return this.#giveUp(loadMs);
     const cpu = this.cpuS();
     this.notePeaks();
     if (written.decodedTokens < 1) throw new Error("the model ended before its second token");
@@ -75,6 +94,7 @@ export class Bench {
       decodeTokensPerS: (written.decodedTokens / written.decodeMs) * 1e3,
       cpuSPerToken:
         cpu === null || this.#cpuAtFirst === null ? null : (cpu - this.#cpuAtFirst) / written.decodedTokens,
+      limitS: null,
     });
     await this.engine.close(this.page);
   }
@@ -100,8 +120,8 @@ export class Bench {
   }
 
   report(): object {
-    const { engine, samples, firstLoadMs, opened, written, failure, peak } = this;
-    return { key: engine.key, samples, firstLoadMs, opened, written, failure, peak };
+    const { engine, samples, firstLoadMs, fetchedBytes, opened, written, failure, peak } = this;
+    return { key: engine.key, samples, firstLoadMs, fetchedBytes, opened, written, failure, peak };
   }
 
   /** Takes the peaks while the model is open; a process that is replaced later takes its own with it. */
@@ -118,6 +138,42 @@ export class Bench {
       forgetPeak(processes(this.profile, kind));
       this.#peak[kind] = null;
     }
+  }
+
+  async #warmUp(): Promise<void> {
+    const { engine, page } = this;
+    const work =
+      engine.warmUp?.(page) ?? engine.write(page, prompt(Math.min(warmUpTokens, number("prompt"))), 4);
+    if (await this.#inTime(work.then(() => true))) return;
+    await this.context.close();
+    throw new Error(`its warm-up took more than ${engine.sparing?.limitS} s`);
+  }
+
+  /** Writes the measured text; nothing where its prompt was not read within the engine's limit. */
+  #write(): Promise<Written | undefined> {
+    const tokens = Math.min(number("tokens"), this.engine.sparing?.tokens ?? Infinity);
+    this.#begun = false;
+    return this.#inTime(this.engine.write(this.page, prompt(number("prompt")), tokens), () => this.#begun);
+  }
+
+  /** What `work` gives; nothing once the engine's limit is over, unless by then `goesOn`. */
+  async #inTime<T>(work: Promise<T>, goesOn = (): boolean => false): Promise<T | undefined> {
+    const { sparing } = this.engine;
+    if (!sparing) return work;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => goesOn() || resolve(undefined), sparing.limitS * 1e3);
+    });
+    return Promise.race([work, late]).finally(() => clearTimeout(timer));
+  }
+
+  /** Notes that the prompt took too long, and ends the browser: what it still does would slow the others down. */
+  async #giveUp(loadMs: number): Promise<void> {
+    const limitS = this.engine.sparing?.limitS ?? 0;
+    const prefillTokensPerS = number("prompt") / limitS;
+    this.notePeaks();
+    this.samples.push({ loadMs, prefillTokensPerS, decodeTokensPerS: null, cpuSPerToken: null, limitS });
+    await this.context.close();
   }
 
   get peak(): { page: number | null; gpu: number | null } {

@@ -1,13 +1,15 @@
 // The browser half of `cargo xtask bench`: measures in Chromium and writes the samples into a JSON file.
 //
-// Writing: Imprint and wllama, round by round, on the same file. Learning: Imprint on both devices, window by window.
+// Writing: Imprint, wllama and, where asked for, transformers.js, round by round, on the same file. Learning: Imprint on both devices, window by window.
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import { Bench } from "./bench.js";
-import { imprint, wllama } from "./engines.js";
+import { imprint, wllama, type Engine } from "./engines.js";
 import { Lesson } from "./learning.js";
-import { number, text } from "./options.js";
+import { given, number, text } from "./options.js";
+import { golden } from "./stray.js";
+import { transformers } from "./transformers.js";
 
 /** The size of a module, raw and as a good host sends it. */
 function size(path: string): { raw: number; brotli: number } {
@@ -18,6 +20,16 @@ function size(path: string): { raw: number; brotli: number } {
   return { raw: bytes.length, brotli: packed.length };
 }
 
+/** transformers.js, where it is asked for. */
+function asked(): Engine[] {
+  if (!given("against")) return [];
+  const known = golden(text("golden"));
+  return [
+    transformers("transformers-gpu", true, known, number("limit")),
+    transformers("transformers-cpu", false, known, number("limit")),
+  ];
+}
+
 /** Measures all engines in turn, so that what else the machine does falls on all of them. */
 async function writing(benches: Bench[]): Promise<object> {
   const engines = [
@@ -25,11 +37,13 @@ async function writing(benches: Bench[]): Promise<object> {
     imprint("imprint-cpu", "cpu"),
     wllama("wllama-gpu", true),
     wllama("wllama-cpu", false),
+    ...asked(),
   ];
   for (const engine of engines) benches.push(await Bench.start(engine));
   for (const bench of benches) await bench.attempt("first load", () => bench.fetch());
   for (let run = 1; run <= number("runs"); run += 1) {
-    for (const bench of benches) await bench.attempt(`round ${run}`, () => bench.round());
+    const due = benches.filter(({ engine }) => run <= (engine.sparing?.rounds ?? Infinity));
+    for (const bench of due) await bench.attempt(`round ${run}`, () => bench.round());
   }
   return {
     isolated: await benches[0]?.page.evaluate(() => crossOriginIsolated),
@@ -38,6 +52,7 @@ async function writing(benches: Bench[]): Promise<object> {
       imprint: size("pkg/dist/imprint_wasm_bg.wasm"),
       writer: size("pkg/dist/imprint_writer_bg.wasm"),
       wllama: size("node_modules/@wllama/wllama/esm/wasm/wllama.wasm"),
+      ...(given("runtime") ? { transformers: size(text("runtime")) } : {}),
     },
   };
 }

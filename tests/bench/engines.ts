@@ -35,6 +35,10 @@ export type Engine = {
   key: string;
   /** Whether the GPU's process does the arithmetic, or the page's. */
   gpu: boolean;
+  /** For an engine that is slower by far: rounds and tokens that are enough, and the seconds that a prompt may take. */
+  sparing?: { rounds: number; tokens: number; limitS: number };
+  /** What is done once it is open and before the measured text; left out, it reads and writes a little. */
+  warmUp?(page: Page): Promise<void>;
   /** Opens the model and waits until it can write. */
   open(page: Page, model: string): Promise<Opened>;
   write(page: Page, prompt: string, maxTokens: number): Promise<Written>;

@@ -15,9 +15,16 @@ const { values } = parseArgs({
     part: { type: "string" },
     windows: { type: "string" },
     adapter: { type: "string" },
+    /** Another engine to write with; only `transformers.js` is known. */
+    against: { type: "string" },
+    /** For it: the golden numbers that it is held to, the seconds that a prompt may take on a GPU, and its wasm module. */
+    golden: { type: "string" },
+    limit: { type: "string" },
+    runtime: { type: "string" },
     out: { type: "string" },
   },
 });
+export const given = (name: keyof typeof values): boolean => values[name] !== undefined;
 export const text = (name: keyof typeof values): string => {
   const value = values[name];
   if (value === undefined) throw new Error(`--${name} is missing`);

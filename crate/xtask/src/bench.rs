@@ -2,6 +2,7 @@
 
 mod learning;
 mod page;
+mod peer;
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,9 +12,11 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use peer::Peer;
+
 use crate::process::{note, run, step};
 use crate::serve::{Server, Site};
-use crate::setup::{ensure_python, prepare_build, prepare_tests};
+use crate::setup::{self, ensure_python, prepare_build, prepare_tests};
 use crate::{Project, model, site};
 
 /// Where the model is served, whatever its name.
@@ -40,9 +43,12 @@ pub struct Measure {
     /// Measures this part only and leaves the other as it stands in the result; may be given twice.
     #[arg(long, value_enum)]
     part: Vec<Part>,
-    /// Writes with this engine too, natively on one thread, in turn with our own.
+    /// Writes with this engine too, in turn with our own; may be given twice.
     #[arg(long, value_enum)]
-    against: Option<Against>,
+    against: Vec<Against>,
+    /// Seconds that transformers.js may take to read a prompt on WebGPU.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// Lengths of the windows to learn from [default: 64,128,256, quick 16].
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..))]
     windows: Vec<u32>,
@@ -66,11 +72,15 @@ impl Part {
     const ALL: [Part; 3] = [Part::Writing, Part::Learning, Part::Second];
 }
 
-/// An engine outside the browser.
+/// An engine that is measured only where it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Against {
+    /// Natively, on one thread.
     #[value(name = "llama.cpp")]
     LlamaCpp,
+    /// In Chromium, on both its devices; with the default model only.
+    #[value(name = "transformers.js")]
+    TransformersJs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -104,19 +114,37 @@ impl Measure {
         (self.part.is_empty() && part != Part::Second) || self.part.contains(&part)
     }
 
+    /// Whether `engine` is measured in `part`.
+    fn measures_against(&self, engine: Against, part: Part) -> bool {
+        let fits = match engine {
+            Against::LlamaCpp => part != Part::Learning,
+            Against::TransformersJs => part == Part::Writing,
+        };
+        fits && self.against.contains(&engine)
+    }
+
     /// The command that measures `part` again.
     fn command(&self, part: Part, dev: bool) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         let native = if self.native == Profile::Release { " --native release" } else { "" };
         let dev = if dev { " --dev" } else { "" };
         let windows: Vec<_> = self.windows().iter().map(u32::to_string).collect();
-        let part = match part {
-            Part::Writing if self.against.is_some() => "writing --against llama.cpp".to_owned(),
+        let mut part_text = match part {
             Part::Writing => "writing".to_owned(),
             Part::Second => "second".to_owned(),
             Part::Learning => format!("learning --windows {}", windows.join(",")),
         };
-        format!("cargo xtask bench --part {part}{quick} --tokens {} --runs {}{native}{dev}", self.tokens(), self.runs())
+        if self.measures_against(Against::LlamaCpp, part) {
+            part_text.push_str(" --against llama.cpp");
+        }
+        if self.measures_against(Against::TransformersJs, part) {
+            part_text.push_str(&format!(" --against transformers.js --limit {}", self.limit));
+        }
+        format!(
+            "cargo xtask bench --part {part_text}{quick} --tokens {} --runs {}{native}{dev}",
+            self.tokens(),
+            self.runs()
+        )
     }
 }
 
@@ -126,8 +154,11 @@ impl Measure {
 struct Sample {
     load_ms: f64,
     prefill_tokens_per_s: f64,
-    decode_tokens_per_s: f64,
+    /// `None` where the prompt was not read within the limit.
+    decode_tokens_per_s: Option<f64>,
     cpu_s_per_token: Option<f64>,
+    /// The seconds within which the prompt was not read: its true speed is below the one told.
+    limit_s: Option<f64>,
 }
 
 /// What one engine on one device did.
@@ -139,6 +170,7 @@ struct Column {
     failure: Option<String>,
     samples: Vec<Sample>,
     first_load_ms: Option<f64>,
+    fetched_bytes: Option<u64>,
     prompt_tokens: u64,
     tokens: u64,
     dispatches_per_token: Option<u64>,
@@ -184,6 +216,7 @@ struct InPage {
     key: String,
     samples: Vec<Sample>,
     first_load_ms: f64,
+    fetched_bytes: u64,
     opened: Option<Opened>,
     written: Option<Written>,
     failure: Option<String>,
@@ -236,6 +269,7 @@ struct Report<'a> {
     chromium: String,
     isolated: bool,
     wllama: String,
+    peer: Option<Peer>,
     columns: Vec<Column>,
     wasm: HashMap<String, Size>,
 }
@@ -315,8 +349,9 @@ impl Column {
         self.samples.push(Sample {
             load_ms: native.load_ms,
             prefill_tokens_per_s: native.prefill_tokens_per_s,
-            decode_tokens_per_s: native.decode_tokens_per_s,
+            decode_tokens_per_s: Some(native.decode_tokens_per_s),
             cpu_s_per_token: native.cpu_s_per_token,
+            limit_s: None,
         });
         let gpu = native.dispatches_per_token > 0;
         self.device = native.device.description;
@@ -340,6 +375,8 @@ impl From<InPage> for Column {
             "imprint-cpu" => "Chromium, CPU path",
             "wllama-gpu" => "wllama, WebGPU",
             "wllama-cpu" => "wllama, 1 thread",
+            "transformers-gpu" => peer::GPU,
+            "transformers-cpu" => peer::CPU,
             other => other,
         };
         let whole = |bytes: Option<f64>| bytes.filter(|bytes| *bytes > 0.0).map(|bytes| bytes as u64);
@@ -350,6 +387,7 @@ impl From<InPage> for Column {
             failure: page.failure,
             samples: page.samples,
             first_load_ms: Some(page.first_load_ms).filter(|ms| *ms > 0.0),
+            fetched_bytes: Some(page.fetched_bytes).filter(|bytes| *bytes > 0),
             prompt_tokens: page.written.as_ref().map_or(0, |written| written.prompt_tokens),
             tokens: page.written.as_ref().map_or(0, |written| written.tokens),
             dispatches_per_token: opened.and_then(|opened| opened.dispatches_per_token).filter(|count| *count > 0),
@@ -362,23 +400,32 @@ impl From<InPage> for Column {
 }
 
 impl Bench<'_> {
-    /// Measures writing, beside wllama.
+    /// Measures writing, beside wllama and those that were asked for.
     fn writing(&self, part: Part, setting: &Setting<'_>) -> Result<String> {
+        // First, since it may fail.
+        let asked = self.measure.measures_against(Against::TransformersJs, part);
+        let peer = asked.then(|| Peer::prepare(self.project, &self.model)).transpose()?;
         step("Bench: writing, native");
         let mut columns = self.native()?;
         step("Bench: writing, Chromium");
-        let peer = self.project.root.join("node_modules/@wllama/wllama/esm");
-        let site = self.site();
-        let site = site.file("/wllama/index.js", &peer.join("index.js"));
-        let site = site.file("/wllama/wllama.wasm", &peer.join("wasm/wllama.wasm"));
-        let browser: Browser = self.browser(site, &[("--part", "writing".to_owned())])?;
+        let packages = self.project.root.join("node_modules");
+        let wllama = packages.join("@wllama/wllama/esm");
+        let mut site = self.site().file("/wllama/index.js", &wllama.join("index.js"));
+        site = site.file("/wllama/wllama.wasm", &wllama.join("wasm/wllama.wasm"));
+        let mut more = vec![("--part", "writing".to_owned())];
+        if let Some(peer) = &peer {
+            site = peer.serve(site);
+            more.extend(peer.arguments(self.measure.limit));
+        }
+        let browser: Browser = self.browser(site, &more)?;
         columns.extend(browser.engines.into_iter().map(Column::from));
         let report = Report {
             part,
             setting,
             chromium: browser.chromium,
             isolated: browser.isolated,
-            wllama: wllama_version(self.project)?,
+            wllama: peer::version(&packages, "@wllama/wllama")?,
+            peer,
             columns,
             wasm: browser.wasm,
         };
@@ -389,13 +436,11 @@ impl Bench<'_> {
     fn native(&self) -> Result<Vec<Column>> {
         let devices = [("native, GPU path", "gpu"), ("native, CPU path", "cpu")];
         let mut columns = devices.map(|(title, _)| Column { title: title.to_owned(), ..Column::default() });
-        let mut peer = match self.measure.against {
-            Some(Against::LlamaCpp) => {
-                let column = Column { title: page::LLAMA_CPP.to_owned(), ..Column::default() };
-                Some((column, ensure_python(self.project)?))
-            }
-            None => None,
-        };
+        let mut peer = None;
+        if self.measure.against.contains(&Against::LlamaCpp) {
+            let column = Column { title: page::LLAMA_CPP.to_owned(), ..Column::default() };
+            peer = Some((column, ensure_python(self.project, &setup::TESTS)?));
+        }
         for i in 1..=self.measure.runs() {
             for (column, (_, device)) in columns.iter_mut().zip(devices) {
                 note(format_args!("{device} run {i}"));
@@ -489,12 +534,6 @@ fn commit(project: &Project) -> Result<String> {
     Ok(if changed.is_empty() { hash } else { format!("{hash} with uncommitted changes") })
 }
 
-fn wllama_version(project: &Project) -> Result<String> {
-    let path = project.root.join("node_modules/@wllama/wllama/package.json");
-    let package: serde_json::Value = serde_json::from_str(&fs::read_to_string(path)?)?;
-    Ok(package["version"].as_str().context("wllama tells no version")?.to_owned())
-}
-
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -502,5 +541,30 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
         0 => None,
         n if n % 2 == 1 => Some(values[middle]),
         _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        measure: Measure,
+    }
+
+    #[test]
+    fn each_part_tells_the_command_that_measures_it_again() {
+        let line = "bench --runs 3 --against transformers.js --limit 90 --against llama.cpp";
+        let measure = Line::parse_from(line.split(' ')).measure;
+        let command = |part| measure.command(part, false);
+        let both = "--against llama.cpp --against transformers.js --limit 90";
+        assert_eq!(command(Part::Writing), format!("cargo xtask bench --part writing {both} --tokens 32 --runs 3"));
+        // Its scores are known of the default model only, and llama.cpp does not learn here.
+        assert_eq!(command(Part::Second), "cargo xtask bench --part second --against llama.cpp --tokens 32 --runs 3");
+        assert!(!command(Part::Learning).contains("--against"));
     }
 }

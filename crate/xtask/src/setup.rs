@@ -11,6 +11,8 @@ use crate::{Project, model};
 
 /// The oldest Node that the web tools run on.
 const NODE_MAJOR: u32 = 20;
+const NODE_BY_HAND: &str =
+    "install Node 20 or newer with npm by hand, from https://nodejs.org or your system's packages";
 
 /// What a build needs.
 pub struct Tools {
@@ -100,18 +102,24 @@ fn ensure_wasm_bindgen(project: &Project) -> Result<PathBuf> {
     Ok(ours)
 }
 
-/// Installs the npm packages when `package-lock.json` is another than the one they were installed from.
+/// Installs the npm packages of the build and the tests.
 fn ensure_packages(project: &Project) -> Result<()> {
     step("npm packages");
-    const BY_HAND: &str =
-        "install Node 20 or newer with npm by hand, from https://nodejs.org or your system's packages";
-    let version = run("node").arg("--version").hint(BY_HAND).read()?;
+    let version = run("node").arg("--version").hint(NODE_BY_HAND).read()?;
     let major = version.trim_start_matches('v').split('.').next().and_then(|text| text.parse::<u32>().ok());
     if major.is_none_or(|major| major < NODE_MAJOR) {
-        bail!("Node {version} is too old; {BY_HAND}");
+        bail!("Node {version} is too old; {NODE_BY_HAND}");
     }
-    let sum = model::sha256(&project.root.join("package-lock.json"))?;
-    let stamp = project.root.join("node_modules/.imprint-lock-sha256");
+    install_packages(project, &project.root)
+}
+
+/// Installs the npm packages of `dir` when its `package-lock.json` is another than the one they were installed from.
+///
+/// # Errors
+/// When npm is missing or cannot install them.
+pub fn install_packages(project: &Project, dir: &Path) -> Result<()> {
+    let sum = model::sha256(&dir.join("package-lock.json"))?;
+    let stamp = dir.join("node_modules/.imprint-lock-sha256");
     if fs::read_to_string(&stamp).is_ok_and(|kept| kept == sum) {
         note("ready: node_modules fits package-lock.json");
         return Ok(());
@@ -121,20 +129,44 @@ fn ensure_packages(project: &Project) -> Result<()> {
     }
     // The browser comes from the system if it can: see `ensure_chromium`.
     let install = run("npm").args(["ci", "--no-audit", "--no-fund"]).env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1");
-    install.dir(&project.root).hint(BY_HAND).go()?;
+    install.dir(dir).hint(NODE_BY_HAND).go()?;
     fs::write(stamp, sum)?;
     Ok(())
 }
 
-/// Makes the environment that the tests in Python run in, and gives its interpreter.
+/// Python packages, in an environment of their own.
+pub struct Environment {
+    /// What the environment is called in the cache.
+    name: &'static str,
+    /// The list of the packages, below the root of the checkout.
+    requirements: &'static str,
+    /// What is said before they are installed.
+    costs: &'static str,
+}
+
+/// What the tests in Python run in, and llama.cpp.
+pub const TESTS: Environment = Environment {
+    name: "python-venv",
+    requirements: "tests/python/requirements.txt",
+    costs: "installing PyTorch, PEFT and llama.cpp once: 2.5 GB to fetch, 5.5 GB on disk, two to five minutes",
+};
+
+/// What makes the model that transformers.js reads: apart, since the tests' environment is over twenty times as large.
+pub const ONNX: Environment = Environment {
+    name: "onnx-venv",
+    requirements: "tests/bench/peer/requirements.txt",
+    costs: "installing ONNX and its runtime once: 55 MB to fetch, 220 MB on disk",
+};
+
+/// Makes an environment for programs in Python, and gives its interpreter.
 ///
 /// # Errors
 /// When the packages cannot be installed: no Python, no network, no room.
-pub fn ensure_python(project: &Project) -> Result<PathBuf> {
+pub fn ensure_python(project: &Project, wanted: &Environment) -> Result<PathBuf> {
     step("Python packages");
-    let requirements = project.root.join("tests/python/requirements.txt");
+    let requirements = project.root.join(wanted.requirements);
     let sum = model::sha256(&requirements)?;
-    let environment = project.cache.join("python-venv");
+    let environment = project.cache.join(wanted.name);
     let python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let stamp = environment.join(".imprint-requirements-sha256");
     if fs::read_to_string(&stamp).is_ok_and(|kept| kept == sum) && run(&python).arg("--version").succeeds() {
@@ -144,7 +176,7 @@ pub fn ensure_python(project: &Project) -> Result<PathBuf> {
     if project.options.offline {
         bail!("offline, and {} does not fit {}", environment.display(), requirements.display());
     }
-    note("installing PyTorch, PEFT and llama.cpp once: 2.5 GB to fetch, 5.5 GB on disk, two to five minutes");
+    note(wanted.costs);
     if environment.exists() {
         fs::remove_dir_all(&environment)?;
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{Run, note, step};
-use crate::setup::{TestTools, Tools, ensure_python, prepare_build, prepare_tests};
+use crate::setup::{self, TestTools, Tools, ensure_python, prepare_build, prepare_tests};
 use crate::{Project, model, site};
 
 /// One stage of the tests.
@@ -156,7 +156,7 @@ impl Tests<'_> {
 
     /// Runs `tests/python/test_*.py` under the standard library's own runner, where their packages can be installed.
     fn python(&self) -> Result<Count> {
-        let python = match ensure_python(self.project) {
+        let python = match ensure_python(self.project, &setup::TESTS) {
             Ok(python) => python,
             Err(cause) => {
                 note(format_args!(

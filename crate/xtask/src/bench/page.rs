@@ -1,6 +1,6 @@
 //! Lays the measurements out as `BENCHMARKS.md`.
 
-use super::{Column, Part, Profile, Report, Sample, Setting, Size, median};
+use super::{Column, Part, Profile, Report, Sample, Setting, Size, median, peer};
 
 /// What stands above all parts.
 const TITLE: &str = "# Benchmarks\n\nEach part was written by one run of its command; nothing here is edited by hand.";
@@ -11,12 +11,16 @@ pub const LLAMA_CPP: &str = "llama.cpp, 1 thread";
 /// One row of the table: its name and what it says of a column.
 type Row = (&'static str, fn(&Column) -> Option<String>);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     ("device", |column| Some(column.device.clone()).filter(|device| !device.is_empty())),
     ("first load, ms", |column| column.first_load_ms.map(figure)),
+    ("fetched for it, MB", |column| column.fetched_bytes.map(megabytes)),
     ("load, ms", |column| spread(column, |sample| Some(sample.load_ms))),
-    ("prefill, tokens/s", |column| spread(column, |sample| Some(sample.prefill_tokens_per_s))),
-    ("decode, tokens/s", |column| spread(column, |sample| Some(sample.decode_tokens_per_s))),
+    ("prefill, tokens/s", |column| {
+        let told = spread(column, |sample| Some(sample.prefill_tokens_per_s))?;
+        Some(if is_limited(column) { format!("below {told}") } else { told })
+    }),
+    ("decode, tokens/s", |column| spread(column, |sample| sample.decode_tokens_per_s)),
     ("CPU-s a decoded token", |column| spread(column, |sample| sample.cpu_s_per_token)),
     ("dispatches a token", |column| column.dispatches_per_token.map(|count| count.to_string())),
     ("peak memory, MB", |column| column.peak_bytes.map(megabytes)),
@@ -27,6 +31,11 @@ const ROWS: [Row; 12] = [
         (column.tokens > 0).then(|| format!("{} / {}", column.prompt_tokens, column.tokens))
     }),
 ];
+
+/// Whether a prompt was given up, so that its speed is only known to be below a bound.
+fn is_limited(column: &Column) -> bool {
+    column.samples.iter().any(|sample| sample.limit_s.is_some())
+}
 
 /// Puts `text` in the place of its part and leaves the other part of the page `before` as it is.
 pub fn replace(before: &str, part: Part, text: &str) -> String {
@@ -55,9 +64,15 @@ fn found(page: &str, part: Part) -> Option<String> {
 
 /// Writes the part of writing.
 pub fn write(report: &Report<'_>) -> String {
-    let peer = format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama);
-    let head = head(report.setting, report.part, &report.chromium, &[peer]);
-    let parts = [head, table(&report.columns), failures(&report.columns), sizes(report), ratios(report)];
+    let mut peers = vec![format!("- Peer: wllama {} (llama.cpp), same file, same browser, same run", report.wllama)];
+    peers.extend(report.peer.as_ref().map(|peer| {
+        format!(
+            "- Peer: transformers.js {} (ONNX Runtime Web {}), a graph made from the same file, same browser, same run",
+            peer.version, peer.runtime
+        )
+    }));
+    let head = head(report.setting, report.part, &report.chromium, &peers);
+    let parts = [head, table(&report.columns), remarks(&report.columns), sizes(report), ratios(report)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n{}\n", parts.join("\n\n"), method(report))
 }
@@ -114,17 +129,27 @@ fn table(columns: &[Column]) -> String {
     lines.join("\n")
 }
 
-fn failures(columns: &[Column]) -> String {
-    let failed = columns.iter().filter_map(|column| Some((column, column.failure.as_ref()?)));
-    let lines: Vec<_> =
-        failed.map(|(column, why)| format!("- {} could not be measured here: {why}", column.title)).collect();
-    lines.join("\n")
+/// Says which engines could not be measured, and which prompts were given up.
+fn remarks(columns: &[Column]) -> String {
+    let lines = columns.iter().filter_map(|column| {
+        if let Some(why) = &column.failure {
+            return Some(format!("- {} could not be measured here: {why}", column.title));
+        }
+        let limit = column.samples.iter().find_map(|sample| sample.limit_s)?;
+        Some(format!("- {}: reading the prompt took more than {limit:.0} s and was given up", column.title))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn sizes(report: &Report<'_>) -> String {
     let row = |name: &str, size: &Size| format!("| {name} | {} | {} |", kilobytes(size.raw), kilobytes(size.brotli));
     let mut lines = vec!["| wasm module, kB | raw | brotli |".to_owned(), "|---|---:|---:|".to_owned()];
-    let named = [("Imprint", "imprint"), ("Imprint, writing only", "writer"), ("wllama", "wllama")];
+    let named = [
+        ("Imprint", "imprint"),
+        ("Imprint, writing only", "writer"),
+        ("wllama", "wllama"),
+        ("transformers.js", "transformers"),
+    ];
     lines.extend(named.iter().filter_map(|(name, key)| Some(row(name, report.wasm.get(*key)?))));
     lines.join("\n")
 }
@@ -136,30 +161,13 @@ fn ratios(report: &Report<'_>) -> String {
         ("native, CPU path", LLAMA_CPP),
         ("Chromium, CPU path", "wllama, 1 thread"),
         ("Chromium, GPU path", "wllama, WebGPU"),
+        ("Chromium, CPU path", peer::CPU),
+        ("Chromium, GPU path", peer::GPU),
     ];
     for (ours, theirs) in peers {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
         let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
-        let of = |value: fn(&Sample) -> f64| {
-            let rounds = a.samples.iter().zip(&b.samples).map(|(a, b)| value(a) / value(b));
-            median(rounds.collect()).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2} ×"))
-        };
-        lines.push(format!(
-            "- {ours} over {theirs}: prefill {}, decode {}; load time {}",
-            of(|sample| sample.prefill_tokens_per_s),
-            of(|sample| sample.decode_tokens_per_s),
-            of(|sample| sample.load_ms)
-        ));
-    }
-    // What was reported is of the default model.
-    let gpu = report.columns.iter().find(|column| column.title == "Chromium, GPU path");
-    let gpu = gpu.filter(|_| report.part == Part::Writing);
-    if let Some(prefill) = gpu.and_then(|column| column.median(|sample| Some(sample.prefill_tokens_per_s))) {
-        lines.push(format!(
-            "- Prefill, Chromium, GPU path: {:.1} × the 2 tokens/s that were reported for transformers.js on this kind of \
-             adapter. That figure was measured elsewhere and earlier, not in this run.",
-            prefill / 2.0
-        ));
+        lines.push(format!("- {ours} over {theirs}: {}", ratio(a, b)));
     }
     let heavy = report.columns.iter().filter(|column| !column.title.starts_with("wllama"));
     for column in heavy {
@@ -170,25 +178,63 @@ fn ratios(report: &Report<'_>) -> String {
     if lines.is_empty() { String::new() } else { format!("### Ratios\n\n{}", lines.join("\n")) }
 }
 
+/// Ours over theirs; against a prompt that was given up, at least that.
+fn ratio(ours: &Column, theirs: &Column) -> String {
+    let of = |value: fn(&Sample) -> Option<f64>| {
+        let rounds = ours.samples.iter().zip(&theirs.samples);
+        let rounds: Option<Vec<_>> = rounds.map(|(a, b)| Some(value(a)? / value(b)?)).collect();
+        rounds.and_then(median).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2} ×"))
+    };
+    let at_least = if is_limited(theirs) { "at least " } else { "" };
+    format!(
+        "prefill {at_least}{}, decode {}; load time {}",
+        of(|sample| Some(sample.prefill_tokens_per_s)),
+        of(|sample| sample.decode_tokens_per_s),
+        of(|sample| Some(sample.load_ms))
+    )
+}
+
+/// Says how transformers.js was measured.
+fn peer_method(report: &Report<'_>) -> String {
+    let Some(peer) = &report.peer else { return String::new() };
+    let tokens = report.columns.iter().find(|column| column.title == peer::GPU).map_or(0, |column| column.tokens);
+    let tokens = if tokens > 0 { format!(", with {tokens} tokens") } else { String::new() };
+    format!(
+        "\n- transformers.js takes its model from a hub that is this machine. The graph is built as the hub's 4-bit ones are \
+         (`GroupQueryAttention` with its rotation, `MatMulNBits` in blocks of 32), from the file's own blocks, whose minima \
+         are rounded to the whole zero points that ONNX Runtime takes on the web; embedding and head keep 8 bits. Mean NLL \
+         of the golden texts: {:.3} so, {:.3} by the file; {:.0} % of the greedy tokens are the same. Its warm-up reads a \
+         golden text, and an engine that goes on from there with other tokens than the golden run is not reported. It runs \
+         on the page's own thread, one thread on wasm. On WebGPU it is measured in the first round only{tokens}, and a prompt \
+         is given up after {} s.",
+        peer.scores.nll,
+        peer.scores.golden_nll,
+        peer.scores.agreement * 100.0,
+        report.setting.measure.limit
+    )
+}
+
 fn method(report: &Report<'_>) -> String {
     let Report { setting, isolated, .. } = report;
     let headers = if *isolated { "isolated (so threads were possible)" } else { "not cross-origin isolated" };
     let compiled = compiled(setting);
+    let peer = peer_method(report);
     format!(
         "### How it was measured\n\n\
          - Medians of {}. Each run opens the model, reads and writes a little to warm \
          up, then reads a prompt and writes greedily. The engines take turns, run by run.\n\
          - Prefill: tokens of the prompt by the time until the first token. Decode: tokens after the first by the time since \
          it. Each engine's own count of tokens is used; the last row tells it.\n\
-         - First load: the model comes from this machine over HTTP. Load: from the browser's storage, natively from the file, \
-         until a text can begin.\n\
+         - First load: program and model come from this machine over HTTP, compressed where that pays. Load: from the \
+         browser's storage, natively from the file, until a text can begin.\n\
          - CPU-s a decoded token: CPU time of all cores, natively of the process, in Chromium of the GPU process on GPU paths \
          and of the page's process on CPU paths, from `/proc`.\n\
          - Peak memory: `VmHWM` of the native process or of the page's, and of the GPU process. A software adapter keeps the \
          GPU's memory there.\n\
          {compiled}\n\
          - Chromium gets an empty profile on disk for each engine; the page is {headers}. wllama is opened for one \
-         thread, without its prompt cache and for as long a context as Imprint (2,048 tokens), everything else as it comes.\n\
+         thread, without its prompt cache and for as long a context as Imprint (2,048 tokens), everything else as it comes.\
+         {peer}\n\
          - A software adapter tells whether kernels are right, not how fast a real GPU runs them.",
         match setting.measure.runs() {
             1 => "a single run".to_owned(),
@@ -235,8 +281,9 @@ mod tests {
         let sample = |&rate: &f64| Sample {
             load_ms: 1234.5,
             prefill_tokens_per_s: rate,
-            decode_tokens_per_s: rate / 3.0,
+            decode_tokens_per_s: Some(rate / 3.0),
             cpu_s_per_token: None,
+            limit_s: None,
         };
         Column { title: "here".to_owned(), samples: rates.iter().map(sample).collect(), ..Column::default() }
     }
@@ -269,6 +316,22 @@ mod tests {
         let table = table(&columns);
         assert!(table.contains("here") && !table.contains("there"), "{table}");
         assert!(table.contains("| decode, tokens/s | 1.33 |"), "{table}");
-        assert_eq!(failures(&columns), "- there could not be measured here: no adapter");
+        assert_eq!(remarks(&columns), "- there could not be measured here: no adapter");
+    }
+
+    #[test]
+    fn a_prompt_that_was_given_up_bounds_speed_and_ratio() {
+        let mut slow = Column { title: "there".to_owned(), ..column(&[0.8]) };
+        slow.samples[0].decode_tokens_per_s = None;
+        slow.samples[0].limit_s = Some(320.0);
+        let ours = column(&[24.0, 30.0, 28.0]);
+        // Only the first round has both.
+        assert_eq!(ratio(&ours, &slow), "prefill at least 30.00 ×, decode –; load time 1.00 ×");
+        assert_eq!(ratio(&ours, &column(&[6.0])), "prefill 4.00 ×, decode 4.00 ×; load time 1.00 ×");
+        let columns = [ours, slow];
+        let table = table(&columns);
+        assert!(table.contains("| prefill, tokens/s | 28.0 (24.0–30.0) | below 0.800 |"), "{table}");
+        assert!(table.contains("| decode, tokens/s | 9.33 (8.00–10.0) | – |"), "{table}");
+        assert_eq!(remarks(&columns), "- there: reading the prompt took more than 320 s and was given up");
     }
 }
