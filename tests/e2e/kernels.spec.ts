@@ -8,7 +8,7 @@ onSmallHost();
 type Told = { device: Package.DeviceInfo; text: string };
 
 /** Opens the small model, writes a few tokens, and tells which kernels did it. */
-function open(page: Page, given: Partial<Package.ImprintOptions>): Promise<Told> {
+function open(page: Page, given: { device: Package.DeviceChoice; measureKernels?: boolean }): Promise<Told> {
   return page.evaluate(async (given) => {
     const opened = await imprint.Imprint.open({ model: "/small.gguf", worker: false, ...given });
     let text = "";

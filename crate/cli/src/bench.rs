@@ -7,10 +7,9 @@ use std::{fmt, fs, path::PathBuf, time::Instant};
 
 use imprint_core::{
     Error, ErrorKind, Result,
-    generate::{LanguageModel, WriteOptions},
+    generate::{LanguageModel, Pace, WriteOptions},
     sample::Sampling,
 };
-use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
@@ -116,13 +115,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let prompt = prompt(&opened.model, args.prompt_tokens)?;
     let options = WriteOptions::default();
-    warm_up(&opened.model, &prompt, &options)?;
+    let mut pace = Pace::default();
+    warm_up(&opened.model, &prompt, &options, &mut pace)?;
     let mut progress = terminal.progress("measuring");
     let mut times = Vec::with_capacity(args.runs);
     for i in 0..args.runs {
         let mut done = 0;
         let each = args.prompt_tokens + args.tokens;
-        times.push(measure(&opened.model, &prompt, args.tokens, &options, &mut |step| {
+        times.push(measure(&opened.model, &prompt, args.tokens, &options, &mut pace, &mut |step| {
             done += step;
             progress.advance((i * each + done) as u64, (args.runs * each) as u64)
         })?);
@@ -154,10 +154,10 @@ fn prompt(model: &LanguageModel, n: usize) -> Result<Vec<u32>> {
 }
 
 /// Reads and writes a little, so that nothing that happens only once falls into the first run.
-fn warm_up(model: &LanguageModel, prompt: &[u32], options: &WriteOptions) -> Result<()> {
+fn warm_up(model: &LanguageModel, prompt: &[u32], options: &WriteOptions, pace: &mut Pace) -> Result<()> {
     let some = &prompt[..prompt.len().min(64)];
     // A model that ends here at once ends in the runs too, and is told there.
-    match measure(model, some, 4, options, &mut |_| Ok(())) {
+    match measure(model, some, 4, options, pace, &mut |_| Ok(())) {
         Err(error) if error.kind() == ErrorKind::ModelUnsupported => Ok(()),
         result => result.map(|_| ()),
     }
@@ -169,6 +169,7 @@ fn measure(
     prompt: &[u32],
     max_tokens: usize,
     options: &WriteOptions,
+    pace: &mut Pace,
     on_step: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Times> {
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
@@ -178,7 +179,7 @@ fn measure(
     let mut first = None;
     let mut before = 0;
     loop {
-        let step = block_on(model.next(&mut session))?;
+        let step = model::next(model, &mut session, pace)?;
         let done = step.prefilled + step.tokens;
         on_step(done - before)?;
         before = done;

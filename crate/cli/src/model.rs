@@ -9,6 +9,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use clap::ValueEnum;
@@ -16,7 +17,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     config::ModelConfig,
     fused::{FusedModel, Variant, check_kernels},
-    generate::{Backend, LanguageModel},
+    generate::{Backend, LanguageModel, Pace, Session, Step},
     gguf::{Gguf, Source},
     kernels::gpu::{Gpu, GpuOptions},
     processor::{self, Processor},
@@ -284,6 +285,21 @@ impl Load<'_> {
             LanguageModel::new(self.tokenizer, Backend::Processor(Box::new(Processor::new(model))), self.capacity);
         Ok(Opened { model, device: cpu(reason), weight_bytes, dispatches_per_token: 0 })
     }
+}
+
+/// Goes on with a text by as many tokens as the device draws in a moment.
+///
+/// # Errors
+/// As [`LanguageModel::next`].
+pub fn next(model: &LanguageModel, session: &mut Session, pace: &mut Pace) -> Result<Step> {
+    session.batch = pace.batch();
+    let start = Instant::now();
+    let step = block_on(model.next(session))?;
+    // The first token comes with the end of the prompt, whose time is another.
+    if step.tokens > 1 {
+        pace.note(step.ids.len(), start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(step)
 }
 
 /// The CPU as a device.

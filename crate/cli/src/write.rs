@@ -4,12 +4,11 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use imprint_core::{
     Error, ErrorKind, Result,
-    generate::{Guard, LanguageModel, Mode, Session, WriteOptions},
+    generate::{Guard, LanguageModel, Mode, Pace, Session, WriteOptions},
     preview::Share,
     sample::Sampling,
     voice::Prints,
 };
-use pollster::block_on;
 use serde::Serialize;
 
 use crate::{
@@ -194,8 +193,9 @@ fn write(model: &LanguageModel, session: &mut Session, terminal: &Terminal) -> R
     // When the first tokens were there, and how many: reading the prompt is no part of the speed of writing.
     let mut start: Option<(Instant, usize)> = None;
     let mut reading = Some(terminal.progress("reading"));
+    let mut pace = Pace::default();
     while !interrupted() {
-        let step = block_on(model.next(session))?;
+        let step = model::next(model, session, &mut pace)?;
         if step.prefilled == step.prompt_tokens {
             // Text may follow: the line must be gone.
             reading = None;

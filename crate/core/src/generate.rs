@@ -3,6 +3,7 @@
 //! Whoever owns the loop owns pause, cancel and progress; a step returns within one chunk of prompt or one batch of tokens.
 
 mod guard;
+mod pace;
 mod score;
 mod session;
 mod stops;
@@ -11,6 +12,7 @@ mod strength;
 use std::sync::Arc;
 
 pub use guard::{Guard, Run};
+pub use pace::Pace;
 pub use session::Session;
 pub use strength::{DEFAULT_STRENGTH, Mode};
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use imprint_core::{
     Error, ErrorKind, Result,
     config::ModelConfig,
-    generate::{Backend, LanguageModel, Session, Step, WriteOptions},
+    generate::{Backend, LanguageModel, Pace, Session, Step, WriteOptions},
     gguf::{Gguf, Source},
     needs::Needs,
     sample::Sampling,
@@ -19,7 +19,6 @@ use crate::{
     device::{self, Choice, DeviceInfo},
     fetch::{self, Fetched, Wanted},
     learn::{self, Hooks, LearnOptions, Learned, Planned},
-    pace::Pace,
     selftest,
     source::{BlobSource, Expected, checked_sha256, verify},
     store::{

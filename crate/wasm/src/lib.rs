@@ -6,7 +6,6 @@
 // What learns is compiled either way; without the feature nothing of it is exported, and the linker leaves it out.
 #![cfg_attr(not(feature = "learn"), allow(dead_code))]
 
-mod pace;
 mod range;
 
 #[cfg(target_arch = "wasm32")]
@@ -43,5 +42,4 @@ pub use facade::{
     Engine, delete_adapter, discard_run, export_adapter, forget_everything, forget_model, inspect_model, list_adapters,
     list_runs, lock, rename_adapter, rewrap, seal_all, storage_usage, stored_models, turn_all, unlock, unseal_all,
 };
-pub use pace::Pace;
 pub use range::ContentRange;

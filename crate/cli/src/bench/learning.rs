@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fs, path::Path, time::Instant};
 use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
-    generate::{Backend, LanguageModel, Mode, WriteOptions},
+    generate::{Backend, LanguageModel, Mode, Pace, WriteOptions},
     learn::{FusedLearner, Learner, ProcessorLearner, Update},
     peft,
     sample::Sampling,
@@ -195,13 +195,14 @@ fn writing(model: &mut LanguageModel, adapter: &Adapter, args: &Args) -> Result<
         ..WriteOptions::default()
     });
     let mut token_s: [Vec<f64>; 3] = Default::default();
+    let mut pace = Pace::default();
     for run in 0..=args.runs {
         for (way, token_s) in ways.iter().zip(&mut token_s) {
             if run == 0 {
-                warm_up(model, &ids, way)?;
+                warm_up(model, &ids, way, &mut pace)?;
                 continue;
             }
-            let Times { decode_s, tokens, .. } = measure(model, &ids, args.tokens, way, &mut |_| Ok(()))?;
+            let Times { decode_s, tokens, .. } = measure(model, &ids, args.tokens, way, &mut pace, &mut |_| Ok(()))?;
             token_s.push(decode_s / (tokens - 1) as f64);
         }
     }

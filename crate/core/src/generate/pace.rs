@@ -2,8 +2,8 @@
 
 /// A step shall last about this long: short enough that text flows and a cancel is felt at once.
 const STEP_MS: f64 = 80.0;
-/// Most tokens a step.
-const MOST: usize = 16;
+/// Most tokens a step: what the GPU keeps of those it has drawn.
+const MOST: usize = 32;
 
 /// Finds the batch whose step lasts about 80 ms: waiting for the GPU costs the same for one token as for many.
 #[derive(Debug)]
