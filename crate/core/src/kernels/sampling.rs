@@ -13,6 +13,9 @@ const WORKGROUP: u32 = 256;
 /// Parameter that holds the strength of a contrast.
 const STRENGTH: usize = 6;
 
+/// How many of the likeliest hold most of the probability, more often than not.
+const FEW: u32 = 48;
+
 /// Workgroups of the first kernel.
 pub fn scan_groups(vocab: u32) -> u32 {
     vocab.div_ceil(SHARE)
@@ -155,6 +158,7 @@ var<workgroup> count_left: u32;
 var<workgroup> mass_prefix: u32;
 var<workgroup> mass_left: f32;
 var<workgroup> bound: f32;
+var<workgroup> masses: array<atomic<u32>, 4>;
 
 // Unsigned integers in the order of the floats.
 fn key(s: f32) -> u32 {{
@@ -178,6 +182,12 @@ fn eight(i: u32) -> array<vec4<f32>, 2> {{
   let low = vec4<f32>(at(i), at(i + {WORKGROUP}u), at(i + {two}u), at(i + {three}u));
   let high = vec4<f32>(at(i + {four}u), at(i + {five}u), at(i + {six}u), at(i + {seven}u));
   return array<vec4<f32>, 2>(low, high);
+}}
+// The exponential of a number that is not positive, in wholes of 2⁻¹³ and parts of 2⁻²⁶.
+fn parts(z: f32) -> vec2<u32> {{
+  let m = exp(z) * 8192.0;
+  let whole = floor(m);
+  return vec2<u32>(u32(whole), u32((m - whole) * 8192.0));
 }}
 fn mass(bin: u32) -> f32 {{ return f32(atomicLoad(&coarse[bin])) + f32(atomicLoad(&fine[bin])) / 8192.0; }}
 
@@ -204,6 +214,8 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let s = bitcast<f32>(partial[i].x);
     if (s > top[l]) {{ top[l] = s; who[l] = partial[i].y; }}
   }}
+  let by_count = top_k > 0u && top_k < {vocab}u;
+  let by_mass = top_p < 1.0;
   // The k-th of some of the largest is no larger than the k-th of all.
   if (l == 0u) {{ bound = -3.0e38; }}
   workgroupBarrier();
@@ -213,16 +225,44 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let other = top[i];
     if (other > mine || (other == mine && i < l)) {{ rank++; }}
   }}
-  if (rank == top_k) {{ bound = mine; }}
+  if (rank == select({FEW}u, top_k, by_count)) {{ bound = mine; }}
   largest(l);
   let best = top[0];
   var chosen = who[0];
   workgroupBarrier();
   if (temperature > 0.0) {{
     let inverse = 1.0 / temperature;
-    let by_count = top_k > 0u && top_k < {vocab}u;
-    let by_mass = top_p < 1.0;
-    if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = top_k; mass_left = 0.0; }}
+    // Below, a probability is less than the smallest part that is counted.
+    let weightless = best - 18.1 * temperature;
+    if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = top_k; }}
+    if (l < 4u) {{ atomicStore(&masses[l], 0u); }}
+    workgroupBarrier();
+    if (by_mass) {{
+      // Of all, and of those from the bound on.
+      var all = vec2<u32>();
+      var upper = vec2<u32>();
+      for (var first = l; first < {vocab}u; first += {eight}u) {{
+        var read = eight(first);
+        for (var j = 0u; j < 8u; j++) {{
+          let s = read[j / 4u][j % 4u];
+          if (first + j * {WORKGROUP}u < {vocab}u && s >= weightless) {{
+            let m = parts((s - best) * inverse);
+            all += m;
+            if (s >= bound) {{ upper += m; }}
+          }}
+        }}
+      }}
+      atomicAdd(&masses[0], all.x);
+      atomicAdd(&masses[1], all.y);
+      atomicAdd(&masses[2], upper.x);
+      atomicAdd(&masses[3], upper.y);
+    }}
+    workgroupBarrier();
+    let wanted = (f32(atomicLoad(&masses[0])) + f32(atomicLoad(&masses[1])) / 8192.0) * top_p;
+    let upper = f32(atomicLoad(&masses[2])) + f32(atomicLoad(&masses[3])) / 8192.0;
+    // Few have what is wanted, nearly always. Where a count is asked for, those below the bound are out by it.
+    let few = by_count || upper >= wanted;
+    if (l == 0u) {{ mass_left = wanted; }}
     if (by_count || by_mass) {{
       for (var pass_ = 0u; pass_ < 3u; pass_++) {{
         let shift = 22u - 10u * pass_;
@@ -233,8 +273,7 @@ fn main(@builtin(local_invocation_index) l: u32) {{
         let prefix_c = count_prefix;
         let prefix_m = mass_prefix;
         let least_counted = select(3.0e38, bound, by_count);
-        // Below, a probability is less than the smallest part that is counted.
-        let least_weighed = select(3.0e38, best - 18.1 * temperature, by_mass);
+        let least_weighed = select(3.0e38, max(weightless, select(weightless, bound, few)), by_mass);
         for (var first = l; first < {vocab}u; first += {eight}u) {{
           var read = eight(first);
           for (var j = 0u; j < 8u; j++) {{
@@ -245,10 +284,9 @@ fn main(@builtin(local_invocation_index) l: u32) {{
             let above = select(k >> ((shift + 10u) & 31u), 0u, pass_ == 0u);
             if (s >= least_counted && above == prefix_c) {{ atomicAdd(&counts[bin], 1u); }}
             if (s >= least_weighed && above == prefix_m) {{
-              let m = exp((s - best) * inverse) * 8192.0;
-              let whole = floor(m);
-              if (whole > 0.0) {{ atomicAdd(&coarse[bin], u32(whole)); }}
-              atomicAdd(&fine[bin], u32((m - whole) * 8192.0));
+              let m = parts((s - best) * inverse);
+              if (m.x > 0u) {{ atomicAdd(&coarse[bin], m.x); }}
+              atomicAdd(&fine[bin], m.y);
             }}
           }}
         }}
@@ -273,11 +311,6 @@ fn main(@builtin(local_invocation_index) l: u32) {{
         }}
         if (l == 32u) {{
           var left = mass_left;
-          if (pass_ == 0u) {{
-            var all = 0.0;
-            for (var i = 0u; i < 64u; i++) {{ all += group_mass[i]; }}
-            left = all * top_p;
-          }}
           var g = 63u;
           while (g > 0u && group_mass[g] < left) {{ left -= group_mass[g]; g--; }}
           var bin = g * 16u + 15u;

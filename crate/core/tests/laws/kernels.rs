@@ -181,7 +181,8 @@ fn gpu_draw(
 
 #[test]
 fn the_gpu_draws_what_the_processor_draws() {
-    const N: usize = 20_000;
+    // So many that the scan has more shares than the draw wants of the likeliest.
+    const N: usize = 60_000;
     let gpu = gpu(GpuOptions::default());
     let kernels = [
         block_on(gpu.kernel("scan", &sampling::scan(N as u32))).unwrap(),
@@ -194,6 +195,11 @@ fn the_gpu_draws_what_the_processor_draws() {
         base,
         Sampling { temperature: 3.0, top_k: 7, ..base },
         Sampling { temperature: 2.0, top_p: 0.6, ..base },
+        // Few tokens hold this much, and with a count of them too.
+        Sampling { temperature: 0.3, top_p: 0.7, ..base },
+        Sampling { temperature: 0.3, top_k: 30, top_p: 0.9, ..base },
+        // More than there are shares.
+        Sampling { temperature: 2.0, top_k: 300, top_p: 0.9, ..base },
         Sampling { temperature: 2.0, min_p: 0.05, ..base },
         Sampling { temperature: 1.5, repetition_penalty: 1.7, seed: 77, ..base },
         Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.02, repetition_penalty: 1.1, seed: 5 },
