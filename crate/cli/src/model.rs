@@ -292,13 +292,10 @@ impl Load<'_> {
 /// # Errors
 /// As [`LanguageModel::next`].
 pub fn next(model: &LanguageModel, session: &mut Session, pace: &mut Pace) -> Result<Step> {
-    session.batch = pace.batch();
+    pace.set(session);
     let start = Instant::now();
     let step = block_on(model.next(session))?;
-    // The first token comes with the end of the prompt, whose time is another.
-    if step.tokens > 1 {
-        pace.note(step.ids.len(), start.elapsed().as_secs_f64() * 1e3);
-    }
+    pace.note(&step, start.elapsed().as_secs_f64() * 1e3);
     Ok(step)
 }
 

@@ -31,7 +31,8 @@ use crate::{
     tokenizer::{DecodeStream, Message, Tokenizer},
 };
 
-/// Prompt tokens that a processor reads a step: few enough that a step can be cancelled, enough to fill the tiles.
+/// Prompt tokens read a step, where nobody asks for more: few enough that a step on a slow machine can be cancelled, enough to
+/// fill the tiles.
 const CHUNK: usize = 64;
 
 /// What to write and when to stop.
@@ -312,6 +313,7 @@ impl LanguageModel {
             finished: false,
             guarded,
             batch: 1,
+            chunk: CHUNK,
         })
     }
 
@@ -338,7 +340,8 @@ impl LanguageModel {
             let message = "the adapter was changed while this text was written; begin another";
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        let (left, chunk) = (session.prompt.len() - session.prefilled, self.chunk());
+        let left = session.prompt.len() - session.prefilled;
+        let chunk = session.chunk.clamp(1, self.most_read());
         let drawn = if left > chunk {
             let from = session.prefilled;
             self.read(session, from, chunk).await?;
@@ -356,13 +359,10 @@ impl LanguageModel {
         Ok(self.take(session, &drawn))
     }
 
-    /// Prompt tokens read a step.
-    fn chunk(&self) -> usize {
+    /// Most prompt tokens a step.
+    fn most_read(&self) -> usize {
         match &self.backend {
             Backend::Processor(_) => CHUNK,
-            // A processor that poses as a GPU is as slow as one.
-            #[cfg(feature = "gpu")]
-            Backend::Fused(model) if model.variant().cut.lanes == 1 => CHUNK,
             #[cfg(feature = "gpu")]
             Backend::Fused(_) => crate::kernels::state::MAX_COUNT as usize,
         }

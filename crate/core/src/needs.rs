@@ -7,8 +7,10 @@ use crate::{
 };
 
 /// Tokens read in one go on a GPU, most rows of scores there, and most scores, where two rows are not more: see `kernels`.
-const READ: u64 = 256;
+const READ: u64 = 512;
 const GPU_ROWS: u64 = 64;
+/// Numbers a token in the bottlenecks of an adapter: five of the widest.
+const BOTTLENECKS: u64 = 5 * 128;
 const GPU_SCORES: u64 = 1 << 22;
 /// Rows of scores on the processor.
 const CPU_ROWS: u64 = 16;
@@ -35,7 +37,7 @@ impl Needs {
     /// second time.
     ///
     /// - cache: `4 · n_layers · capacity · 2·d_kv`
-    /// - working space on a GPU: `4 · (256 · (2·d_model + 2·d_query + 2·d_kv + d_ff) + rows · vocab + 2 · capacity · d_head)`
+    /// - working space on a GPU: `4 · (512 · (2·d_model + 2·d_query + 2·d_kv + d_ff + 640) + rows · vocab + 2 · capacity · d_head)`
     pub fn of(gguf: &Gguf, config: &ModelConfig, capacity: usize) -> Self {
         let size = |number: usize| number as u64;
         let sum = |bytes: fn(&TensorInfo) -> u64| gguf.tensors().iter().map(bytes).sum::<u64>();
@@ -45,8 +47,8 @@ impl Needs {
         let joined = 2 * blocks.map(on_gpu).max().unwrap_or(0);
         let layer = 4 * size(capacity).next_multiple_of(32) * 2 * size(config.d_kv());
         let cache = size(config.n_layers) * layer;
-        let widths =
-            2 * size(config.d_model) + 2 * size(config.d_query()) + 2 * size(config.d_kv()) + size(config.d_ff);
+        let (d_model, d_query, d_kv) = (size(config.d_model), size(config.d_query()), size(config.d_kv()));
+        let widths = 2 * d_model + 2 * d_query + 2 * d_kv + size(config.d_ff) + BOTTLENECKS;
         let scores = 4 * vocab * (GPU_SCORES / vocab).clamp(2, GPU_ROWS);
         let work = 4 * (READ * widths + 2 * size(capacity) * size(config.d_head)) + scores + SMALL_BYTES;
         Self {

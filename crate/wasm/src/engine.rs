@@ -482,13 +482,10 @@ impl Open {
     async fn next(&mut self) -> Result<Written> {
         let no_text = || Error::new(ErrorKind::Internal, "no text is begun; call begin first");
         let mut session = self.session.take().ok_or_else(no_text)?;
-        session.batch = self.pace.batch();
+        self.pace.set(&mut session);
         let started_ms = now_ms();
         let step = self.model.next(&mut session).await?;
-        // The first token comes with the end of the prompt, whose time is another.
-        if step.tokens > 1 {
-            self.pace.note(step.ids.len(), now_ms() - started_ms);
-        }
+        self.pace.note(&step, now_ms() - started_ms);
         let pieces = if self.wardrobe.prints() { self.pieces(&step) } else { Vec::new() };
         if step.finish.is_none() {
             self.session = Some(session);

@@ -154,11 +154,12 @@ fn steps<L: Learner>(
     };
     // Once for what happens only once.
     step()?;
-    prefill_s(model, ids)?;
+    let mut pace = Pace::default();
+    prefill_s(model, ids, &mut pace)?;
     let (mut took, mut read) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         took.push(step()?);
-        read.push(prefill_s(model, ids)?);
+        read.push(prefill_s(model, ids, &mut pace)?);
     }
     adapter.set_parameters(&block_on(learner.state())?.parameters);
     let step_s = median(took.iter().map(|(step_s, _)| *step_s).collect());
@@ -176,12 +177,12 @@ fn steps<L: Learner>(
 }
 
 /// Seconds until a prompt is read and the token after it is there.
-fn prefill_s(model: &LanguageModel, ids: &[u32]) -> Result<f64> {
+fn prefill_s(model: &LanguageModel, ids: &[u32], pace: &mut Pace) -> Result<f64> {
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     let options = WriteOptions { sampling, max_tokens: 1, ..WriteOptions::default() };
     let mut session = model.begin_ids(ids.to_vec(), options)?;
     let start = Instant::now();
-    while block_on(model.next(&mut session))?.finish.is_none() {}
+    while model::next(model, &mut session, pace)?.finish.is_none() {}
     Ok(start.elapsed().as_secs_f64())
 }
 

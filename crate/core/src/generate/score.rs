@@ -1,6 +1,6 @@
 //! How well a model foresees a text.
 
-use super::{Backend, LanguageModel, Mode};
+use super::{Backend, CHUNK, LanguageModel, Mode};
 use crate::{
     error::{Error, ErrorKind, Result},
     processor::Reading,
@@ -50,7 +50,7 @@ impl LanguageModel {
             let mut reading = Reading::new(paths.clone());
             let mut at = start;
             while at < end {
-                let n = (end - at).min(self.chunk());
+                let n = (end - at).min(CHUNK);
                 let scored =
                     self.score_chunk(&mut reading, at - start, &ids[at..at + n], &ids[at + 1..at + n + 1]).await?;
                 let new = (at + n).saturating_sub(nll.len()).min(n);

@@ -29,6 +29,8 @@ pub struct Session {
     pub(super) guarded: Option<Guarded>,
     /// Tokens to draw a step on the GPU: more hide the wait for the readback, fewer show text sooner.
     pub batch: usize,
+    /// Tokens of the prompt to read in the next step.
+    pub chunk: usize,
 }
 
 /// What the processor writes from; on the GPU the model holds it.

@@ -63,7 +63,7 @@ pub mod state {
     /// Ids now being read, `COUNT` of them.
     pub const IDS: u32 = 4;
     /// Most ids read at once.
-    pub const MAX_COUNT: u32 = 256;
+    pub const MAX_COUNT: u32 = 512;
     /// Ids drawn, `DRAWN % MAX_DRAWN` being the place of the next.
     pub const DRAWN_IDS: u32 = IDS + MAX_COUNT;
     /// Most ids drawn between two readbacks.
