@@ -86,8 +86,8 @@ async function buildSite() {
     html = html.replace(`web/src/page/${name}`, `assets/${asset}`);
   }
   html = withModelHosts(html);
-  await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
-  const { files, version } = await shell(html);
+  const foreign = await buildEmbed({ [wasmBinary]: binary, "worker.js": worker });
+  const { files, version } = await shell(html, foreign);
   html = html.replace('name="imprint-version" content=""', `name="imprint-version" content="${version}"`);
   await writeFile(join(site, "index.html"), html);
   await buildServiceWorker({ files, version, worker: `assets/${worker}`, policy: policyOf(html) });
@@ -118,11 +118,18 @@ async function withParts(markup, inside = []) {
   return pieces.join("");
 }
 
-/** The page for a frame, beside the page. */
+/** The page for a frame, beside the page, with the module that only writes; tells what of it the page itself never needs. */
 async function buildEmbed(urls) {
-  const script = await bundle("web/src/widget/embed.ts", urls);
+  const binary = await hashed(join(wasm, writerBinary));
+  const worker = await bundle("web/src/writer.ts", { [writerBinary]: binary });
+  const script = await bundle("web/src/widget/embed.ts", {
+    ...urls,
+    [writerBinary]: binary,
+    "writer.js": worker,
+  });
   const html = await readFile(join(source, "widget/embed.html"), "utf8");
   await writeFile(join(site, "embed.html"), html.replace('src="embed.js"', `src="assets/${script}"`));
+  return [binary, worker];
 }
 
 /** The icons that the manifest and the page name, by their names in the sources. */
@@ -158,9 +165,10 @@ function policyOf(html) {
   return policy;
 }
 
-/** Every file of this build, and a version that changes with any of them. */
-async function shell(html) {
-  const names = (await readdir(join(site, "assets"))).filter((name) => !name.endsWith(".map")).sort();
+/** Every file of this build that the page needs without a network, and a version that changes with any of them. */
+async function shell(html, foreign) {
+  const needed = (name) => !name.endsWith(".map") && !foreign.includes(name);
+  const names = (await readdir(join(site, "assets"))).filter(needed).sort();
   const files = names.map((name) => `assets/${name}`);
   return { files, version: hash(JSON.stringify(files) + html) };
 }
@@ -189,8 +197,8 @@ async function buildPackage() {
     imprint: { index: "web/src/index.ts", define: "web/src/widget/define.ts" },
     embed: { embed: "web/src/widget/embed.ts" },
     worker: { worker: "web/src/worker.ts" },
-    // The same Worker over the module that only writes.
-    writer: { writer: "web/src/worker.ts" },
+    // The same over the module that only writes.
+    writer: { writer: "web/src/writer.ts" },
   };
   for (const [name, entryPoints] of Object.entries(entries)) {
     await bundling({
@@ -201,8 +209,7 @@ async function buildPackage() {
       minifySyntax: true,
       splitting: true,
       chunkNames: `${name}-[hash]`,
-      external: [`./${wasmScript}`, ...(name === "embed" ? ["./define.js"] : [])],
-      plugins: name === "writer" ? [writing(), rename({ [wasmBinary]: writerBinary })] : [],
+      external: [`./${wasmScript}`, `./${writerScript}`, ...(name === "embed" ? ["./define.js"] : [])],
     });
   }
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(root, licence), join(pkg, licence));
@@ -243,22 +250,14 @@ async function bundle(entry, urls) {
   return basename(made[0]);
 }
 
-/** Takes the module that only writes where the sources import the whole one. */
-function writing() {
-  return {
-    name: "writing",
-    setup({ onResolve }) {
-      onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: `./${writerScript}`, external: true }));
-    },
-  };
-}
-
-/** Finds the module that wasm-bindgen wrote where the sources import it. */
+/** Finds the modules that wasm-bindgen wrote where the sources import them. */
 function wasmFrom(folder) {
   return {
     name: "wasm-from",
     setup({ onResolve }) {
-      onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: join(folder, wasmScript) }));
+      onResolve({ filter: /\/imprint_(wasm|writer)\.js$/ }, ({ path }) => ({
+        path: join(folder, basename(path)),
+      }));
     },
   };
 }

@@ -14,6 +14,8 @@ export default defineConfig({
   workers: 1,
   fullyParallel: false,
   forbidOnly: true,
+  // Where nobody can look, one that fails is tried once more, and told as flaky if it passes then.
+  retries: process.env["CI"] ? 1 : 0,
   timeout: 240_000,
   expect: { timeout: 60_000 },
   reporter: [["list"]],

@@ -428,6 +428,29 @@ type Heard = {
 const heard = (page: Page): Promise<Heard[]> =>
   page.evaluate(() => (globalThis as unknown as { heard: Heard[] }).heard);
 
+/** The wasm modules and Worker scripts that a host was asked for. */
+const programs = (place: Blog): string[] =>
+  place.asked.map((line) => line.split("/").at(-1) ?? "").filter((name) => /\.wasm$|^w\w+\.js$/.test(name));
+
+test("a widget fetches the module that only writes: in a Worker, without one and in a frame", async ({
+  page,
+}) => {
+  for (const [off, expected] of [
+    ["", ["writer.js", "imprint_writer_bg.wasm"]],
+    ['worker="off"', ["imprint_writer_bg.wasm"]],
+  ] as const) {
+    blog.asked.length = 0;
+    const body = `<imprint-writer ${plain} ${off} adapter="/voice.zip" strength="2" prompt="Mr."></imprint-writer>${script}`;
+    await page.goto(blog.page("/small", body));
+    expect((await written(page)).length).toBeGreaterThan(0);
+    expect(programs(blog), off).toEqual(expected);
+  }
+  await framed(page, "/small-frame", blog.url);
+  await send(page, { imprint: 1, type: "write" });
+  await expect.poll(async () => (await heard(page)).some(({ type }) => type === "done")).toBe(true);
+  expect(programs(other)).toEqual(["writer.js", "imprint_writer_bg.wasm"]);
+});
+
 test("a frame obeys the page of an allowed origin and names what is malformed", async ({ page }) => {
   await framed(page, "/frame", `https://example.com ${blog.url}`);
   const wrong = [

@@ -24,7 +24,7 @@ try {
       {
         name: "fake-wasm",
         setup({ onResolve }) {
-          onResolve({ filter: /\/imprint_wasm\.js$/ }, () => ({ path: join(here, "fake-wasm.ts") }));
+          onResolve({ filter: /\/imprint_(wasm|writer)\.js$/ }, () => ({ path: join(here, "fake-wasm.ts") }));
         },
       },
     ],

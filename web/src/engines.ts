@@ -2,14 +2,34 @@ import type { Engine } from "./engine.js";
 import { ImprintError } from "./errors.js";
 import { keyring } from "./keyring.js";
 import { LocalEngine } from "./local-engine.js";
+import type { WasmModule } from "./wasm.js";
 import { WorkerEngine, type Port } from "./worker-engine.js";
 
 /** Where the model runs: a Worker of our own (the default), this thread, your Worker, or one from a URL. */
 export type WorkerChoice = boolean | Worker | URL;
 
+/** What an engine is made of where a person names no Worker. */
+export type Own = {
+  /** The Worker's script, beside this one. */
+  script: string;
+  /** Starts the Worker. */
+  start(): Worker;
+  /** Loads the module for this thread. */
+  load(): Promise<WasmModule>;
+};
+
+/** The whole module, which learns too. */
+const whole: Own = {
+  script: "./worker.js",
+  // Bundlers look for this very expression.
+  start: () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }),
+  // Pages that use a Worker never fetch the module's script for their own thread.
+  load: async () => (await import("./wasm.js")).loadWasm(),
+};
+
 /** Starts an engine, which finds what is kept unlocked if it is. */
-export function startEngine(worker: WorkerChoice): Engine {
-  const engine = make(worker);
+export function startEngine(worker: WorkerChoice, own: Own = whole): Engine {
+  const engine = make(worker, own);
   keyring.join(engine);
   return engine;
 }
@@ -37,26 +57,21 @@ export async function forgetAll(engine: Engine): Promise<void> {
   keyring.changed();
 }
 
-function make(worker: WorkerChoice): Engine {
-  if (worker === false) {
-    // Pages that use a Worker never fetch the module's script for their own thread.
-    return new LocalEngine(async () => (await import("./wasm.js")).loadWasm());
-  }
-  if (worker === true) return new WorkerEngine(startWorker() as Port, true);
-  if (worker instanceof URL) return new WorkerEngine(startWorker(worker) as Port, true);
+function make(worker: WorkerChoice, own: Own): Engine {
+  if (worker === false) return new LocalEngine(own.load);
+  if (worker === true) return new WorkerEngine(startWorker(own) as Port, true);
+  if (worker instanceof URL) return new WorkerEngine(startWorker(own, worker) as Port, true);
   return new WorkerEngine(worker as Port, false);
 }
 
 /** Where this script comes from; in a name of its own, where no bundler takes it for the address of a file. */
 const here: string = import.meta.url;
 
-function startWorker(url?: URL): Worker {
+function startWorker(own: Own, url?: URL): Worker {
   try {
-    // Bundlers look for this very expression.
-    if (!url) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-    return new Worker(url, { type: "module" });
+    return url ? new Worker(url, { type: "module" }) : own.start();
   } catch (thrown) {
-    const script = url ?? (URL.canParse("./worker.js", here) ? new URL("./worker.js", here) : undefined);
+    const script = url ?? (URL.canParse(own.script, here) ? new URL(own.script, here) : undefined);
     if (script && script.origin !== globalThis.location?.origin) return foreignWorker(script);
     throw new ImprintError("internal", `the worker could not be made: ${String(thrown)}`, { cause: thrown });
   }

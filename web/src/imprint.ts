@@ -17,7 +17,7 @@ import type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
-import { endEngine, forgetAll, once, startEngine, type WorkerChoice } from "./engines.js";
+import { endEngine, forgetAll, once, startEngine, type Own, type WorkerChoice } from "./engines.js";
 import { ImprintError } from "./errors.js";
 import { memoryBytes, type DeviceLimits } from "./limits.js";
 import { located } from "./models.js";
@@ -113,11 +113,20 @@ export class Imprint {
    *
    * Rejects with an `ImprintError`; nothing is left open then.
    */
-  static async open(options: ImprintOptions): Promise<Imprint> {
+  static open(options: ImprintOptions): Promise<Imprint> {
+    return Imprint.openOn(options);
+  }
+
+  /**
+   * As `open`; `own` is what does the work where `options.worker` names nothing else.
+   *
+   * @internal
+   */
+  static async openOn(options: ImprintOptions, own?: Own): Promise<Imprint> {
     const { model, contextTokens, measureKernels, device = "auto", worker = true } = options;
     const { onProgress, signal } = options;
     const { memoryBytes: mostBytes = memoryBytes() } = options.limits ?? {};
-    const engine = startEngine(worker);
+    const engine = startEngine(worker, own);
     try {
       const place = model instanceof Blob ? undefined : located(model);
       const { sha256 = place?.sha256 } = options;

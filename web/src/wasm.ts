@@ -13,8 +13,8 @@ import type {
   StoredModel,
   WriteOptions,
 } from "./engine.js";
-import { ImprintError } from "./errors.js";
 import init, * as wasm from "./imprint_wasm.js";
+import { loader } from "./loader.js";
 import type { WrappedKey } from "./vault-record.js";
 import type {
   AdapterFiles,
@@ -115,27 +115,8 @@ export interface WasmModule {
   forgetEverything(): Promise<void>;
 }
 
-let loading: Promise<WasmModule> | undefined;
-
 /** Fetches and starts the wasm module, once: two that come together would each start one of their own. */
-export function loadWasm(): Promise<WasmModule> {
-  loading ??= load().catch((thrown: unknown) => {
-    loading = undefined;
-    throw thrown;
-  });
-  return loading;
-}
-
-async function load(): Promise<WasmModule> {
-  try {
-    await init({ module_or_path: new URL("./imprint_wasm_bg.wasm", import.meta.url) });
-  } catch (cause) {
-    if (cause instanceof WebAssembly.CompileError || cause instanceof WebAssembly.LinkError) throw cause;
-    throw new ImprintError(
-      "model-unreachable",
-      `the program that runs the model did not arrive: ${String(cause)}`,
-      { cause },
-    );
-  }
+export const loadWasm = loader(async () => {
+  await init({ module_or_path: new URL("./imprint_wasm_bg.wasm", import.meta.url) });
   return wasm;
-}
+});

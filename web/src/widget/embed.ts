@@ -120,5 +120,5 @@ function refusal(origin: string): HTMLElement {
   return sentence;
 }
 
-trustOnly(new URL("./worker.js", import.meta.url));
+trustOnly(new URL("./writer.js", import.meta.url));
 start();

@@ -5,6 +5,7 @@ import { Imprint } from "../imprint.js";
 import type { AdapterInfo } from "../voice.js";
 import { errorsDe } from "../words/errors-de.js";
 import { kept } from "./kept.js";
+import { writing } from "./writing.js";
 
 export { ImprintError };
 
@@ -154,13 +155,13 @@ async function open(wish: Wish, signal: AbortSignal, onProgress: Listener): Prom
     },
     ...(sha256 === null ? {} : { sha256 }),
   };
-  if (wish.worker === "off") return Imprint.open({ ...options, worker: false });
+  if (wish.worker === "off") return Imprint.openOn({ ...options, worker: false }, writing);
   try {
-    return await Imprint.open(options);
+    return await Imprint.openOn(options, writing);
   } catch (thrown) {
     // A Worker that never said a word could not be started.
     if (heard || ImprintError.from(thrown).code !== "internal") throw thrown;
-    return Imprint.open({ ...options, worker: false });
+    return Imprint.openOn({ ...options, worker: false }, writing);
   }
 }
 
