@@ -49,8 +49,8 @@ test("kernels are measured when asked for, kept for the next time, and write the
   expect(found).toHaveLength(1);
 
   // What was found is what the next opening begins with, whatever that is.
-  const other = JSON.parse(found[0]!) as { cut: { rows: number; lanes: number; subgroup: number | null } };
-  Object.assign(other.cut, { rows: 2, lanes: 8, subgroup: null });
+  const other = JSON.parse(found[0]!) as { cut: Record<string, unknown> };
+  Object.assign(other.cut, { rows: 2, lanes: 8, group: 64, subgroup: null });
   await kept(page, JSON.stringify(other));
   const again = await open(page, { device: "webgpu" });
   expect(again.device.tried).toBeUndefined();
@@ -61,7 +61,7 @@ test("kernels are measured when asked for, kept for the next time, and write the
 test("what is kept of a measurement and makes no sense is not believed", async ({ page }) => {
   await open(page, { device: "webgpu", measureKernels: true });
   // The core's own laws know more of it.
-  for (const nonsense of ["{", '{"cut":{"rows":3,"lanes":7,"subgroup":null,"tile":{"Apart":4}}}']) {
+  for (const nonsense of ["{", '{"cut":{"rows":3,"lanes":7,"group":64,"subgroup":null,"tile":{"Apart":4}}}']) {
     await kept(page, nonsense);
     expect((await open(page, { device: "webgpu" })).device.kernels).toMatch(/^8 rows, 1 lanes/);
   }

@@ -391,7 +391,7 @@ impl Plan<'_> {
     pub fn contrast_bytes(&self) -> u32 {
         let c = self.config;
         let widest = self.project(BlockType::Q8_0, c.d_model, c.d_model.max(c.d_ff), Role::GateUp(c.activation), 2);
-        widest.workgroup_bytes()
+        widest.workgroup_bytes(self.variant.cut)
     }
 
     /// As [`Plan::choose`] from the two rows of a contrast.

@@ -49,19 +49,19 @@ impl Variant {
     /// neighbours reading neighbours.
     pub fn for_device(gpu: &Gpu) -> Self {
         let cut = if Self::of_software(gpu) {
-            Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+            Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
         } else {
             // More lanes only where they add up by shuffles.
             let lanes = if gpu.subgroup.is_some_and(|size| size >= 16) { 16 } else { 8 };
-            Cut { rows: 2, lanes, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
+            Cut { rows: 2, lanes, group: 64, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
         };
         Self { cut }
     }
 
     /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
     pub const OTHERS: [Self; 2] = [
-        Self { cut: Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Apart(4) } },
-        Self { cut: Cut { rows: 4, lanes: 1, subgroup: None, tile: Tile::Apart(8) } },
+        Self { cut: Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Apart(4) } },
+        Self { cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, tile: Tile::Apart(8) } },
     ];
 
     /// Whether a processor poses as `gpu`: its kernels are known, and nothing is measured.
@@ -76,12 +76,13 @@ impl Variant {
     pub fn candidates(gpu: &Gpu) -> [Vec<Self>; 2] {
         let present = Self::for_device(gpu);
         let Cut { tile, subgroup, .. } = present.cut;
-        let shuffled = [(2, 16), (2, 32), (2, 8), (4, 8), (4, 16)].map(|(rows, lanes)| (rows, lanes, subgroup));
+        let shuffled = [(2, 16, 64), (2, 32, 64), (2, 16, 128), (2, 32, 256), (2, 8, 64), (4, 8, 64), (4, 16, 64)]
+            .map(|(rows, lanes, group)| (rows, lanes, group, subgroup));
         // Lanes that meet in workgroup memory, and none: shuffles are slow on some devices.
-        let plain = [(2, 16, None), (2, 8, None), (4, 1, None)];
+        let plain = [(2, 16, 64, None), (2, 8, 64, None), (4, 1, 64, None)];
         let mut tokens = Vec::new();
-        for (rows, lanes, subgroup) in shuffled.into_iter().chain(plain) {
-            let one = Self { cut: Cut { rows, lanes, subgroup, tile } };
+        for (rows, lanes, group, subgroup) in shuffled.into_iter().chain(plain) {
+            let one = Self { cut: Cut { rows, lanes, group, subgroup, tile } };
             if one != present && !tokens.contains(&one) {
                 tokens.push(one);
             }
@@ -110,7 +111,7 @@ impl Variant {
         let variant: Self = serde_json::from_str(kept).ok()?;
         let [tokens, prompts] = Self::candidates(gpu);
         let present = Self::for_device(gpu);
-        let row = |v: &Self| (v.cut.rows, v.cut.lanes, v.cut.subgroup);
+        let row = |v: &Self| (v.cut.rows, v.cut.lanes, v.cut.group, v.cut.subgroup);
         let known = tokens.iter().chain([&present]).any(|one| row(one) == row(&variant))
             && prompts.iter().chain([&present]).any(|one| one.cut.tile == variant.cut.tile);
         known.then_some(variant)
@@ -121,15 +122,15 @@ impl Variant {
         serde_json::to_string(&self).expect("a cut is plain numbers")
     }
 
-    /// The cut in words, such as `2 rows, 16 lanes by shuffles, tiles of 32`.
+    /// The cut in words, such as `2 rows, 16 lanes by shuffles, 64 a workgroup, tiles of 32`.
     pub fn words(self) -> String {
-        let Cut { rows, lanes, tile, .. } = self.cut;
+        let Cut { rows, lanes, group, tile, .. } = self.cut;
         let tile = match tile {
             Tile::Apart(rows) => format!("{rows} rows of a prompt an invocation"),
             Tile::Shared(size) => format!("tiles of {}", size.lines()),
         };
         let by = if self.cut.shuffles() { " by shuffles" } else { "" };
-        format!("{rows} rows, {lanes} lanes{by}, {tile}")
+        format!("{rows} rows, {lanes} lanes{by}, {group} a workgroup, {tile}")
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{config::Activation, quant::BlockType};
 
-/// Invocations a workgroup.
+/// Invocations a workgroup of the tiled kernel.
 const WORKGROUP: u32 = 64;
 
 /// What a projection does with its rows.
@@ -86,6 +86,9 @@ pub struct Cut {
     pub rows: u32,
     /// Invocations that share the blocks of those rows (a power of two): 1 needs no reduction, more read memory in one sweep.
     pub lanes: u32,
+    /// Invocations a workgroup of the one-token kernel: more make the norm and the side path's bottleneck less often, fewer
+    /// keep more of a device busy.
+    pub group: u32,
     /// Smallest subgroup of the device, to reduce with shuffles where it holds all lanes.
     pub subgroup: Option<u32>,
     /// How the tiled products are cut.
@@ -131,14 +134,14 @@ const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
 
 impl Project {
     /// At most this many bytes of workgroup memory does the one-token kernel take.
-    pub fn workgroup_bytes(&self) -> u32 {
-        let a_stream = self.cols * 4 + self.cols / 32 * 4 + (WORKGROUP + 8) * 4;
-        self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * WORKGROUP * 4
+    pub fn workgroup_bytes(&self, cut: Cut) -> u32 {
+        let a_stream = self.cols * 4 + self.cols / 32 * 4 + (cut.group + 8) * 4;
+        self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * cut.group * 4
     }
 
     /// Workgroups of the one-token kernel.
     pub fn vector_groups(&self, cut: Cut) -> u32 {
-        self.rows.div_ceil(WORKGROUP / cut.lanes * cut.rows)
+        self.rows.div_ceil(cut.group / cut.lanes * cut.rows)
     }
 
     /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::tile_tokens`].
@@ -166,14 +169,14 @@ impl Project {
     /// Bindings: state, words, scales, x, out, then [side](super::side) (for [`Role::Head`] the norm), then rope and
     /// cache for [`Role::Qkv`].
     pub fn vector(&self, cut: Cut) -> String {
-        let mut w = self.header(true, cut.lanes > 1 && !cut.shuffles(), cut.shuffles());
+        let mut w = self.header(Some(cut));
         let (blocks, quads) = (self.cols / 32, self.cols / 4);
-        let Cut { rows, lanes, .. } = cut;
-        let groups = WORKGROUP / lanes;
+        let Cut { rows, lanes, group, .. } = cut;
+        let groups = group / lanes;
         writeln!(
             w,
             "var<workgroup> xs: array<array<vec4<f32>, 8>, {all_blocks}>;
-@compute @workgroup_size({WORKGROUP})
+@compute @workgroup_size({group})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   let lane = l % {lanes}u;
   let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;",
@@ -184,7 +187,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         let last = matches!(self.role, Role::Head(_)) && self.streams == 1;
         let first = if last { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
         writeln!(w, "  let first = {first};").ok();
-        self.vector_input(&mut w);
+        self.vector_input(&mut w, group);
         let personal = self.streams - 1;
         if let Some(side) = self.side() {
             let group_rows = groups * rows;
@@ -215,16 +218,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     ///
     /// They stand divided by the place value of the weight each will meet (see [`unpack`](super::unpack)), and `block_sum` holds
     /// the plain sums of each block, of those that meet a biased weight.
-    fn vector_input(&self, w: &mut String) {
+    fn vector_input(&self, w: &mut String, group: u32) {
         if self.role.normed() {
-            self.normed_input(w);
+            self.normed_input(w, group);
         } else {
             let all = self.cols / 4 * self.streams;
-            writeln!(w, "  for (var i = l; i < {all}u; i += {WORKGROUP}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {PLACE}; }}\n  workgroupBarrier();").ok();
+            writeln!(w, "  for (var i = l; i < {all}u; i += {group}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {PLACE}; }}\n  workgroupBarrier();").ok();
         }
         writeln!(
             w,
-            "  for (var b = l; b < {blocks}u; b += {WORKGROUP}u) {{
+            "  for (var b = l; b < {blocks}u; b += {group}u) {{
     let block = &xs[b];
     var s = 0.0;
     for (var i = 0u; i < 8u; i += 2u) {{ s += dot((*block)[i], BIAS / EVEN) + dot((*block)[i + 1u], BIAS / ODD); }}
@@ -253,14 +256,14 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// The activations times the norm's weight, and their squares' sum in eight parts.
-    fn normed_input(&self, w: &mut String) {
+    fn normed_input(&self, w: &mut String, group: u32) {
         let (quads, blocks, streams) = (self.cols / 4, self.cols / 32, self.streams);
         // A side buffer holds the norm after its first vector.
         let weight = if self.side().is_none() { "norm[i]" } else { "side[1u + i]" };
         for s in 0..streams {
             writeln!(w, "  var square{s} = 0.0;").ok();
         }
-        writeln!(w, "  for (var i = l; i < {quads}u; i += {WORKGROUP}u) {{").ok();
+        writeln!(w, "  for (var i = l; i < {quads}u; i += {group}u) {{").ok();
         for s in 0..streams {
             writeln!(
                 w,
@@ -274,15 +277,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         w.push_str("  }\n");
         for s in 0..streams {
-            writeln!(w, "  partial[{}u + l] = square{s};", s * WORKGROUP).ok();
+            writeln!(w, "  partial[{}u + l] = square{s};", s * group).ok();
         }
         writeln!(
             w,
             "  workgroupBarrier();
   if (l < {}u) {{
     var s = 0.0;
-    let eighth = l / 8u * {WORKGROUP}u + l % 8u;
-    for (var i = 0u; i < {WORKGROUP}u; i += 8u) {{ s += partial[eighth + i]; }}
+    let eighth = l / 8u * {group}u + l % 8u;
+    for (var i = 0u; i < {group}u; i += 8u) {{ s += partial[eighth + i]; }}
     octet[l] = s;
   }}",
             8 * streams
@@ -371,7 +374,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// Bindings: state, words, scales, x, out, then [side](super::side) unless it makes scores, then rope and cache for
     /// [`Role::Qkv`]. Behind the activations stands the side path's bottleneck.
     pub fn tile(&self, cut: Cut) -> String {
-        let mut w = self.header(false, false, false);
+        let mut w = self.header(None);
         let (tile_rows, tile_tokens) = match cut.tile {
             Tile::Apart(rows) => {
                 self.tile_apart(&mut w, rows);
@@ -451,8 +454,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if bytes(self.ty) { 2 } else { 1 }
     }
 
-    fn header(&self, vector: bool, lanes: bool, shuffles: bool) -> String {
+    /// Declarations: of the one-token kernel in a cut, or of the tiled one.
+    fn header(&self, one_token: Option<Cut>) -> String {
         let mut w = String::new();
+        let vector = one_token.is_some();
+        let shuffles = one_token.is_some_and(|cut| cut.shuffles());
         let normed = vector && self.role.normed();
         // Browsers demand the directive, naga does not know it yet (gfx-rs/wgpu#5555).
         if shuffles && cfg!(target_arch = "wasm32") {
@@ -481,18 +487,18 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             bind(&mut w, "cache", "f32", true);
         }
         if normed {
-            let (partial, octet) = (WORKGROUP * self.streams, 8 * self.streams);
+            let (partial, octet) = (one_token.map_or(0, |cut| cut.group) * self.streams, 8 * self.streams);
             writeln!(w, "var<workgroup> partial: array<f32, {partial}>;\nvar<workgroup> octet: array<f32, {octet}>;")
                 .ok();
         }
-        if vector {
+        if let Some(cut) = one_token {
             writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32 * self.streams).ok();
-        }
-        if let Some(side) = self.side().filter(|_| vector) {
-            side.declare(&mut w);
-        }
-        if lanes {
-            writeln!(w, "var<workgroup> lanes: array<f32, {WORKGROUP}>;").ok();
+            if let Some(side) = self.side() {
+                side.declare(&mut w, cut.group);
+            }
+            if cut.lanes > 1 && !shuffles {
+                writeln!(w, "var<workgroup> lanes: array<f32, {}>;", cut.group).ok();
+            }
         }
         w.push_str(&decoders(self.ty));
         w

@@ -30,9 +30,12 @@ use crate::adapter::Pair;
 pub const MAX_RANK: u32 = 128;
 /// Most bottlenecks that share one input: q, k, v.
 pub const MAX_PARTS: u32 = 3;
-/// Invocations a workgroup; eight of them share a row of A.
+/// Invocations a workgroup of [`narrow`].
 const WORKGROUP: u32 = 64;
-const TEAMS: u32 = 8;
+/// So many invocations share a row of A.
+const TEAM: u32 = 8;
+/// Teams of [`narrow`].
+const TEAMS: u32 = WORKGROUP / TEAM;
 
 /// Vectors behind the activations of [`state::MAX_COUNT`] tokens that `parts` bottlenecks take.
 pub fn tail(parts: u32) -> usize {
@@ -99,9 +102,9 @@ impl Side {
     }
 
     /// Declares what a one-token kernel needs in workgroup memory.
-    pub fn declare(&self, w: &mut String) {
+    pub fn declare(&self, w: &mut String, group: u32) {
         let width = self.role.parts() * MAX_RANK;
-        writeln!(w, "var<workgroup> t: array<f32, {width}>;\nvar<workgroup> team: array<f32, {WORKGROUP}>;").ok();
+        writeln!(w, "var<workgroup> t: array<f32, {width}>;\nvar<workgroup> team: array<f32, {group}>;").ok();
     }
 
     /// Which part a row belongs to, as text.
@@ -134,7 +137,7 @@ impl Side {
         if cut.lanes == 1 {
             writeln!(
                 w,
-                "  for (var k = {begin} * rank + l; k < {end} * rank; k += {WORKGROUP}u) {{
+                "  for (var k = {begin} * rank + l; k < {end} * rank; k += {group}u) {{
     var even = vec4<f32>();
     var odd = vec4<f32>();
     let row = {a_from}u + k * {quads}u;
@@ -146,18 +149,20 @@ impl Side {
   }}
   workgroupBarrier();",
                 a_from = self.a_from(),
+                group = cut.group,
                 factor = state::FACTOR,
             )
             .ok();
             return;
         }
+        let teams = cut.group / TEAM;
         // Loads side by side, so that the device waits for memory once: as many as divide the row.
-        let blocks = quads / TEAMS;
+        let blocks = quads / TEAM;
         let loads = (1..=8).rev().find(|&n| blocks.is_multiple_of(n)).unwrap_or(1);
         writeln!(
             w,
             "  let k_end = {end} * rank;
-  for (var start = {begin} * rank; start < k_end; start += {TEAMS}u) {{
+  for (var start = {begin} * rank; start < k_end; start += {teams}u) {{
     let k = start + l / 8u;
     var v = vec4<f32>();
     if (k < k_end) {{
@@ -173,7 +178,7 @@ impl Side {
         writeln!(w, "        v += {};\n      }}\n    }}", (0..loads).map(product).collect::<Vec<_>>().join(" + ")).ok();
         let factor = format!("bitcast<f32>(state[{}])", state::FACTOR);
         let mine = "dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u))";
-        if cut.shuffles() && cut.subgroup.is_some_and(|size| size >= TEAMS) {
+        if cut.shuffles() && cut.subgroup.is_some_and(|size| size >= TEAM) {
             writeln!(w, "    var s = {mine};").ok();
             for step in [4, 2, 1] {
                 writeln!(w, "    s += subgroupShuffleXor(s, {step}u);").ok();
@@ -186,7 +191,7 @@ impl Side {
             w,
             "    team[l] = {mine};
     workgroupBarrier();
-    if (l < {TEAMS}u && start + l < k_end) {{
+    if (l < {teams}u && start + l < k_end) {{
       var s = team[l * 8u];
       for (var i = 1u; i < 8u; i++) {{ s += team[l * 8u + i]; }}
       t[start + l] = s * {factor};

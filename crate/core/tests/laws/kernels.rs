@@ -68,17 +68,17 @@ pub fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel, adapter
 
 /// Whole rows for an invocation.
 pub fn whole(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
 }
 
 /// Lanes added up by shuffles.
 pub fn shuffled(gpu: &Gpu) -> Cut {
-    Cut { rows: 2, lanes: 4, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
+    Cut { rows: 2, lanes: 4, group: 128, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
 }
 
 /// Lanes added up in workgroup memory.
 pub fn tree(_: &Gpu) -> Cut {
-    Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Shared(Size::Large) }
+    Cut { rows: 2, lanes: 8, group: 32, subgroup: None, tile: Tile::Shared(Size::Large) }
 }
 
 /// A small model in each cut, the last one within WebGPU's default limits.

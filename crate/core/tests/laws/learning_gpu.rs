@@ -95,7 +95,7 @@ pub fn gradients_equal_the_plain_ones(
 
 #[test]
 fn every_gradient_on_the_gpu_equals_the_plain_one() {
-    let shared = |size| move |_: &Gpu| Cut { rows: 2, lanes: 8, subgroup: None, tile: Tile::Shared(size) };
+    let shared = |size| move |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Shared(size) };
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 24, 1);
     let model = load_fused(&file, bare, shared(Size::Small));
@@ -126,7 +126,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
 }
 
 pub fn software(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
 }
 
 #[test]

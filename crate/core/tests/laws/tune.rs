@@ -66,10 +66,7 @@ fn the_fastest_cut_is_taken_and_computes_what_the_plain_path_computes() {
     assert_eq!(tried.len(), 1 + n + candidates[1].len());
     assert!(tried.iter().enumerate().all(|(cut, tried)| tried.prompt_ms == ms(cut)), "{tried:?}");
     let chosen = model.variant().cut;
-    assert_eq!((chosen.rows, chosen.lanes, chosen.subgroup), {
-        let cut = expected.0.cut;
-        (cut.rows, cut.lanes, cut.subgroup)
-    });
+    assert_eq!(Cut { tile: expected.0.cut.tile, ..chosen }, expected.0.cut);
     assert_eq!(chosen.tile, expected.1.cut.tile);
     assert_eq!(tried.last().unwrap().kernels, model.variant().words());
     fused_equals_plain("tuned", &plain, &model, None);
