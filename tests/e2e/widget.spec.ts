@@ -440,7 +440,7 @@ test("a widget fetches the module that only writes: in a Worker, without one and
     ['worker="off"', ["imprint_writer_bg.wasm"]],
   ] as const) {
     blog.asked.length = 0;
-    const body = `<imprint-writer ${plain} ${off} adapter="/voice.zip" strength="2" prompt="Mr."></imprint-writer>${script}`;
+    const body = `<imprint-writer ${plain} ${off} adapter="/voice.zip" adapter-bytes="90000" prompt="Mr."></imprint-writer>${script}`;
     await page.goto(blog.page("/small", body));
     expect((await written(page)).length).toBeGreaterThan(0);
     expect(programs(blog), off).toEqual(expected);
