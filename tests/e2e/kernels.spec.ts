@@ -61,7 +61,10 @@ test("kernels are measured when asked for, kept for the next time, and write the
 test("what is kept of a measurement and makes no sense is not believed", async ({ page }) => {
   await open(page, { device: "webgpu", measureKernels: true });
   // The core's own laws know more of it.
-  for (const nonsense of ["{", '{"cut":{"rows":3,"lanes":7,"group":64,"subgroup":null,"tile":{"Apart":4}}}']) {
+  for (const nonsense of [
+    "{",
+    '{"cut":{"rows":3,"lanes":7,"group":64,"subgroup":null,"tile":{"Apart":4}}}',
+  ]) {
     await kept(page, nonsense);
     expect((await open(page, { device: "webgpu" })).device.kernels).toMatch(/^8 rows, 1 lanes/);
   }
