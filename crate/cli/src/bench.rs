@@ -37,6 +37,9 @@ pub struct Args {
     /// Lengths of the windows to learn from, shorter ones first, so that each peak of memory is its own.
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "64,128,256", requires = "learn")]
     windows: Vec<usize>,
+    /// Windows a step, read side by side as far as memory goes.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "learn")]
+    accumulation: usize,
     /// Measure the kernels of a written token one by one in place of it: by the GPU's own clock, or part by part on the CPU.
     #[arg(long, conflicts_with = "learn")]
     kernels: bool,

@@ -16,8 +16,8 @@ use imprint_core::{
     config::ModelConfig,
     generate::{Backend, LanguageModel},
     learn::{
-        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Outcome,
-        ProcessorLearner, Recipe, Trainer,
+        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Need,
+        Outcome, ProcessorLearner, Recipe, Trainer,
     },
     peft,
     preview::{Preview, Previews, Share},
@@ -211,6 +211,8 @@ struct Run<'a> {
     device: DeviceInfo,
     lessons: Lessons,
     recipe: Recipe,
+    /// Windows of a step that are read side by side.
+    at_once: usize,
     adapter: Adapter,
     previews: Previews,
     /// What the latest preview copies, and when it was written.
@@ -251,10 +253,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let course = Course::of(&model.tokenizer, &texts, holdout.as_ref())?;
     let engine = if matches!(model.backend, Backend::Processor(_)) { Engine::Processor } else { Engine::Fused };
     let config = model.config().clone();
+    let free = free_bytes(args, engine);
     let recipe = match &checkpoint {
         Some(checkpoint) => checkpoint.about.recipe.clone(),
-        None => fit(args, args.recipe.recipe(course.learned.tokens())?, &config, engine)?,
+        None => args.recipe.recipe(course.learned.tokens())?.fit(&config, engine, free)?,
     };
+    let at_once = Need::at_once(&recipe, &config, engine, free);
     let lessons = course.lessons(&model.tokenizer, recipe.window);
     let adapter = Adapter::fresh(Some(base.clone()), &config, &recipe.shape(), recipe.seed.into())?;
     if checkpoint.is_none() {
@@ -272,8 +276,22 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     }
     let previews = Previews::new(&texts, holdout.as_ref());
     let (copied, shown, pace) = (Share::default(), None, Pace::new());
-    let run =
-        Run { args, terminal, folder, base, config, device, lessons, recipe, adapter, previews, copied, shown, pace };
+    let run = Run {
+        args,
+        terminal,
+        folder,
+        base,
+        config,
+        device,
+        lessons,
+        recipe,
+        at_once,
+        adapter,
+        previews,
+        copied,
+        shown,
+        pace,
+    };
     run.learn(&mut model, checkpoint)
 }
 
@@ -288,12 +306,10 @@ fn read(paths: &[PathBuf]) -> Result<text::Material> {
     text::prepare(&documents)
 }
 
-/// The recipe in the memory that there is.
-fn fit(args: &Args, recipe: Recipe, config: &ModelConfig, engine: Engine) -> Result<Recipe> {
-    let free = args.memory.map(|mb| mb * 1_000_000);
-    // What a GPU has free nobody tells.
-    let free = free.or_else(|| (engine == Engine::Processor).then(model::free_bytes).flatten());
-    free.map_or(Ok(recipe.clone()), |free| recipe.fit(config, engine, free))
+/// The memory that learning may take, in bytes: all there is where nobody tells, as of a GPU.
+fn free_bytes(args: &Args, engine: Engine) -> u64 {
+    let told = args.memory.map(|mb| mb * 1_000_000);
+    told.or_else(|| (engine == Engine::Processor).then(model::free_bytes).flatten()).unwrap_or(u64::MAX)
 }
 
 impl Run<'_> {
@@ -304,7 +320,7 @@ impl Run<'_> {
             let taught = match &model.backend {
                 Backend::Processor(processor) => self.teach(ProcessorLearner::new(processor, &self.adapter)?, from)?,
                 Backend::Fused(fused) => {
-                    let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window))?;
+                    let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window, self.at_once))?;
                     self.teach(learner, from)?
                 }
             };

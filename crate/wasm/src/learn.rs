@@ -188,7 +188,7 @@ async fn taught(
                 tutor.teach(ProcessorLearner::new(processor, adapter)?, course, start).await?
             }
             Backend::Fused(model) => {
-                let learner = FusedLearner::new(model, adapter, course.recipe.window).await?;
+                let learner = FusedLearner::new(model, adapter, course.recipe.window, course.at_once).await?;
                 tutor.teach(learner, course, start).await?
             }
         };

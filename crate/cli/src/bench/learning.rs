@@ -6,7 +6,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::{Backend, LanguageModel, Mode, Pace, WriteOptions},
-    learn::{FusedLearner, Learner, ProcessorLearner, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, Need, ProcessorLearner, Recipe, Update},
     peft,
     sample::Sampling,
 };
@@ -38,14 +38,18 @@ struct Report {
 struct Window {
     /// Ids of a window, of which all but the first are predicted.
     tokens: usize,
+    /// Windows a step.
+    accumulation: usize,
+    /// How many of them are read side by side at most.
+    at_once: usize,
     step_s: f64,
     /// Predicted tokens by the time of a step.
     tokens_per_s: f64,
     /// CPU time of the process for a step; `null` where the system does not tell.
     cpu_s_per_step: Option<f64>,
-    /// Reading as many tokens and drawing one after them.
+    /// Reading as many tokens as one window has and drawing one after them.
     prefill_s: f64,
-    /// The median of each step by the prefill measured beside it.
+    /// The median of each step by the prefill of all its windows, measured beside it.
     step_over_prefill: f64,
     /// The largest resident memory of the process while it learned on this window (`VmHWM`), the model's included; `null`
     /// where the system does not tell.
@@ -72,8 +76,8 @@ impl fmt::Display for Report {
         for window in &self.windows {
             write!(
                 f,
-                "window {:4} {:.2} s a step, {:.1} tokens/s, {:.2} times a prefill",
-                window.tokens, window.step_s, window.tokens_per_s, window.step_over_prefill
+                "window {:4} {:.3} s a step of {}, {:.1} tokens/s, {:.2} times a prefill",
+                window.tokens, window.step_s, window.accumulation, window.tokens_per_s, window.step_over_prefill
             )?;
             if let Some(seconds) = window.cpu_s_per_step {
                 write!(f, ", {seconds:.2} CPU-s")?;
@@ -103,13 +107,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         let message = format!("a window of {wrong} tokens cannot be measured; take 2 to {longest}");
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
+    if args.accumulation == 0 {
+        return Err(Error::new(ErrorKind::InvalidOption, "a step needs at least 1 window"));
+    }
     let Opened { mut model, device, .. } = opened;
     let mut adapter = Adapter::fresh(None, model.config(), &Shape::default(), 0)?;
     let mut progress = terminal.progress("learning");
     let mut windows = Vec::new();
     for (i, &tokens) in args.windows.iter().enumerate() {
         progress.advance(i as u64, args.windows.len() as u64)?;
-        windows.push(window(&model, &mut adapter, tokens, args.runs)?);
+        windows.push(window(&model, &mut adapter, tokens, args)?);
     }
     drop(progress);
     if let Some(folder) = &args.adapter_out {
@@ -120,20 +127,23 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
 }
 
 /// Steps on a window of `tokens` ids, each beside a prefill of as many; `adapter` takes what they made.
-fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, runs: usize) -> Result<Window> {
+fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, args: &Args) -> Result<Window> {
     let ids = prompt(model, tokens)?;
     // The most that was held since now; where that is refused, what was held before counts too.
     let _ = fs::write("/proc/self/clear_refs", "5");
     match &model.backend {
         Backend::Processor(processor) => {
             let learner = ProcessorLearner::new(processor, adapter)?;
-            steps(learner, model, adapter, &ids, runs)
+            steps(learner, model, adapter, &ids, args)
         }
         Backend::Fused(fused) => {
+            let recipe =
+                Recipe { window: tokens, accumulation: args.accumulation, ..Recipe::derive(Effort::Normal, tokens) };
+            let at_once = Need::at_once(&recipe, model.config(), Engine::Fused, u64::MAX);
             let before = fused.gpu.allocated_bytes();
-            let learner = block_on(FusedLearner::new(fused, adapter, tokens))?;
+            let learner = block_on(FusedLearner::new(fused, adapter, tokens, at_once))?;
             let taken = fused.gpu.allocated_bytes() - before;
-            Ok(Window { gpu_bytes: Some(taken), ..steps(learner, model, adapter, &ids, runs)? })
+            Ok(Window { gpu_bytes: Some(taken), at_once, ..steps(learner, model, adapter, &ids, args)? })
         }
     }
 }
@@ -143,11 +153,13 @@ fn steps<L: Learner>(
     model: &LanguageModel,
     adapter: &mut Adapter,
     ids: &[u32],
-    runs: usize,
+    args: &Args,
 ) -> Result<Window> {
+    let accumulation = args.accumulation;
+    let batch = vec![ids; accumulation];
     let mut step = || -> Result<(f64, Option<f64>)> {
         let (start, cpu) = (Instant::now(), cpu_s());
-        block_on(learner.step(&[ids], &UPDATE))?;
+        block_on(learner.step(&batch, &UPDATE))?;
         // Waits until the device is done.
         block_on(learner.losses(true))?;
         Ok((start.elapsed().as_secs_f64(), cpu.and_then(|cpu| Some(cpu_s()? - cpu))))
@@ -157,7 +169,7 @@ fn steps<L: Learner>(
     let mut pace = Pace::default();
     prefill_s(model, ids, &mut pace)?;
     let (mut took, mut read) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
+    for _ in 0..args.runs {
         took.push(step()?);
         read.push(prefill_s(model, ids, &mut pace)?);
     }
@@ -166,11 +178,15 @@ fn steps<L: Learner>(
     let cpu: Option<Vec<f64>> = took.iter().map(|(_, cpu)| *cpu).collect();
     Ok(Window {
         tokens: ids.len(),
+        accumulation,
+        at_once: 1,
         step_s,
-        tokens_per_s: (ids.len() - 1) as f64 / step_s,
+        tokens_per_s: ((ids.len() - 1) * accumulation) as f64 / step_s,
         cpu_s_per_step: cpu.map(median),
         prefill_s: median(read.clone()),
-        step_over_prefill: median(took.iter().zip(&read).map(|((step, _), read)| step / read).collect()),
+        step_over_prefill: median(
+            took.iter().zip(&read).map(|((step, _), read)| step / read / accumulation as f64).collect(),
+        ),
         peak_bytes: peak_bytes(),
         gpu_bytes: None,
     })

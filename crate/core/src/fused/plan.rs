@@ -437,6 +437,7 @@ pub(crate) fn attention_kernel(c: &ModelConfig, layer: usize, texts: u32) -> Att
         d_head: c.d_head as u32,
         window: c.window_of(layer).unwrap_or(0) as u32,
         texts,
+        row: None,
     }
 }
 

@@ -17,6 +17,19 @@ pub struct Attention {
     pub window: u32,
     /// Texts the one-query kernels answer, their queries one after the other, each with its part of the cache.
     pub texts: u32,
+    /// Set where the tokens of a pass are several texts in a row, of which none sees another.
+    pub row: Option<Row>,
+}
+
+/// Several texts in a row, as one pass reads them.
+///
+/// Positions run on from one text to the next: rope turns a query against a key by their distance alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Where the state holds, for each token, the first token of its text and the one after its last.
+    pub bounds: u32,
+    /// Tokens of the longest text there may be.
+    pub longest: u32,
 }
 
 /// Invocations of a workgroup of [`Attention::vector`]: the most that WebGPU promises.
@@ -62,10 +75,16 @@ impl Attention {
 
     /// The first position that a query at `last` sees, as text.
     pub(super) fn first_seen(&self, last: &str) -> String {
+        let begin = self.begin(last);
         match self.window {
-            0 => "0u".into(),
-            window => format!("select(0u, {last} - {}u, {last} > {}u)", window - 1, window - 1),
+            0 => begin,
+            window => format!("max({begin}, max({last}, {before}u) - {before}u)", before = window - 1),
         }
+    }
+
+    /// Where the text of token `i` begins, as text.
+    pub(super) fn begin(&self, i: &str) -> String {
+        self.row.map_or_else(|| "0u".into(), |row| format!("state[{}u + 2u * {i}]", row.bounds))
     }
 
     /// One query a head: a workgroup a head. Each invocation weighs a key, then they share the elements of the head.

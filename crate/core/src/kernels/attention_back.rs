@@ -1,8 +1,9 @@
 //! The gradient of causal attention.
 //!
-//! Scores are made anew and kept, `[head][key][query]`: a window of some hundred tokens has few, and with them every
-//! gradient is a plain product. Queries lie innermost, for whatever a query's invocation reads stands beside its
-//! neighbour's. WebGPU adds no f32 atomically: gradients of queries and of keys are two kernels.
+//! Scores are made anew and kept, `[head][key][query]`, keys counted from the first of their text: texts of some hundred
+//! tokens have few, and with them every gradient is a plain product. Queries lie innermost, for whatever a query's
+//! invocation reads stands beside its neighbour's. WebGPU adds no f32 atomically: gradients of queries and of keys are two
+//! kernels.
 
 use super::{WORKGROUP, attention::Attention, declare, entry};
 
@@ -41,6 +42,18 @@ impl Attention {
         (1..=4).rev().find(|&n| self.quads().is_multiple_of(n)).expect("one divides every number")
     }
 
+    /// Where the scores of `head` begin, for the queries of the text that begins at `begin`: that of key `j` and query `i`
+    /// stands `j · count + i` further, as text. Wraps around below zero and back.
+    pub(super) fn scores(&self, head: &str, begin: &str) -> String {
+        let longest = self.row.map_or_else(|| "count".into(), |row| format!("{}u", row.longest));
+        format!("({head} * {longest} - {begin}) * count")
+    }
+
+    /// Where the text of token `j` ends, as text.
+    pub(super) fn end(&self, j: &str) -> String {
+        self.row.map_or_else(|| "count".into(), |row| format!("state[{}u + 2u * {j}]", row.bounds + 1))
+    }
+
     /// Workgroups of [`Attention::back_queries`] and [`Attention::back_keys`] along a head.
     pub fn back_groups(&self) -> u32 {
         self.quads() / self.held()
@@ -48,7 +61,8 @@ impl Attention {
 
     /// Scores `q·k / √d_head`, and the gradients of the weights, `grad·v`.
     ///
-    /// Bindings: state, q, kv, grad, scores, weights' gradients. Workgroups `(tokens / 64, tokens / PAIR_KEYS, n_heads)`.
+    /// Bindings: state, q, kv, grad, scores, weights' gradients. Workgroups `(tokens / 64, tokens of the longest text /
+    /// PAIR_KEYS, n_heads)`.
     pub fn pairs(&self) -> String {
         let (quads, query, stride) = (self.quads(), self.n_heads * self.quads(), 2 * self.n_kv_heads * self.quads());
         let buffers = [("state", "u32", false), ("q", "vec4<f32>", false), ("kv", "vec4<f32>", false)];
@@ -58,8 +72,11 @@ impl Attention {
             + &entry()
             + &format!(
                 "  let i = group.x * {WORKGROUP}u + l;
-  let j = group.y * {KEYS}u;
-  if (i >= count || j > i) {{ return; }}
+  if (i >= count) {{ return; }}
+  let begin = {begin};
+  let j = begin + group.y * {KEYS}u;
+  if (j > i) {{ return; }}
+  let scores = {scores};
   let start = i * {query}u + group.z * {quads}u;
   let head = group.z / {share}u * {quads}u;
 {declare}  for (var c = 0u; c < {quads}u; c++) {{
@@ -68,6 +85,8 @@ impl Attention {
 {add}  }}
 {store}}}
 ",
+                begin = self.begin("i"),
+                scores = self.scores("group.z", "begin"),
                 share = self.n_heads / self.n_kv_heads,
                 declare = each(&|u| format!(
                     "  let at{u} = min(j + {u}u, count - 1u) * {stride}u + head;\n  var s{u} = 0.0;\n  var p{u} = 0.0;\n"
@@ -78,7 +97,7 @@ impl Attention {
                 )),
                 store = each(&|u| format!(
                     "  if (j + {u}u <= i) {{
-    let to = (group.z * count + j + {u}u) * count + i;
+    let to = scores + (j + {u}u) * count + i;
     score[to] = s{u} * {:e};
     slope[to] = p{u};
   }}\n",
@@ -97,7 +116,7 @@ impl Attention {
             + &format!(
                 "  let i = group.x * {WORKGROUP}u + l;
   if (i >= count) {{ return; }}
-  let first = group.y * count * count + i;
+  let first = {scores} + i;
   var top = -3.0e38;
   let begin = {begin};
   for (var j = begin; j <= i; j++) {{ top = max(top, score[first + j * count]); }}
@@ -117,6 +136,7 @@ impl Attention {
   }}
 }}
 ",
+                scores = self.scores("group.y", &self.begin("i")),
                 begin = self.first_seen("i"),
                 scale = 1.0 / (self.d_head as f32).sqrt(),
             )
@@ -136,13 +156,14 @@ impl Attention {
                 "  let i = group.x * {WORKGROUP}u + l;
   if (i >= count) {{ return; }}
   let c = group.y * {held}u;
-  let first = group.z * count * count + i;
+  let first = {scores} + i;
   let head = group.z / {share}u * {quads}u + c;
 {declare}  for (var j = {begin}; j <= i; j++) {{
     let d = slope[first + j * count];
 {add}  }}
 {store}}}
 ",
+                scores = self.scores("group.z", &self.begin("i")),
                 share = self.n_heads / self.n_kv_heads,
                 begin = self.first_seen("i"),
                 declare = each(&|n| format!("  var a{n} = vec4<f32>();\n")),
@@ -168,10 +189,12 @@ impl Attention {
                 "  let j = group.x * {WORKGROUP}u + l;
   if (j >= count) {{ return; }}
   let c = group.y * {held}u;
+  let begin = {begin};
+  let end = {end};
 {declare}  for (var h = group.z * {share}u; h < group.z * {share}u + {share}u; h++) {{
-    let first = (h * count + j) * count;
+    let first = {scores} + j * count;
     // Every query, not only those from `j` on: whatever all invocations read alike is read once.
-    for (var i = group.x * {WORKGROUP}u; i < count; i++) {{
+    for (var i = group.x * {WORKGROUP}u; i < end; i++) {{
       let seen = i >= j{near};
       let p = select(0.0, weight[first + i], seen);
       let d = select(0.0, slope[first + i], seen);
@@ -181,6 +204,9 @@ impl Attention {
   let to = j * {all}u + {query}u + group.z * {quads}u + c;
 {store}}}
 ",
+                begin = self.begin("j"),
+                end = self.end("j"),
+                scores = self.scores("h", "begin"),
                 declare = each(&|n| format!("  var k{n} = vec4<f32>();\n  var v{n} = vec4<f32>();\n")),
                 add = each(&|n| format!("      k{n} += d * q[start + {n}u];\n      v{n} += p * grad[start + {n}u];\n")),
                 all = query + 2 * width,

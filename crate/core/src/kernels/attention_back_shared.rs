@@ -86,7 +86,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let share = l / {SCORE_NEIGHBOURS}u;
   let live = group.x * {SCORE_NEIGHBOURS}u + neighbour < count;
   let i = min(group.x * {SCORE_NEIGHBOURS}u + neighbour, count - 1u);
-  let first = group.y * count * count + i;
+  let first = {scores} + i;
   let begin = {begin} + share;
   var top = -3.0e38;
   for (var j = begin; j <= i; j += {SHARES}u) {{ top = max(top, score[first + j * count]); }}
@@ -113,6 +113,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 }}
 ",
                 count = state::COUNT,
+                scores = self.scores("group.y", &self.begin("i")),
                 begin = self.first_seen("i"),
                 most = each(&|s| format!("  top = max(top, team[neighbour + {}u].x);\n", s * SCORE_NEIGHBOURS)),
                 add = each(&|s| format!("  sums += team[neighbour + {}u];\n", s * SCORE_NEIGHBOURS)),
@@ -133,7 +134,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 "  let query = group.x * {NEIGHBOURS}u + neighbour;
   let i = min(query, count - 1u);
   let c = group.y * {held}u;
-  let first = group.z * count * count + i;
+  let first = {scores} + i;
   let head = group.z / {group_size}u * {quads}u + c;
 {declare}  for (var j = {begin} + share; j <= i; j += {two}u) {{
     let k = min(j + {SHARES}u, i);
@@ -144,6 +145,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   dy[i * {all}u + group.z * {quads}u + c + which] = unturn(sum, rope[i * {quads}u + c + which]);
 }}
 ",
+                scores = self.scores("group.z", &self.begin("i")),
                 group_size = self.n_heads / self.n_kv_heads,
                 begin = self.first_seen("i"),
                 two = 2 * SHARES,
@@ -169,12 +171,14 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 "  let key = group.x * {NEIGHBOURS}u + neighbour;
   let j = min(key, count - 1u);
   let c = group.y * {held}u;
+  let begin = {begin};
+  let end = {end};
 {declare}  for (var h = group.z * {group_size}u; h < group.z * {group_size}u + {group_size}u; h++) {{
-    let first = (h * count + j) * count;
-    for (var i = group.x * {NEIGHBOURS}u + share; i < count; i += {two}u) {{
-      let n = min(i + {SHARES}u, count - 1u);
+    let first = {scores} + j * count;
+    for (var i = group.x * {NEIGHBOURS}u + share; i < end; i += {two}u) {{
+      let n = min(i + {SHARES}u, end - 1u);
       let seen = i >= j{near};
-      let seen_n = i + {SHARES}u < count && n >= j{near_n};
+      let seen_n = i + {SHARES}u < end && n >= j{near_n};
       let p = select(0.0, weight[first + i], seen);
       let d = select(0.0, slope[first + i], seen);
       let p_n = select(0.0, weight[first + n], seen_n);
@@ -189,6 +193,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   if (which % 2u == 0u) {{ dy[to] = unturn(sum, rope[j * {quads}u + quad]); }} else {{ dy[to + {width}u] = sum; }}
 }}
 ",
+                begin = self.begin("j"),
+                end = self.end("j"),
+                scores = self.scores("h", "begin"),
                 declare = each(&|n| format!("  var k{n} = vec4<f32>();\n  var v{n} = vec4<f32>();\n")),
                 two = 2 * SHARES,
                 near = self.near("i"),

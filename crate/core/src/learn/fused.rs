@@ -1,14 +1,16 @@
 //! Learning on the GPU, over the quantised weights of a [`FusedModel`].
 //!
-//! A window is read forward block by block, of which three tensors are kept; the backward makes the rest anew. Nothing
-//! but the loss and the norm of the gradients comes back to the host, and those a step late.
+//! Windows are read forward block by block, of which three tensors are kept; the backward makes the rest anew. Those of a
+//! step are read side by side, as many as there is memory for: a device is busier with them, and each block costs one
+//! sequence of dispatches for all. Nothing but the loss and the norm of the gradients comes back to the host, and those a
+//! step late.
 
 mod layout;
 mod plan;
 mod scratch;
 
 use layout::Layout;
-use plan::{Passes, Planner, Step};
+use plan::{Extent, Passes, Planner, Step};
 use scratch::{BLOCK, Scratch};
 
 use super::{Learner, Loss, State, Update};
@@ -19,7 +21,8 @@ use crate::{
     kernels::{adamw::control, gpu::Gpu, state},
 };
 
-/// Blocks a command buffer: more would keep a page from drawing.
+/// Tokens times blocks a command buffer, and at most this many blocks: more would keep a page from drawing.
+const TOKENS_A_SUBMIT: usize = 1024;
 const BLOCKS_A_SUBMIT: usize = 4;
 
 /// A learner on the GPU.
@@ -37,12 +40,13 @@ pub struct FusedLearner<'m> {
 }
 
 impl<'m> FusedLearner<'m> {
-    /// A learner that begins at `adapter` and takes windows of up to `max_window` ids.
+    /// A learner that begins at `adapter` and takes windows of up to `max_window` ids, `at_once` of them side by side
+    /// where a step has as many ([`Need::at_once`](super::Need::at_once) tells how many fit).
     ///
     /// # Errors
     /// `adapter-wrong-base` or `adapter-corrupt` for an adapter that does not fit the model, `invalid-option` for windows
     /// too long for the device or an adapter without pairs, `out-of-memory`, `device-lost`.
-    pub async fn new(model: &'m FusedModel, adapter: &Adapter, max_window: usize) -> Result<Self> {
+    pub async fn new(model: &'m FusedModel, adapter: &Adapter, max_window: usize, at_once: usize) -> Result<Self> {
         adapter.check(&model.config, None)?;
         let layout = Layout::new(&model.config, adapter);
         if layout.host_len == 0 {
@@ -51,7 +55,7 @@ impl<'m> FusedLearner<'m> {
                 "the adapter has nothing to learn; give it at least one pair",
             ));
         }
-        let scratch = Scratch::new(model, &layout, max_window)?;
+        let scratch = Scratch::new(model, &layout, max_window, at_once)?;
         let staging = [model.gpu.staging(8), model.gpu.staging(8)];
         let passes = Passes::default();
         // From here on it frees what it took, whatever fails.
@@ -88,10 +92,16 @@ impl<'m> FusedLearner<'m> {
         encoder.clear_buffer(&self.scratch.gradients, 0, None);
         encoder.clear_buffer(&self.scratch.tally, 0, None);
         self.gpu().queue.submit([encoder.finish()]);
-        for window in windows {
-            self.forward(window);
-            self.backward(window.len() as u32 - 1);
+        for side_by_side in self.passes_over(windows) {
+            let extent = self.forward(side_by_side);
+            self.backward(extent);
         }
+    }
+
+    /// The windows of each pass, in as few as possible and about as many in each.
+    fn passes_over<'w>(&self, windows: &'w [&'w [u32]]) -> impl Iterator<Item = &'w [&'w [u32]]> {
+        let passes = windows.len().div_ceil(self.scratch.at_once);
+        windows.chunks(windows.len().div_ceil(passes))
     }
 
     fn write_control(&self, update: Option<&Update>, total: usize) {
@@ -112,47 +122,55 @@ impl<'m> FusedLearner<'m> {
         self.gpu().queue.write_buffer(&self.scratch.control, 0, bytemuck::cast_slice(&words));
     }
 
-    /// Reads all but the last id of `window`, up to the norm before the head.
-    fn forward(&self, window: &[u32]) {
+    /// Reads all but the last id of each window, up to the norm before the head.
+    fn forward(&self, windows: &[&[u32]]) -> Extent {
         let s = &self.scratch;
-        assert!(window.len() >= 2, "a window needs an id and the one that follows it");
-        assert!(window.len() <= s.tokens + 1, "a window of {} ids does not fit {}", window.len(), s.tokens + 1);
-        let (ids, targets) = (&window[..window.len() - 1], &window[1..]);
-        let tokens = ids.len() as u32;
+        let (mut ids, mut targets, mut bounds, mut longest) = (Vec::new(), Vec::new(), Vec::<u32>::new(), 0);
+        for window in windows {
+            let (len, begin) = (window.len().saturating_sub(1), ids.len() as u32);
+            assert!(len >= 1, "a window needs an id and the one that follows it");
+            assert!(len <= s.longest, "a window of {} ids does not fit {}", window.len(), s.longest + 1);
+            ids.extend_from_slice(&window[..len]);
+            targets.extend_from_slice(&window[1..]);
+            (0..len).for_each(|_| bounds.extend([begin, begin + len as u32]));
+            longest = longest.max(len);
+        }
+        let extent = Extent { tokens: ids.len() as u32, longest: longest as u32 };
         let queue = &self.gpu().queue;
-        queue.write_buffer(&s.state, 0, bytemuck::cast_slice(&[0u32, tokens]));
-        queue.write_buffer(&s.state, u64::from(state::IDS) * 4, bytemuck::cast_slice(ids));
-        queue.write_buffer(&s.targets, 0, bytemuck::cast_slice(targets));
+        queue.write_buffer(&s.state, 0, bytemuck::cast_slice(&[0u32, extent.tokens]));
+        queue.write_buffer(&s.state, u64::from(state::IDS) * 4, bytemuck::cast_slice(&ids));
+        queue.write_buffer(&s.state, (u64::from(state::IDS) + s.tokens as u64) * 4, bytemuck::cast_slice(&bounds));
+        queue.write_buffer(&s.targets, 0, bytemuck::cast_slice(&targets));
         for (rows, tokens) in s.rows.iter().zip(ids.chunks(BLOCK)) {
             let count = tokens.len() as u32;
             queue.write_buffer(&rows.state, u64::from(state::COUNT) * 4, bytemuck::bytes_of(&count));
         }
-        for blocks in self.passes.forward.chunks(BLOCKS_A_SUBMIT) {
-            self.submit(blocks.iter().flatten(), tokens);
+        for blocks in self.passes.forward.chunks(blocks_a_submit(extent)) {
+            self.submit(blocks.iter().flatten(), extent);
         }
-        self.submit(&self.passes.head_norm, tokens);
+        self.submit(&self.passes.head_norm, extent);
+        extent
     }
 
-    /// Likelihoods and gradients of the window read last.
-    fn backward(&self, tokens: u32) {
-        let block = BLOCK as u32;
-        for (rows, first) in self.passes.head.iter().zip((0..tokens).step_by(BLOCK)) {
-            self.submit(rows.likelihood.iter().chain(&rows.gradient), (tokens - first).min(block));
+    /// Likelihoods and gradients of the windows read last.
+    fn backward(&self, extent: Extent) {
+        for (rows, block) in self.passes.head.iter().zip(blocks_of(extent)) {
+            self.submit(rows.likelihood.iter().chain(&rows.gradient), block);
         }
         let mut encoder = self.gpu().device.create_command_encoder(&Default::default());
         encoder.clear_buffer(&self.scratch.grad, 0, None);
         self.gpu().queue.submit([encoder.finish()]);
-        self.submit(&self.passes.head_back, tokens);
-        for blocks in self.passes.backward.rchunks(BLOCKS_A_SUBMIT / 2) {
-            self.submit(blocks.iter().rev().flatten(), tokens);
+        self.submit(&self.passes.head_back, extent);
+        for blocks in self.passes.backward.rchunks(blocks_a_submit(extent).div_ceil(2)) {
+            self.submit(blocks.iter().rev().flatten(), extent);
         }
     }
 
-    fn submit<'s>(&self, steps: impl IntoIterator<Item = &'s Step>, tokens: u32) {
+    fn submit<'s>(&self, steps: impl IntoIterator<Item = &'s Step>, extent: Extent) {
         let mut encoder = self.gpu().device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            steps.into_iter().for_each(|step| step.record(&mut pass, tokens));
+            steps.into_iter().for_each(|step| step.record(&mut pass, extent));
         }
         self.gpu().queue.submit([encoder.finish()]);
     }
@@ -163,6 +181,18 @@ impl<'m> FusedLearner<'m> {
         self.losses.push(Loss { nll: words[0], grad_norm: words[1] });
         Ok(())
     }
+}
+
+/// Blocks of the model in a command buffer of a forward; a backward takes twice as long a block.
+fn blocks_a_submit(extent: Extent) -> usize {
+    (TOKENS_A_SUBMIT / extent.tokens as usize).clamp(1, BLOCKS_A_SUBMIT)
+}
+
+/// The tokens before the head, [`BLOCK`] at a time.
+fn blocks_of(extent: Extent) -> impl Iterator<Item = Extent> {
+    (0..extent.tokens)
+        .step_by(BLOCK)
+        .map(move |first| Extent { tokens: (extent.tokens - first).min(BLOCK as u32), ..extent })
 }
 
 impl Drop for FusedLearner<'_> {
@@ -178,7 +208,7 @@ impl Learner for FusedLearner<'_> {
     async fn step(&mut self, windows: &[&[u32]], update: &Update) -> Result<()> {
         self.gpu().check()?;
         self.differentiate(windows, Some(update));
-        self.submit(&self.passes.update, 0);
+        self.submit(&self.passes.update, Extent { tokens: 0, longest: 0 });
         let slot = self.pending.map_or(0, |before| 1 - before);
         let mut encoder = self.gpu().device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&self.scratch.tally, 0, &self.staging[slot], 0, 8);
@@ -199,13 +229,12 @@ impl Learner for FusedLearner<'_> {
     }
 
     async fn evaluate(&mut self, window: &[u32]) -> Result<Vec<f32>> {
-        self.forward(window);
-        let tokens = window.len() as u32 - 1;
-        for (rows, first) in self.passes.head.iter().zip((0..tokens).step_by(BLOCK)) {
-            self.submit(&rows.likelihood, (tokens - first).min(BLOCK as u32));
+        let extent = self.forward(&[window]);
+        for (rows, block) in self.passes.head.iter().zip(blocks_of(extent)) {
+            self.submit(&rows.likelihood, block);
         }
         let mut nll: Vec<f32> = self.gpu().read_all(&self.scratch.nll).await?;
-        nll.truncate(tokens as usize);
+        nll.truncate(extent.tokens as usize);
         Ok(nll)
     }
 

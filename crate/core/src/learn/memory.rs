@@ -15,6 +15,8 @@ pub enum Engine {
     Fused,
 }
 
+/// What learning on a GPU may take beside the weights so that a step reads several windows side by side.
+const SIDE_BY_SIDE_BYTES: u64 = 500_000_000;
 /// Shortest window that a recipe is cut down to.
 const LEAST_WINDOW: usize = 32;
 /// Positions whose logits stand in memory at a time.
@@ -42,8 +44,8 @@ pub struct Need {
 }
 
 impl Need {
-    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout; `numbers` are `rank · Σ (d_in + d_out)`
-    /// over the pairs.
+    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout, where `at_once` windows are read side by
+    /// side (the processor reads one after the other); `numbers` are `rank · Σ (d_in + d_out)` over the pairs.
     ///
     /// - adapter: `4 · 4 · numbers`, on the fused path with the rank filled up to quads
     /// - kept: `6 · 4 · numbers`
@@ -55,12 +57,13 @@ impl Need {
     /// - block: `4 · window · (4·d_model + 3·d_query + 4·d_kv + 4·d_ff)` and 512 rows of weights unpacked
     /// - loss: `4 · (min(window, 16) · vocab + 4·window·d_model)` and 512 rows of the head unpacked
     ///
-    /// On the fused path, where everything is there from the start, for `tokens`, the window filled up to 64s:
+    /// On the fused path, where everything is there from the start, for `tokens`, those of all windows read side by side
+    /// filled up to 64s:
     ///
     /// - inputs: `4 · n_layers · tokens · (2·d_model + d_query)`
-    /// - block: `4 · tokens · (4·d_model + 2·d_query + 4·d_kv + 5·d_ff + 6·rank + 2·n_heads·tokens)`
+    /// - block: `4 · tokens · (4·d_model + 2·d_query + 4·d_kv + 5·d_ff + 6·rank + 2·n_heads·window)`
     /// - loss: `4 · 64 · (vocab + 8·d_model)`
-    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine) -> Self {
+    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine, at_once: usize) -> Self {
         let widths: usize = recipe
             .kinds
             .iter()
@@ -72,7 +75,7 @@ impl Need {
         let numbers = |rank: usize| config.n_layers * rank * widths;
         let (adapter, [inputs, block, loss]) = match engine {
             Engine::Processor => (4 * numbers(recipe.rank), processor(recipe, config)),
-            Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config)),
+            Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config, at_once)),
         };
         let bytes = |numbers: usize| 4 * numbers as u64;
         Self {
@@ -82,6 +85,19 @@ impl Need {
             block_bytes: bytes(block),
             loss_bytes: bytes(loss),
             engine,
+        }
+    }
+
+    /// Windows of a step that are read side by side: as many as keep learning on a GPU within 500 MB beside the weights, and
+    /// all of it within `free_bytes`.
+    pub fn at_once(recipe: &Recipe, config: &ModelConfig, engine: Engine, free_bytes: u64) -> usize {
+        let fits = |&windows: &usize| {
+            let need = Self::of(recipe, config, engine, windows);
+            need.device_bytes() <= SIDE_BY_SIDE_BYTES && need.total_bytes() <= free_bytes
+        };
+        match engine {
+            Engine::Processor => 1,
+            Engine::Fused => (1..=recipe.accumulation).take_while(fits).last().unwrap_or(1),
         }
     }
 
@@ -114,13 +130,14 @@ fn processor(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
 }
 
 /// As [`processor`]; a law holds it to the buffers that the learner makes.
-fn fused(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
-    let tokens = recipe.window.next_multiple_of(LOSS_BLOCK);
+fn fused(recipe: &Recipe, config: &ModelConfig, at_once: usize) -> [usize; 3] {
+    let tokens = (recipe.window * at_once).next_multiple_of(LOSS_BLOCK);
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
     let rank = recipe.rank.next_multiple_of(4);
     let raw = if config.heads_apart() { d_query + 2 * d_kv } else { 0 };
     let given = if config.post_norm { d_model } else { 0 };
-    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + 2 * config.n_heads * tokens + raw + given;
+    let scores = 2 * config.n_heads * recipe.window;
+    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + scores + raw + given;
     let loss = LOSS_BLOCK * (config.vocab + SPLITS * d_model);
     [config.n_layers * tokens * (2 * d_model + 2 * given + d_query), tokens * values, loss]
 }
@@ -133,7 +150,7 @@ impl Recipe {
     pub fn fit(&self, config: &ModelConfig, engine: Engine, free_bytes: u64) -> Result<Self> {
         let mut recipe = self.clone();
         loop {
-            let need = Need::of(&recipe, config, engine).total_bytes();
+            let need = Need::of(&recipe, config, engine, 1).total_bytes();
             if need <= free_bytes {
                 return Ok(recipe);
             }
@@ -179,7 +196,7 @@ mod tests {
         let recipe = Recipe::derive(Effort::Normal, 10_000);
         let need = |window| {
             let recipe = Recipe { window, ..recipe.clone() };
-            Need::of(&recipe, &config(), Engine::Fused).total_bytes()
+            Need::of(&recipe, &config(), Engine::Fused, 1).total_bytes()
         };
         let fit = |bytes| recipe.fit(&config(), Engine::Fused, bytes);
         assert_eq!(fit(need(256)).unwrap(), recipe);
@@ -188,5 +205,18 @@ mod tests {
         let error = fit(need(32) - 1).unwrap_err();
         let figure = format!("needs {} MB", need(32).div_ceil(1_000_000));
         assert!(error.kind() == ErrorKind::OutOfMemory && error.to_string().contains(&figure), "{error}");
+    }
+    #[test]
+    fn windows_are_read_side_by_side_as_far_as_memory_goes() {
+        let recipe = Recipe { accumulation: 8, ..Recipe::derive(Effort::Normal, 10_000) };
+        let at_once = |recipe: &Recipe, bytes| Need::at_once(recipe, &config(), Engine::Fused, bytes);
+        let many = at_once(&recipe, u64::MAX);
+        let took = |windows| Need::of(&recipe, &config(), Engine::Fused, windows);
+        assert!((4..8).contains(&many), "{many} windows");
+        assert!(took(many).device_bytes() <= SIDE_BY_SIDE_BYTES && took(many + 1).device_bytes() > SIDE_BY_SIDE_BYTES);
+        assert_eq!(at_once(&recipe, took(2).total_bytes()), 2);
+        assert_eq!(at_once(&recipe, 0), 1, "one is always tried");
+        assert_eq!(at_once(&Recipe { accumulation: 3, ..recipe.clone() }, u64::MAX), 3);
+        assert_eq!(Need::at_once(&recipe, &config(), Engine::Processor, u64::MAX), 1);
     }
 }

@@ -211,7 +211,7 @@ fn every_family_learns_as_torch_does() {
         learns(&what, &golden, &adapter, config, &mut ProcessorLearner::new(&processor, &adapter).unwrap());
         let fused = on_gpu(&file);
         let longest = golden.sequences.iter().map(Vec::len).max().unwrap();
-        let mut learner = block_on(FusedLearner::new(&fused, &adapter, longest)).unwrap();
+        let mut learner = block_on(FusedLearner::new(&fused, &adapter, longest, 1)).unwrap();
         learns(&format!("{name} on the GPU"), &golden, &adapter, config, &mut learner);
     }
 }

@@ -39,7 +39,7 @@ impl Open for FusedLearner<'_> {
 fn the_fused_learner_follows_the_golden_run() {
     let model = real_model();
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
     follows_golden_run(&adapter, model.config.d_head, &mut learner);
 }
 
@@ -57,7 +57,7 @@ fn adapter_of(model: &FusedModel, rank: usize, kinds: &[Kind], seed: u64) -> Ada
 fn an_adapter_that_changes_nothing_scores_as_the_model() {
     let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3), GpuOptions::default(), software);
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 1).unwrap();
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 130)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 130, 1)).unwrap();
     for n in [2, 64, 66, 130] {
         let ids = ids(n, 5);
         let found = block_on(learner.evaluate(&ids)).unwrap();
@@ -66,7 +66,7 @@ fn an_adapter_that_changes_nothing_scores_as_the_model() {
     }
 }
 
-/// Holds every tensor's gradient to the plain learner's, which finite differences hold.
+/// Holds every tensor's gradient to the plain learner's, which finite differences hold; two windows are read side by side.
 pub fn gradients_equal_the_plain_ones(
     what: &str,
     file: &Vec<u8>,
@@ -82,7 +82,7 @@ pub fn gradients_equal_the_plain_ones(
         gradient.set_parameters(values);
         gradient
     };
-    let mut learner = block_on(FusedLearner::new(model, &adapter, 130)).unwrap();
+    let mut learner = block_on(FusedLearner::new(model, &adapter, 130, 2)).unwrap();
     let found = of(&block_on(learner.gradients(&windows)).unwrap());
     let plain = load_plain(file, Keep::Dense);
     let expected = of(&block_on(PlainLearner::new(&plain, &adapter).unwrap().gradient(&windows)).unwrap().values);
@@ -102,7 +102,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     gradients_equal_the_plain_ones("Q4_1", &file, &model, &Kind::ALL, &[129]);
     let file = small_model(BlockType::Q4_0, BlockType::Q4_0, 72, 2);
     let model = load_fused(&file, GpuOptions::default(), software);
-    gradients_equal_the_plain_ones("Q4_0", &file, &model, &[Kind::Q, Kind::V, Kind::Up], &[9, 70]);
+    gradients_equal_the_plain_ones("Q4_0", &file, &model, &[Kind::Q, Kind::V, Kind::Up], &[9, 70, 130]);
     let (large, bare) = (SmallModel { d_model: 256, d_ff: 512, d_head: 64, vocab: VOCAB, ..Default::default() }, bare);
     for (matrices, embedding) in [(BlockType::Q4K, BlockType::Q6K), (BlockType::Q6K, BlockType::Q5K)] {
         let file = SmallModel { matrices, embedding, ..large }.file();
@@ -121,7 +121,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     let file = odd.file();
     let kinds = [Kind::K, Kind::O, Kind::Gate, Kind::Down];
     for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared(Size::Small))] {
-        gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66]);
+        gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66, 3]);
     }
 }
 
@@ -130,18 +130,42 @@ pub fn software(gpu: &Gpu) -> Cut {
 }
 
 #[test]
+fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
+    let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
+    let shared = |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Shared(Size::Small) };
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 5);
+    let windows: Vec<_> = [40, 64, 2, 64, 17].into_iter().zip(31..).map(|(n, seed)| ids(n, seed)).collect();
+    let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();
+    for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared)] {
+        let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
+        let of = |at_once| {
+            let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, at_once)).unwrap();
+            let gradients = block_on(learner.gradients(&windows)).unwrap();
+            block_on(learner.step(&windows, &UPDATE)).unwrap();
+            (gradients, block_on(learner.losses(true)).unwrap()[0].nll)
+        };
+        let (expected, loss) = of(1);
+        for at_once in [2, 5, 8] {
+            let (found, nll) = of(at_once);
+            assert_close(&format!("gradients, {at_once} at once"), &found, &expected, RELATIVE);
+            assert_close(&format!("loss, {at_once} at once"), &[nll], &[loss], RELATIVE);
+        }
+    }
+}
+
+#[test]
 fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
     let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4), GpuOptions::default(), software);
     let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
     let update = Update { clip: Some(0.5), weight_decay: 0.1, rate: 1e-2, ..UPDATE };
     let (one, two) = (ids(40, 1), ids(17, 2));
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
     for _ in 0..3 {
         block_on(learner.step(&[&one, &two], &update)).unwrap();
     }
     let state = block_on(learner.state()).unwrap();
     assert_eq!(state.steps, 3);
-    let mut other = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
+    let mut other = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
     other.set_state(&state);
     let on = |learner: &mut FusedLearner<'_>| {
         block_on(learner.losses(true)).unwrap();
@@ -169,7 +193,7 @@ fn every_learner_tells_of_a_loss_that_is_no_number() {
     let (model, plain) = (load_fused(&file, GpuOptions::default(), software), load_plain(&file, Keep::Dense));
     let adapter = boundless(&model);
     let window = ids(20, 1);
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
     tells_of_a_loss_that_is_no_number(&mut learner, &window);
     tells_of_a_loss_that_is_no_number(&mut PlainLearner::new(&plain, &adapter).unwrap(), &window);
     let processor = load_processor(&file);
@@ -182,13 +206,16 @@ fn learning_takes_no_more_gpu_memory_than_is_told_and_gives_it_back() {
     let recipe = Recipe::derive(Effort::Normal, 10_000);
     let adapter = Adapter::fresh(None, &model.config, &recipe.shape(), 0).unwrap();
     let before = model.gpu.allocated_bytes();
-    for window in [64, 256] {
+    for (window, at_once) in [(64, 1), (256, 1), (64, 3), (100, 5)] {
         let recipe = Recipe { window, ..recipe.clone() };
-        let need = Need::of(&recipe, &model.config, Engine::Fused).device_bytes();
-        let learner = block_on(FusedLearner::new(&model, &adapter, window)).unwrap();
+        let need = Need::of(&recipe, &model.config, Engine::Fused, at_once).device_bytes();
+        let learner = block_on(FusedLearner::new(&model, &adapter, window, at_once)).unwrap();
         let taken = model.gpu.allocated_bytes() - before;
-        assert!(taken <= need, "windows of {window} take {taken} bytes, {need} are told");
-        assert!(need as f64 <= 1.25 * taken as f64, "windows of {window} take {taken} bytes only, {need} are told");
+        assert!(taken <= need, "{at_once} windows of {window} take {taken} bytes, {need} are told");
+        assert!(
+            need as f64 <= 1.25 * taken as f64,
+            "{at_once} windows of {window} take {taken} bytes only, {need} are told"
+        );
         drop(learner);
         assert_eq!(model.gpu.allocated_bytes(), before, "what a learner took is free when it is gone");
     }

@@ -44,6 +44,8 @@ pub struct Course {
     pub lessons: Lessons,
     /// The numbers it learns with.
     pub recipe: Recipe,
+    /// Windows of a step that are read side by side.
+    pub at_once: usize,
     /// Bytes of the documents.
     pub size_bytes: usize,
     held_tokens: usize,
@@ -90,9 +92,10 @@ impl Course {
             }
             Plan::Known(recipe) => recipe,
         };
-        let need = Need::of(&recipe, open.model.config(), engine);
+        let at_once = Need::at_once(&recipe, open.model.config(), engine, free_bytes);
+        let need = Need::of(&recipe, open.model.config(), engine, at_once);
         let lessons = material.lessons(tokenizer, recipe.window);
-        Ok(Self { texts, tokens, lessons, recipe, size_bytes, held_tokens, need })
+        Ok(Self { texts, tokens, lessons, recipe, at_once, size_bytes, held_tokens, need })
     }
 
     /// What a run would do, to show before it begins.

@@ -71,7 +71,7 @@ pub async fn run(
         }
         Backend::Fused(model) => {
             let before = model.gpu.allocated_bytes();
-            let learner = FusedLearner::new(model, &adapter, longest).await?;
+            let learner = FusedLearner::new(model, &adapter, longest, 1).await?;
             let taken = model.gpu.allocated_bytes() - before;
             let report = steps(learner, "webgpu", options, on_step, signal).await?;
             Ok(Report { gpu_bytes: taken as f64, ..report })

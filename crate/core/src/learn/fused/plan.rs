@@ -13,13 +13,14 @@ use crate::{
     },
     kernels::{
         adamw,
-        attention::{Attention, QUERIES},
+        attention::{Attention, QUERIES, Row},
         cross_entropy,
         finish::{self, Finish, Then},
         gpu::Begun,
         low_rank::LowRank,
         norm::{self, To},
         project::{Project, Role, Slice},
+        state,
         transposed::{self, Transposed},
     },
 };
@@ -33,8 +34,19 @@ pub enum Axis {
     Fixed(u32),
     /// One a `n` tokens.
     Tokens(u32),
+    /// One a `n` tokens of the longest window.
+    Longest(u32),
 }
-use Axis::{Fixed, Tokens};
+use Axis::{Fixed, Longest, Tokens};
+
+/// How much a pass reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Tokens of all windows.
+    pub tokens: u32,
+    /// Those of the longest one.
+    pub longest: u32,
+}
 
 /// A dispatch ready to be recorded.
 pub struct Step {
@@ -44,12 +56,13 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, tokens: u32) {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, extent: Extent) {
         pass.set_pipeline(&self.kernel);
         pass.set_bind_group(0, &self.bindings, &[]);
         let [x, y, z] = self.groups.map(|axis| match axis {
             Fixed(n) => n,
-            Tokens(per) => tokens.div_ceil(per),
+            Tokens(per) => extent.tokens.div_ceil(per),
+            Longest(per) => extent.longest.div_ceil(per),
         });
         pass.dispatch_workgroups(x, y, z);
     }
@@ -68,7 +81,7 @@ pub struct Passes {
     pub forward: Vec<Vec<Step>>,
     pub head_norm: Vec<Step>,
     pub head: Vec<HeadRows>,
-    /// Loss of the window, and the gradient through the norm before the head.
+    /// Loss of the windows, and the gradient through the norm before the head.
     pub head_back: Vec<Step>,
     /// Block by block, the first block first.
     pub backward: Vec<Vec<Step>>,
@@ -161,7 +174,9 @@ impl<'a> Planner<'a> {
     }
 
     fn attention(&self, l: usize) -> Attention {
-        attention_kernel(&self.model.config, l, 1)
+        let s = self.scratch;
+        let row = Row { bounds: state::IDS + s.tokens as u32, longest: s.longest as u32 };
+        Attention { row: Some(row), ..attention_kernel(&self.model.config, l, 1) }
     }
 
     fn rope(&self, l: usize) -> &'a wgpu::Buffer {
@@ -414,7 +429,7 @@ impl<'a> Planner<'a> {
         let (s, a, rope) = (self.scratch, self.attention(l), self.rope(l));
         let queries = Tokens(64);
         let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&s.dx), all(&s.score), all(&s.slope)];
-        self.push("pairs", a.pairs(), &parts, [queries, Tokens(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
+        self.push("pairs", a.pairs(), &parts, [queries, Longest(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
         let scores = [all(&s.state), all(&s.score), all(&s.slope)];
         let for_queries = [all(&s.state), all(&s.kv), all(&s.slope), all(rope), all(&s.y)];
         let weights = [all(&s.score), all(&s.slope)];

@@ -44,8 +44,12 @@ pub struct Rows {
 
 /// The buffers of a learner.
 pub struct Scratch {
-    /// Most tokens a window is read from.
+    /// Most windows that are read side by side.
+    pub at_once: usize,
+    /// Most tokens that are, of all of them.
     pub tokens: usize,
+    /// Most tokens that a window is read from.
+    pub longest: usize,
     pub state: wgpu::Buffer,
     pub rows: Vec<Rows>,
     pub kept: Vec<Kept>,
@@ -87,22 +91,31 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// For `at_once` windows of `max_window` ids, or as many of them as one binding takes.
+    ///
     /// # Errors
-    /// `invalid-option` for a window whose scores would not fit one binding.
-    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize) -> Result<Self> {
+    /// `invalid-option` for windows of which not one fits.
+    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize, at_once: usize) -> Result<Self> {
         let (gpu, c) = (&model.gpu, &model.config);
-        let tokens = max_window.saturating_sub(1).max(1).next_multiple_of(BLOCK);
+        let longest = max_window.saturating_sub(1).max(1);
+        let tokens_of = |windows: usize| (longest * windows).next_multiple_of(BLOCK);
         let widest = (2 * c.d_ff).max(c.d_query() + 2 * c.d_kv()).max(c.d_model);
-        let scores = c.n_heads * tokens * tokens;
-        let largest = 4 * scores.max(tokens * widest).max(layout.len) as u64;
+        let largest = |windows: usize| {
+            let scores = c.n_heads * longest * tokens_of(windows);
+            4 * scores.max(tokens_of(windows) * widest).max(layout.len) as u64
+        };
         let limit = gpu.device.limits().max_storage_buffer_binding_size;
-        if max_window < 2 || largest > limit {
+        if max_window < 2 || largest(1) > limit {
             let message = format!(
-                "windows of {max_window} tokens are impossible here: one buffer would take {largest} bytes of at most \
-                 {limit}; take 2 to 256 tokens and a lower rank"
+                "windows of {max_window} tokens are impossible here: one buffer would take {} bytes of at most {limit}; \
+                 take 2 to 256 tokens and a lower rank",
+                largest(1)
             );
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
+        let at_once = (1..=at_once).rev().find(|&windows| largest(windows) <= limit).unwrap_or(1);
+        let tokens = tokens_of(at_once);
+        let scores = c.n_heads * longest * tokens;
         let held = RefCell::new(Vec::new());
         let hold = |buffer: wgpu::Buffer| {
             held.borrow_mut().push(buffer.clone());
@@ -118,9 +131,12 @@ impl Scratch {
         });
         let raw = if c.heads_apart() { tokens * (c.d_query() + 2 * c.d_kv()) } else { 1 };
         let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: buffer("rows", 4) });
-        let words = state::IDS as usize + tokens;
+        // The ids, and the bounds of each one's window.
+        let words = state::IDS as usize + 3 * tokens;
         let mut scratch = Self {
+            at_once,
             tokens,
+            longest,
             state: buffer("state", words),
             rows: rows.collect(),
             kept: kept.collect(),
