@@ -471,7 +471,8 @@ impl<'a> Planner<'a> {
         }
         let (targets, nll) = (self.rows(&s.targets, rows, 1), self.rows(&s.nll, rows, 1));
         let parts = [all(state), targets, all(&s.control), all(&s.logits), nll];
-        let wgsl = cross_entropy::wgsl(c.vocab as u32);
+        let vocab = c.vocab as u32;
+        let wgsl = if self.apart() { cross_entropy::wgsl(vocab) } else { cross_entropy::shared(vocab) };
         self.push("cross entropy", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
     }
 
