@@ -40,8 +40,9 @@ pub struct Args {
     /// Windows a step, read side by side as far as memory goes.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "learn")]
     accumulation: usize,
-    /// Measure the kernels of a written token one by one in place of it: by the GPU's own clock, or part by part on the CPU.
-    #[arg(long, conflicts_with = "learn")]
+    /// Measure the kernels one by one in place of the whole: of a token and a prompt, or with --learn of steps. By the GPU's own
+    /// clock; on the CPU those of a token, part by part.
+    #[arg(long)]
     kernels: bool,
     /// Leave the adapter that the steps made in this folder, in PEFT's layout.
     #[arg(long, value_name = "DIR", requires = "learn")]
@@ -107,11 +108,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         let message = "there is nothing to measure: ask for at least 1 prompt token, 2 tokens and 1 run";
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
-    if args.learn {
-        return learning::run(args, terminal);
-    }
     if args.kernels {
         return kernels::run(args, terminal);
+    }
+    if args.learn {
+        return learning::run(args, terminal);
     }
     let start = Instant::now();
     let opened = model::open(&args.model, terminal)?;

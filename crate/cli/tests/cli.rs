@@ -331,22 +331,39 @@ fn bench_measures_both_devices() {
 }
 
 #[test]
-fn bench_tells_every_kernel_of_a_token_on_both_devices() {
-    for (device, names) in [("cpu", ["q k v", "attention", "head"]), ("gpu", ["qkv", "attention", "head"])] {
+fn bench_tells_every_kernel_on_both_devices() {
+    let tables = |device, more: &[&str]| {
         let args = ["--kernels", "--device", device, "--prompt-tokens", "16", "--runs", "1", "--json"];
-        let report = json(on_model("bench", &args));
-        let kernels = report["kernels"].as_array().unwrap();
-        for name in names {
-            let kernel = kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("{report}"));
-            for number in ["time_ms", "bytes", "flops", "share_of_bound"] {
-                assert!(kernel[number].as_f64().unwrap() > 0.0, "{number} of {name} on {device}: {report}");
+        let report = json(on_model("bench", &[&args[..], more].concat()));
+        report["tables"].as_array().unwrap().clone()
+    };
+    let has = |table: &Value, names: &[&str]| {
+        for &name in names {
+            let kernels = table["kernels"].as_array().unwrap();
+            let kernel =
+                kernels.iter().find(|kernel| kernel["name"] == name).unwrap_or_else(|| panic!("{name} in {table}"));
+            for number in ["time_ms", "share", "bytes", "flops", "share_of_bound"] {
+                assert!(kernel[number].as_f64().unwrap() > 0.0, "{number} of {name}: {table}");
             }
         }
+    };
+    let file_bytes = fs::metadata(model_path()).unwrap().len() as f64;
+    for (device, names) in [("cpu", ["q k v", "attention", "head"]), ("gpu", ["qkv", "attention", "head"])] {
+        let tables = tables(device, &[]);
+        has(&tables[0], &names);
         // A token reads every weight but those of the embedding, which is also the head.
+        let kernels = tables[0]["kernels"].as_array().unwrap();
         let bytes: u64 = kernels.iter().map(|kernel| kernel["bytes"].as_u64().unwrap()).sum();
-        let share = bytes as f64 / fs::metadata(model_path()).unwrap().len() as f64;
+        let share = bytes as f64 / file_bytes;
         assert!((0.95..=1.05).contains(&share), "a token reads {share} of the file on {device}");
+        if device == "gpu" {
+            assert_eq!((&tables[1]["what"], &tables[1]["tokens"]), (&"prompt".into(), &16.into()));
+            has(&tables[1], &["qkv", "attention", "gate up"]);
+        }
     }
+    let steps = tables("gpu", &["--learn", "--windows", "9", "--accumulation", "2"]);
+    assert_eq!((&steps[0]["what"], &steps[0]["tokens"]), (&"step".into(), &16.into()));
+    has(&steps[0], &["product", "head", "head back", "product back"]);
 }
 
 #[test]

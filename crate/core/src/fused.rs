@@ -4,16 +4,16 @@
 //! that reads and writes only GPU memory, the drawn id included, so several tokens are queued and fetched together.
 
 mod adapt;
-mod built;
+pub(crate) mod built;
 mod contrast;
 pub(crate) mod plan;
-mod profile;
+pub(crate) mod profile;
 mod trial;
 mod tune;
 mod upload;
 mod vocabulary;
 
-pub use profile::{KernelTime, Profile};
+pub use profile::{Best, KernelTime};
 pub use tune::Tried;
 pub use upload::check_kernels;
 pub(crate) use upload::{rope_of, ropes};
@@ -59,6 +59,20 @@ enum Groups {
     Tokens,
     /// Always as many along two axes.
     Plane(u32, u32),
+}
+
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, tokens: u32) {
+        pass.set_pipeline(&self.kernel);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        let (across, down) = match self.groups {
+            Groups::Fixed(n) => (n, 1),
+            Groups::PerTokens(n, per) => (n, tokens.div_ceil(per)),
+            Groups::Tokens => (tokens, 1),
+            Groups::Plane(across, down) => (across, down),
+        };
+        pass.dispatch_workgroups(across, down, 1);
+    }
 }
 
 /// The dispatches that score a text.
@@ -451,17 +465,7 @@ impl FusedModel {
 
     fn record(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch], tokens: u32) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in dispatches {
-            pass.set_pipeline(&dispatch.kernel);
-            pass.set_bind_group(0, &dispatch.bindings, &[]);
-            let (across, down) = match dispatch.groups {
-                Groups::Fixed(n) => (n, 1),
-                Groups::PerTokens(n, per) => (n, tokens.div_ceil(per)),
-                Groups::Tokens => (tokens, 1),
-                Groups::Plane(across, down) => (across, down),
-            };
-            pass.dispatch_workgroups(across, down, 1);
-        }
+        dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass, tokens));
     }
 
     /// Fetches the `n` ids drawn after the first `before`.

@@ -1,17 +1,20 @@
-//! `imprint bench --kernels`: a written token kernel by kernel, beside what the device does at best.
+//! `imprint bench --kernels`: writing, reading and learning kernel by kernel, beside what the device does at best.
 
 use std::{fmt, time::Instant};
 
 use imprint_core::{
     Error, ErrorKind, Result,
-    generate::Backend,
-    kernels::gpu::GpuOptions,
+    adapter::{Adapter, Shape},
+    fused::{FusedModel, KernelTime},
+    generate::{Backend, LanguageModel},
+    kernels::{gpu::GpuOptions, state},
+    learn::FusedLearner,
     processor::{Processor, read_once},
 };
 use pollster::block_on;
 use serde::Serialize;
 
-use super::{Args, median};
+use super::{Args, learning, median, prompt};
 use crate::{
     model::{self, DeviceInfo},
     terminal::Terminal,
@@ -22,32 +25,42 @@ const PIECE: usize = 1 << 18;
 /// How often all pieces are read.
 const PASSES: usize = 4;
 
-/// A token, kernel by kernel.
+/// What was asked for, kernel by kernel.
 #[derive(Serialize)]
 struct Report {
     device: DeviceInfo,
-    /// Where the token stands.
-    position: usize,
     runs: usize,
-    kernels: Vec<Row>,
-    /// All of them.
-    token_ms: f64,
+    tables: Vec<Table>,
     /// What the device reads a second at best, measured here.
     gigabytes_per_s: f64,
     /// Multiplications and additions a second at best; `null` where only memory bounds.
     gigaflops: Option<f64>,
 }
 
-/// A kernel's medians over a token.
+/// Something that a device does, kernel by kernel.
+#[derive(Serialize)]
+struct Table {
+    /// `token`, `prompt` or `step`.
+    what: &'static str,
+    /// Where the token stands, or how many tokens a prompt or the windows of a step have.
+    tokens: usize,
+    /// All of its kernels.
+    time_ms: f64,
+    kernels: Vec<Row>,
+}
+
+/// A kernel's medians.
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
     count: usize,
     time_ms: f64,
+    /// Of the time of all kernels.
+    share: f64,
     /// Bytes of weights and of the cache.
     bytes: u64,
     flops: u64,
-    /// The least time that its bytes or its arithmetic take at best, by the time it took.
+    /// The least time that its bytes or its arithmetic take at best, by the time it took; 0 where neither is counted.
     share_of_bound: f64,
 }
 
@@ -58,16 +71,28 @@ impl fmt::Display for Report {
         if let Some(gigaflops) = self.gigaflops {
             write!(f, ", {gigaflops:.0} GFLOP/s")?;
         }
-        writeln!(f, "\ntoken      {:.3} ms at position {}, medians of {}\n", self.token_ms, self.position, self.runs)?;
-        let line = ["kernel", "count", "time", "bytes", "flops", "share of bound"];
-        write!(f, "{:16} {:>5} {:>12} {:>12} {:>13} {:>15}", line[0], line[1], line[2], line[3], line[4], line[5])?;
+        self.tables.iter().try_for_each(|table| write!(f, "\n\n{table}"))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = match self.what {
+            "token" => format!("at position {}", self.tokens),
+            _ => format!("of {} tokens", self.tokens),
+        };
+        writeln!(f, "{:10} {:.3} ms {of}, medians\n", self.what, self.time_ms)?;
+        let line = ["kernel", "count", "time", "share", "bytes", "flops", "share of bound"];
+        let [name, count, time, share, bytes, flops, bound] = line;
+        write!(f, "{name:16} {count:>5} {time:>12} {share:>8} {bytes:>12} {flops:>13} {bound:>15}")?;
         for row in &self.kernels {
             write!(
                 f,
-                "\n{:16} {:>5} {:>9.3} ms {:>9.2} MB {:>10.1} M {:>13.1} %",
+                "\n{:16} {:>5} {:>9.3} ms {:>6.1} % {:>9.2} MB {:>10.1} M {:>13.1} %",
                 row.name,
                 row.count,
                 row.time_ms,
+                row.share * 1e2,
                 row.bytes as f64 / 1e6,
                 row.flops as f64 / 1e6,
                 row.share_of_bound * 1e2
@@ -84,16 +109,22 @@ struct Bound {
 }
 
 impl Bound {
-    fn row(&self, name: &'static str, count: usize, time_s: f64, bytes: u64, flops: u64) -> Row {
-        let least = (bytes as f64 / self.bytes).max(self.flops.map_or(0.0, |most| flops as f64 / most));
-        Row { name, count, time_ms: time_s * 1e3, bytes, flops, share_of_bound: least / time_s.max(1e-9) }
+    fn table(&self, what: &'static str, tokens: usize, kernels: &[KernelTime]) -> Table {
+        let all_s: f64 = kernels.iter().map(|kernel| kernel.time_s).sum();
+        let row = |&KernelTime { name, count, time_s, bytes, flops }: &KernelTime| {
+            let least = (bytes as f64 / self.bytes).max(self.flops.map_or(0.0, |most| flops as f64 / most));
+            let (time_ms, share_of_bound) = (time_s * 1e3, least / time_s.max(1e-9));
+            Row { name, count, time_ms, share: time_s / all_s.max(1e-9), bytes, flops, share_of_bound }
+        };
+        Table { what, tokens, time_ms: all_s * 1e3, kernels: kernels.iter().map(row).collect() }
     }
 }
 
-/// Measures each kernel of a token after a prompt of the length asked for.
+/// Measures each kernel of a token after a prompt of the length asked for and of that prompt, or of steps of learning.
 ///
 /// # Errors
-/// What opening the model gives, `invalid-option` for a prompt that leaves no room or a GPU without a clock, `device-lost`.
+/// What opening the model gives, `invalid-option` for a prompt that leaves no room, a GPU without a clock or learning on the
+/// processor, `device-lost`.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     let opened = model::open_with(&args.model, GpuOptions { timestamps: true, ..GpuOptions::default() }, terminal)?;
     let position = args.prompt_tokens;
@@ -102,35 +133,65 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         let what = format!("a prompt of {position} tokens leaves no room for another; ask for at most {most}");
         return Err(Error::new(ErrorKind::InvalidOption, what));
     }
-    let (bound, kernels) = match &opened.model.backend {
+    let (bound, tables) = match &opened.model.backend {
         Backend::Fused(model) => {
-            let profile = block_on(model.profile(position, args.runs))?;
-            let bound = Bound { bytes: profile.bytes_per_s, flops: Some(profile.flops_per_s) };
-            let rows = profile.kernels.iter().map(|k| bound.row(k.name, k.count, k.time_s, k.bytes, k.flops)).collect();
-            (bound, rows)
+            let best = block_on(model.best())?;
+            let bound = Bound { bytes: best.bytes_per_s, flops: Some(best.flops_per_s) };
+            let tables =
+                if args.learn { steps(args, &opened.model, model, &bound)? } else { writing(args, model, &bound)? };
+            (bound, tables)
         }
-        Backend::Processor(processor) => on_cpu(processor, position, args.runs),
+        Backend::Processor(_) if args.learn => {
+            let what =
+                "the kernels of learning are measured on a GPU alone; leave out --kernels, or ask for --device gpu";
+            return Err(Error::new(ErrorKind::InvalidOption, what));
+        }
+        Backend::Processor(processor) => {
+            let (bound, kernels) = on_cpu(processor, position, args.runs);
+            let table = bound.table("token", position, &kernels);
+            (bound, vec![table])
+        }
     };
     terminal.report(&Report {
         device: opened.device,
-        position,
         runs: args.runs,
-        token_ms: kernels.iter().map(|row: &Row| row.time_ms).sum(),
-        kernels,
+        tables,
         gigabytes_per_s: bound.bytes / 1e9,
         gigaflops: bound.flops.map(|flops| flops / 1e9),
     })
 }
 
+/// A token, and as much of the prompt before it as is read in one go.
+fn writing(args: &Args, model: &FusedModel, bound: &Bound) -> Result<Vec<Table>> {
+    let (position, read) = (args.prompt_tokens, args.prompt_tokens.min(state::MAX_COUNT as usize));
+    let token = block_on(model.profile_token(position, args.runs))?;
+    let prompt = block_on(model.profile_prompt(read, args.runs))?;
+    Ok(vec![bound.table("token", position, &token), bound.table("prompt", read, &prompt)])
+}
+
+/// Steps on windows of each length, as many of them as are read side by side.
+fn steps(args: &Args, model: &LanguageModel, fused: &FusedModel, bound: &Bound) -> Result<Vec<Table>> {
+    let adapter = Adapter::fresh(None, model.config(), &Shape::default(), 0)?;
+    let table = |&tokens: &usize| {
+        let at_once = learning::at_once(model, tokens, args.accumulation);
+        let ids = prompt(model, tokens)?;
+        let learner = block_on(FusedLearner::new(fused, &adapter, tokens, at_once))?;
+        let kernels = block_on(learner.profile(&vec![&ids[..]; at_once], args.runs))?;
+        Ok(bound.table("step", (tokens - 1) * at_once, &kernels))
+    };
+    learning::check(args, model)?;
+    args.windows.iter().map(table).collect()
+}
+
 /// The parts of the processor's token, each alone; memory is its bound.
-fn on_cpu(processor: &Processor, position: usize, runs: usize) -> (Bound, Vec<Row>) {
+fn on_cpu(processor: &Processor, position: usize, runs: usize) -> (Bound, Vec<KernelTime>) {
     let parts = processor.parts(position);
     let bound = Bound { bytes: memory(parts.iter().map(|part| part.bytes).sum()), flops: None };
     let rows = parts.iter().map(|part| {
         // The first one warms up.
         (part.run)();
         let time_s = median((0..runs).map(|_| seconds(&part.run)).collect());
-        bound.row(part.name, part.count, time_s, part.bytes, part.flops)
+        KernelTime { name: part.name, count: part.count, time_s, bytes: part.bytes, flops: part.flops }
     });
     let rows = rows.collect();
     (bound, rows)

@@ -101,16 +101,8 @@ impl fmt::Display for Report {
 /// # Errors
 /// What opening the model and learning give, `invalid-option` for windows that cannot be, `cancelled`.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
-    let opened = model::open(&args.model, terminal)?;
-    let longest = opened.model.config().context.min(1024);
-    if let Some(wrong) = args.windows.iter().find(|&&window| window < 2 || window > longest) {
-        let message = format!("a window of {wrong} tokens cannot be measured; take 2 to {longest}");
-        return Err(Error::new(ErrorKind::InvalidOption, message));
-    }
-    if args.accumulation == 0 {
-        return Err(Error::new(ErrorKind::InvalidOption, "a step needs at least 1 window"));
-    }
-    let Opened { mut model, device, .. } = opened;
+    let Opened { mut model, device, .. } = model::open(&args.model, terminal)?;
+    check(args, &model)?;
     let mut adapter = Adapter::fresh(None, model.config(), &Shape::default(), 0)?;
     let mut progress = terminal.progress("learning");
     let mut windows = Vec::new();
@@ -126,6 +118,25 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
     terminal.report(&Report { windows, writing, runs: args.runs, device })
 }
 
+/// Refuses windows that cannot be.
+pub(super) fn check(args: &Args, model: &LanguageModel) -> Result<()> {
+    let longest = model.config().context.min(1024);
+    if let Some(wrong) = args.windows.iter().find(|&&window| window < 2 || window > longest) {
+        let message = format!("a window of {wrong} tokens cannot be measured; take 2 to {longest}");
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
+    if args.accumulation == 0 {
+        return Err(Error::new(ErrorKind::InvalidOption, "a step needs at least 1 window"));
+    }
+    Ok(())
+}
+
+/// How many windows of a step are read side by side on a GPU.
+pub(super) fn at_once(model: &LanguageModel, window: usize, accumulation: usize) -> usize {
+    let recipe = Recipe { window, accumulation, ..Recipe::derive(Effort::Normal, window) };
+    Need::at_once(&recipe, model.config(), Engine::Fused, u64::MAX)
+}
+
 /// Steps on a window of `tokens` ids, each beside a prefill of as many; `adapter` takes what they made.
 fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, args: &Args) -> Result<Window> {
     let ids = prompt(model, tokens)?;
@@ -137,9 +148,7 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, args: &Ar
             steps(learner, model, adapter, &ids, args)
         }
         Backend::Fused(fused) => {
-            let recipe =
-                Recipe { window: tokens, accumulation: args.accumulation, ..Recipe::derive(Effort::Normal, tokens) };
-            let at_once = Need::at_once(&recipe, model.config(), Engine::Fused, u64::MAX);
+            let at_once = at_once(model, tokens, args.accumulation);
             let before = fused.gpu.allocated_bytes();
             let learner = block_on(FusedLearner::new(fused, adapter, tokens, at_once))?;
             let taken = fused.gpu.allocated_bytes() - before;

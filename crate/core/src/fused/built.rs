@@ -35,9 +35,12 @@ impl Which {
     /// As [`Which::label`], and tells the two products apart that go into the residual stream.
     fn name(self, d_ff: usize) -> &'static str {
         match self {
-            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) && p.cols as usize == d_ff => "down",
-            Which::Vector(p) if matches!(p.role, Role::Residual | Role::Given) => "o",
-            Which::Vector(p) if matches!(p.role, Role::Head(_)) => "head",
+            Which::Vector(p) | Which::Tile(p) => match p.role {
+                Role::Residual | Role::Given if p.cols as usize == d_ff => "down",
+                Role::Residual | Role::Given => "o",
+                Role::Head(_) => "head",
+                _ => self.label(),
+            },
             _ => self.label(),
         }
     }
@@ -132,9 +135,8 @@ impl Kernels {
         }
     }
 
-    /// What a dispatch of `kernel` does for a token that sees `keys` positions, in a model whose feed-forward layers are
-    /// `d_ff` wide.
-    pub fn work(&self, kernel: &wgpu::ComputePipeline, keys: u64, d_ff: usize) -> Work {
+    /// What a dispatch of `kernel` does for `tokens` from `position` on, in a model whose feed-forward layers are `d_ff` wide.
+    pub fn work(&self, kernel: &wgpu::ComputePipeline, position: usize, tokens: usize, d_ff: usize) -> Work {
         let built = self.built.borrow();
         let Some((_, which, _)) = built.iter().find(|(.., built)| built == kernel) else {
             return Work { name: "other", bytes: 0, flops: 0 };
@@ -142,12 +144,15 @@ impl Kernels {
         let (bytes, flops) = match which {
             Which::Vector(p) | Which::Tile(p) => {
                 let (rows, cols) = (u64::from(p.rows), u64::from(p.cols));
-                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols)
+                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols * tokens as u64)
             }
-            Which::Attention(a) => {
-                let keys = if a.window == 0 { keys } else { keys.min(a.window.into()) };
-                let width = u64::from(a.d_head);
-                (keys * 8 * width * u64::from(a.n_kv_heads), keys * 4 * width * u64::from(a.n_heads))
+            Which::Attention(a) | Which::ManyAttention(a) => {
+                let keys = |at: usize| (at as u64 + 1).min(if a.window == 0 { u64::MAX } else { a.window.into() });
+                let weighed: u64 = (position..position + tokens).map(keys).sum();
+                let (width, read) = (u64::from(a.d_head), (position + tokens) as u64);
+                // Of many tokens each key is needed once.
+                let read = if tokens == 1 { weighed } else { read };
+                (read * 8 * width * u64::from(a.n_kv_heads), weighed * 4 * width * u64::from(a.n_heads))
             }
             _ => (0, 0),
         };
@@ -156,7 +161,7 @@ impl Kernels {
 }
 
 /// What one dispatch is called, reads of weights and cache, and computes.
-pub(super) struct Work {
+pub(crate) struct Work {
     pub name: &'static str,
     pub bytes: u64,
     pub flops: u64,

@@ -1,8 +1,9 @@
-//! What each kernel of a decoded token takes, by the device's own clock, beside what the device could do at best.
+//! What each kernel takes, by the device's own clock, beside what the device could do at best.
 
 use super::{Dispatch, FusedModel, Groups, built::Work};
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
+    kernels::{clock::clocked, state},
     sample::{Mix, Sampling, Seen},
 };
 
@@ -13,62 +14,26 @@ const INVOCATIONS: u32 = 1 << 16;
 /// Rounds of the kernel that only multiplies; each is 8 sums of four numbers.
 const ROUNDS: u32 = 256;
 
-/// One kernel of a decoded token.
+/// All dispatches of one kernel, in a token, a prompt or a step of learning.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelTime {
     /// What it is called.
     pub name: &'static str,
-    /// Dispatches a token.
+    /// Its dispatches.
     pub count: usize,
-    /// Seconds a token, all dispatches together.
+    /// Seconds of all of them together.
     pub time_s: f64,
-    /// Bytes of weights and of the cache that a token needs of it.
+    /// Bytes of weights and of the cache that they need.
     pub bytes: u64,
-    /// Multiplications and additions a token needs of it.
+    /// Multiplications and additions that they need.
     pub flops: u64,
 }
 
-/// A token, kernel by kernel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
-    /// In the order in which they first run.
-    pub kernels: Vec<KernelTime>,
-    /// Bytes a second that this device reads at best, measured.
-    pub bytes_per_s: f64,
-    /// Multiplications and additions a second that it does at best, measured.
-    pub flops_per_s: f64,
-}
-
-impl FusedModel {
-    /// Measures a token at `position`, `runs` times, and tells the medians. A text under way is over.
-    ///
-    /// # Errors
-    /// `invalid-option` where the device has no clock for it or was not asked for with one, `device-lost`.
-    ///
-    /// # Panics
-    /// If `position` is past the cache or `runs` is 0.
-    pub async fn profile(&self, position: usize, runs: usize) -> Result<Profile> {
-        if !self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            let what = format!("{} has no clock for kernels; measure on another device", self.gpu.description);
-            return Err(Error::new(ErrorKind::InvalidOption, what));
-        }
-        assert!(position < self.capacity && runs > 0, "there is a place and a run");
-        self.start(&Sampling::default(), &Seen::new(self.config.vocab), Mix::Base);
-        let list: Vec<Dispatch> = self.bindings.borrow().base.decode.iter().chain(&self.choose).cloned().collect();
-        let mut times = vec![Vec::with_capacity(runs); list.len()];
-        for run in 0..=runs {
-            self.write_state(position, &[1]);
-            let seconds = self.clocked(&list).await?;
-            // The first one warms up.
-            if run > 0 {
-                times.iter_mut().zip(seconds).for_each(|(times, time)| times.push(time));
-            }
-        }
-        let mut kernels: Vec<KernelTime> = Vec::new();
-        for (dispatch, times) in list.iter().zip(times) {
-            let Work { name, bytes, flops } =
-                self.kernels.work(&dispatch.kernel, position as u64 + 1, self.config.d_ff);
-            let time_s = median(times);
+impl KernelTime {
+    /// Adds up the dispatches of each name, in the order in which the names first come.
+    pub(crate) fn sum(dispatches: impl Iterator<Item = (Work, f64)>) -> Vec<Self> {
+        let mut kernels: Vec<Self> = Vec::new();
+        for (Work { name, bytes, flops }, time_s) in dispatches {
             match kernels.iter_mut().find(|kernel| kernel.name == name) {
                 Some(kernel) => {
                     kernel.count += 1;
@@ -76,50 +41,76 @@ impl FusedModel {
                     kernel.bytes += bytes;
                     kernel.flops += flops;
                 }
-                None => kernels.push(KernelTime { name, count: 1, time_s, bytes, flops }),
+                None => kernels.push(Self { name, count: 1, time_s, bytes, flops }),
             }
         }
-        let (bytes_per_s, flops_per_s) = (self.bandwidth().await?, self.arithmetic().await?);
-        Ok(Profile { kernels, bytes_per_s, flops_per_s })
+        kernels
+    }
+}
+
+/// What this device does at best, measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// Bytes a second that it reads.
+    pub bytes_per_s: f64,
+    /// Multiplications and additions a second.
+    pub flops_per_s: f64,
+}
+
+/// The median of each dispatch over the runs, of which the first warms up.
+pub(crate) fn medians(runs: Vec<Vec<f64>>) -> impl Iterator<Item = f64> {
+    let n = runs.first().map_or(0, Vec::len);
+    (0..n).map(move |i| median(runs.iter().skip(1).map(|run| run[i]).collect()))
+}
+
+impl FusedModel {
+    /// Measures a token at `position`, kernel by kernel, `runs` times, and tells the medians. A text under way is over.
+    ///
+    /// # Errors
+    /// `invalid-option` where the device has no clock for it or was not asked for with one, `device-lost`.
+    ///
+    /// # Panics
+    /// If `position` is past the cache or `runs` is 0.
+    pub async fn profile_token(&self, position: usize, runs: usize) -> Result<Vec<KernelTime>> {
+        assert!(position < self.capacity, "there is a place for the token");
+        self.start(&Sampling::default(), &Seen::new(self.config.vocab), Mix::Base);
+        let list: Vec<Dispatch> = self.bindings.borrow().base.decode.iter().chain(&self.choose).cloned().collect();
+        self.profile(&list, position, &[1], runs).await
     }
 
-    /// Seconds that each of `list` takes, one after the other, each in a pass of its own.
-    async fn clocked(&self, list: &[Dispatch]) -> Result<Vec<f64>> {
-        let (device, n) = (&self.gpu.device, 2 * list.len() as u32);
-        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("clock"),
-            ty: wgpu::QueryType::Timestamp,
-            count: n,
-        });
-        let size = u64::from(n) * 8;
-        let ticks = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("ticks"),
-            size,
-            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        let staging = self.gpu.staging(size);
-        let mut encoder = device.create_command_encoder(&Default::default());
-        for (at, dispatch) in (0..).step_by(2).zip(list) {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &set,
-                    beginning_of_pass_write_index: Some(at),
-                    end_of_pass_write_index: Some(at + 1),
-                }),
-            });
-            pass.set_pipeline(&dispatch.kernel);
-            pass.set_bind_group(0, &dispatch.bindings, &[]);
-            let groups = if let Groups::Fixed(n) | Groups::PerTokens(n, _) = dispatch.groups { n } else { 1 };
-            pass.dispatch_workgroups(groups, 1, 1);
+    /// As [`FusedModel::profile_token`] for the first `tokens` of a text, read in one go.
+    ///
+    /// # Errors
+    /// As [`FusedModel::profile_token`].
+    ///
+    /// # Panics
+    /// If they are none, more than are read in one go or than the cache holds, or if `runs` is 0.
+    pub async fn profile_prompt(&self, tokens: usize, runs: usize) -> Result<Vec<KernelTime>> {
+        let most = self.capacity.min(state::MAX_COUNT as usize);
+        assert!((1..=most).contains(&tokens), "1 to {most} tokens are read in one go");
+        self.start(&Sampling::default(), &Seen::new(self.config.vocab), Mix::Base);
+        let list = self.bindings.borrow().base.prefill.clone();
+        self.profile(&list, 0, &vec![1; tokens], runs).await
+    }
+
+    async fn profile(&self, list: &[Dispatch], position: usize, ids: &[u32], runs: usize) -> Result<Vec<KernelTime>> {
+        assert!(runs > 0, "there is a run");
+        let mut times = Vec::with_capacity(runs + 1);
+        for _ in 0..=runs {
+            self.write_state(position, ids);
+            times.push(clocked(&self.gpu, list.len(), |i, pass| list[i].record(pass, ids.len() as u32)).await?);
         }
-        encoder.resolve_query_set(&set, 0..n, &ticks, 0);
-        encoder.copy_buffer_to_buffer(&ticks, 0, &staging, 0, size);
-        self.gpu.queue.submit([encoder.finish()]);
-        let ticks: Vec<u64> = self.gpu.read(&staging).await?;
-        let seconds = f64::from(self.gpu.queue.get_timestamp_period()) * 1e-9;
-        Ok(ticks.as_chunks::<2>().0.iter().map(|[from, to]| to.saturating_sub(*from) as f64 * seconds).collect())
+        let work =
+            list.iter().map(|dispatch| self.kernels.work(&dispatch.kernel, position, ids.len(), self.config.d_ff));
+        Ok(KernelTime::sum(work.zip(medians(times))))
+    }
+
+    /// Measures what the device can do.
+    ///
+    /// # Errors
+    /// As [`FusedModel::profile_token`].
+    pub async fn best(&self) -> Result<Best> {
+        Ok(Best { bytes_per_s: self.bandwidth().await?, flops_per_s: self.arithmetic().await? })
     }
 
     /// Bytes a second of reading memory once, in order.
@@ -180,7 +171,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         let dispatch = Dispatch { kernel, bindings, groups: Groups::Fixed(INVOCATIONS / 64) };
         let mut best = f64::INFINITY;
         for _ in 0..5 {
-            best = best.min(self.clocked(std::slice::from_ref(&dispatch)).await?[0]);
+            best = best.min(clocked(&self.gpu, 1, |_, pass| dispatch.record(pass, 1)).await?[0]);
         }
         self.gpu.release(&out);
         Ok(best)

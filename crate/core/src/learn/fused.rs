@@ -7,6 +7,7 @@
 
 mod layout;
 mod plan;
+mod profile;
 mod scratch;
 
 use layout::Layout;
@@ -85,6 +86,15 @@ impl<'m> FusedLearner<'m> {
 
     /// Makes the gradients of `windows` and the loss.
     fn differentiate(&self, windows: &[&[u32]], update: Option<&Update>) {
+        self.begin(windows, update);
+        for side_by_side in self.passes_over(windows) {
+            let extent = self.forward(side_by_side);
+            self.backward(extent);
+        }
+    }
+
+    /// Tells the device of a step over `windows`, whose gradients and loss begin at zero.
+    fn begin(&self, windows: &[&[u32]], update: Option<&Update>) {
         assert!(!windows.is_empty(), "a step needs a window");
         let total: usize = windows.iter().map(|window| window.len() - 1).sum();
         self.write_control(update, total);
@@ -92,10 +102,6 @@ impl<'m> FusedLearner<'m> {
         encoder.clear_buffer(&self.scratch.gradients, 0, None);
         encoder.clear_buffer(&self.scratch.tally, 0, None);
         self.gpu().queue.submit([encoder.finish()]);
-        for side_by_side in self.passes_over(windows) {
-            let extent = self.forward(side_by_side);
-            self.backward(extent);
-        }
     }
 
     /// The windows of each pass, in as few as possible and about as many in each.
@@ -124,6 +130,16 @@ impl<'m> FusedLearner<'m> {
 
     /// Reads all but the last id of each window, up to the norm before the head.
     fn forward(&self, windows: &[&[u32]]) -> Extent {
+        let extent = self.load(windows);
+        for blocks in self.passes.forward.chunks(blocks_a_submit(extent)) {
+            self.submit(blocks.iter().flatten(), extent);
+        }
+        self.submit(&self.passes.head_norm, extent);
+        extent
+    }
+
+    /// Brings the ids of windows to the device, with what follows each of them and where its window begins and ends.
+    fn load(&self, windows: &[&[u32]]) -> Extent {
         let s = &self.scratch;
         let (mut ids, mut targets, mut bounds, mut longest) = (Vec::new(), Vec::new(), Vec::<u32>::new(), 0);
         for window in windows {
@@ -145,10 +161,6 @@ impl<'m> FusedLearner<'m> {
             let count = tokens.len() as u32;
             queue.write_buffer(&rows.state, u64::from(state::COUNT) * 4, bytemuck::bytes_of(&count));
         }
-        for blocks in self.passes.forward.chunks(blocks_a_submit(extent)) {
-            self.submit(blocks.iter().flatten(), extent);
-        }
-        self.submit(&self.passes.head_norm, extent);
         extent
     }
 

@@ -50,6 +50,9 @@ pub struct Extent {
 
 /// A dispatch ready to be recorded.
 pub struct Step {
+    pub label: &'static str,
+    /// Bytes of weights it needs, and multiplications and additions for each token it goes over.
+    pub work: [u64; 2],
     kernel: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
     groups: [Axis; 3],
@@ -152,7 +155,7 @@ impl<'a> Planner<'a> {
         Ok(Passes { forward, head_norm, head, head_back, backward, update: std::mem::take(&mut self.list) })
     }
 
-    async fn push(&mut self, label: &str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
+    async fn push(&mut self, label: &'static str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
         let gpu = &self.model.gpu;
         if let Some(begun) = &mut self.begun {
             if begun.iter().all(|(text, _)| *text != wgsl) {
@@ -164,8 +167,15 @@ impl<'a> Planner<'a> {
         let found = self.kernels.iter().find(|(text, _)| *text == wgsl);
         let kernel = found.expect("the first writing of the passes began each").1.clone();
         let bindings = gpu.bind_parts(&kernel, parts);
-        self.list.push(Step { kernel, bindings, groups });
+        self.list.push(Step { label, work: [0; 2], kernel, bindings, groups });
         Ok(())
+    }
+
+    /// Tells of the dispatch pushed last that it goes over a matrix.
+    fn over(&mut self, m: &Matrix, [rows, cols]: [usize; 2]) {
+        if let Some(step) = self.list.last_mut() {
+            step.work = [(rows * m.ty.row_bytes(cols)) as u64, (2 * rows * cols) as u64];
+        }
     }
 
     /// Whether each invocation is to do much and share little, as the model's cut has it.
@@ -212,6 +222,7 @@ impl<'a> Planner<'a> {
     /// The product alone, of a matrix or of a part of one.
     async fn product(
         &mut self,
+        label: &'static str,
         state: &wgpu::Buffer,
         (m, slice): (&Matrix, Slice),
         x: Part<'_>,
@@ -224,14 +235,16 @@ impl<'a> Planner<'a> {
         let cut = self.model.variant.cut;
         let parts = [all(state), all(&m.words), all(&m.scales), x, all(y)];
         let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::tile_tokens(cut)), Fixed(1)];
-        self.push("product", project.tile(cut), &parts, groups).await
+        self.push(label, project.tile(cut), &parts, groups).await?;
+        self.over(m, dims);
+        Ok(())
     }
 
     /// Product and bottlenecks of `x`: `y` and `t`.
     async fn project(&mut self, m: &Matrix, side: &Side, x: &wgpu::Buffer, y: &wgpu::Buffer) -> Result<()> {
         let s = self.scratch;
         let (rows, cols) = (side.low.rows(), side.low.cols);
-        self.product(&s.state, (m, Slice::whole(rows)), all(x), y, [rows as usize, cols as usize]).await?;
+        self.product("product", &s.state, (m, Slice::whole(rows)), all(x), y, [rows as usize, cols as usize]).await?;
         self.narrow(side, x).await
     }
 
@@ -374,6 +387,7 @@ impl<'a> Planner<'a> {
         let parts = [all(&s.state), all(&m.words), all(&m.scales), all(dy), all(&s.dx)];
         let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(1)];
         self.push("product back", product.wgsl(), &parts, groups).await?;
+        self.over(m, [low.rows() as usize, low.cols as usize]);
         if low.quads() == 0 {
             return Ok(());
         }
@@ -467,7 +481,7 @@ impl<'a> Planner<'a> {
         let hidden = self.rows(&s.normed, rows, c.d_model);
         for head in &self.model.head {
             let matrix = (&head.matrix, head.slab.slice);
-            self.product(state, matrix, hidden.clone(), &s.logits, [head.slab.rows, c.d_model]).await?;
+            self.product("head", state, matrix, hidden.clone(), &s.logits, [head.slab.rows, c.d_model]).await?;
         }
         let (targets, nll) = (self.rows(&s.targets, rows, 1), self.rows(&s.nll, rows, 1));
         let parts = [all(state), targets, all(&s.control), all(&s.logits), nll];
@@ -491,6 +505,7 @@ impl<'a> Planner<'a> {
             let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
             let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(splits as u32)];
             self.push("head back", product.wgsl(), &parts, groups).await?;
+            self.over(&part.matrix, [part.slab.rows, c.d_model]);
         }
         let parts = [all(state), all(&s.shares), self.rows(&s.dx, rows, c.d_model)];
         let wgsl = transposed::gather(c.d_model as u32, (splits * head.len()) as u32);
