@@ -16,8 +16,8 @@ use imprint_core::{
     config::ModelConfig,
     generate::{Backend, LanguageModel},
     learn::{
-        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Need,
-        Outcome, ProcessorLearner, Recipe, Trainer,
+        self, Checkpoint, Course, Ending, Engine, Event, FusedLearner, Journal, Learner, Lessons, Measurement, Outcome,
+        ProcessorLearner, Recipe, Room, Trainer,
     },
     peft,
     preview::{Preview, Previews, Share},
@@ -211,8 +211,8 @@ struct Run<'a> {
     device: DeviceInfo,
     lessons: Lessons,
     recipe: Recipe,
-    /// Windows of a step that are read side by side.
-    at_once: usize,
+    /// What a learner on the GPU spends memory on.
+    room: Room,
     adapter: Adapter,
     previews: Previews,
     /// What the latest preview copies, and when it was written.
@@ -258,7 +258,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         Some(checkpoint) => checkpoint.about.recipe.clone(),
         None => args.recipe.recipe(course.learned.tokens())?.fit(&config, engine, free)?,
     };
-    let at_once = Need::at_once(&recipe, &config, engine, free);
+    let room = Room::of(&recipe, &config, engine, free);
     let lessons = course.lessons(&model.tokenizer, recipe.window);
     let adapter = Adapter::fresh(Some(base.clone()), &config, &recipe.shape(), recipe.seed.into())?;
     if checkpoint.is_none() {
@@ -285,7 +285,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<()> {
         device,
         lessons,
         recipe,
-        at_once,
+        room,
         adapter,
         previews,
         copied,
@@ -320,7 +320,7 @@ impl Run<'_> {
             let taught = match &model.backend {
                 Backend::Processor(processor) => self.teach(ProcessorLearner::new(processor, &self.adapter)?, from)?,
                 Backend::Fused(fused) => {
-                    let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window, self.at_once))?;
+                    let learner = block_on(FusedLearner::new(fused, &self.adapter, self.recipe.window, self.room))?;
                     self.teach(learner, from)?
                 }
             };

@@ -17,7 +17,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::gpu::{Gpu, GpuOptions},
-    learn::{FusedLearner, Learner, ProcessorLearner, Update},
+    learn::{FusedLearner, Learner, ProcessorLearner, Room, Update},
     peft,
     processor::Processor,
     weights::load_packed,
@@ -43,7 +43,7 @@ fn main() -> Result<(), Failed> {
         let variant = Variant::for_device(&gpu);
         let longest = first.len().max(second.len());
         let model = block_on(FusedModel::load(gpu, &gguf, &file, longest, variant, &mut |_, _| Ok(())))?;
-        let mut learner = block_on(FusedLearner::new(&model, &adapter, longest, 1))?;
+        let mut learner = block_on(FusedLearner::new(&model, &adapter, longest, Room { at_once: 1, keep: true }))?;
         block_on(learner.step(&[first], &UPDATE))?;
         let gradient = block_on(learner.gradients(&[second]))?;
         (block_on(learner.state())?.parameters, gradient)

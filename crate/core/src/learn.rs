@@ -19,7 +19,7 @@ pub use checkpoint::{About, Checkpoint};
 pub use fused::FusedLearner;
 pub use host::{Differentiate, Gradient, HostLearner, ProcessorLearner};
 pub use lesson::{Course, LEAST_TOKENS, Lessons, Stream};
-pub use memory::{Engine, Need};
+pub use memory::{Engine, Need, Room};
 #[cfg(feature = "reference")]
 pub use plain::PlainLearner;
 pub use recipe::{Effort, Recipe};

@@ -15,7 +15,7 @@ use imprint_core::{
     config::ModelConfig,
     generate::{Backend, LanguageModel, WriteOptions},
     gguf::Gguf,
-    learn::{Effort, Engine, Event, Lessons, Need, ProcessorLearner, Recipe, Trainer},
+    learn::{Effort, Engine, Event, Lessons, Need, ProcessorLearner, Recipe, Room, Trainer},
     needs::Needs,
     processor::Processor,
     testing::model_path,
@@ -97,7 +97,7 @@ fn learning_takes_no_more_memory_than_is_told() {
     for window in [64, 256] {
         // Measured, learned from, and measured again.
         let recipe = Recipe { window, passes: 1.0, interval: 1.0, ..derived.clone() };
-        let need = Need::of(&recipe, config, Engine::Processor, 1).total_bytes() as usize;
+        let need = Need::of(&recipe, config, Engine::Processor, Room::LEAST).total_bytes() as usize;
         let ids: Vec<u32> = (0..window as u32).map(|i| 1_000 + i * 7).collect();
         let lessons = Lessons { windows: vec![ids.clone()], holdout: vec![ids], characters: 4 * window };
         let before = HELD.load(Relaxed);

@@ -33,6 +33,7 @@ use crate::{
     web::{self, check_signal},
 };
 
+pub(crate) use course::GPU_BYTES;
 pub use course::{LearnOptions, Planned};
 pub use tutor::Hooks;
 #[cfg(feature = "learn")]
@@ -188,7 +189,7 @@ async fn taught(
                 tutor.teach(ProcessorLearner::new(processor, adapter)?, course, start).await?
             }
             Backend::Fused(model) => {
-                let learner = FusedLearner::new(model, adapter, course.recipe.window, course.at_once).await?;
+                let learner = FusedLearner::new(model, adapter, course.recipe.window, course.room).await?;
                 tutor.teach(learner, course, start).await?
             }
         };

@@ -173,11 +173,11 @@ fn writing(args: &Args, model: &FusedModel, bound: &Bound) -> Result<Vec<Table>>
 fn steps(args: &Args, model: &LanguageModel, fused: &FusedModel, bound: &Bound) -> Result<Vec<Table>> {
     let adapter = Adapter::fresh(None, model.config(), &Shape::default(), 0)?;
     let table = |&tokens: &usize| {
-        let at_once = learning::at_once(model, tokens, args.accumulation);
+        let room = learning::room(model, tokens, args.accumulation);
         let ids = prompt(model, tokens)?;
-        let learner = block_on(FusedLearner::new(fused, &adapter, tokens, at_once))?;
-        let kernels = block_on(learner.profile(&vec![&ids[..]; at_once], args.runs))?;
-        Ok(bound.table("step", (tokens - 1) * at_once, &kernels))
+        let learner = block_on(FusedLearner::new(fused, &adapter, tokens, room))?;
+        let kernels = block_on(learner.profile(&vec![&ids[..]; room.at_once], args.runs))?;
+        Ok(bound.table("step", (tokens - 1) * room.at_once, &kernels))
     };
     learning::check(args, model)?;
     args.windows.iter().map(table).collect()

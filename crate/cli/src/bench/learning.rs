@@ -6,7 +6,7 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::{Backend, LanguageModel, Mode, Pace, WriteOptions},
-    learn::{Effort, Engine, FusedLearner, Learner, Need, ProcessorLearner, Recipe, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, ProcessorLearner, Recipe, Room, Update},
     peft,
     sample::Sampling,
 };
@@ -131,10 +131,10 @@ pub(super) fn check(args: &Args, model: &LanguageModel) -> Result<()> {
     Ok(())
 }
 
-/// How many windows of a step are read side by side on a GPU.
-pub(super) fn at_once(model: &LanguageModel, window: usize, accumulation: usize) -> usize {
+/// What learning on a GPU spends memory on.
+pub(super) fn room(model: &LanguageModel, window: usize, accumulation: usize) -> Room {
     let recipe = Recipe { window, accumulation, ..Recipe::derive(Effort::Normal, window) };
-    Need::at_once(&recipe, model.config(), Engine::Fused, u64::MAX)
+    Room::of(&recipe, model.config(), Engine::Fused, u64::MAX)
 }
 
 /// Steps on a window of `tokens` ids, each beside a prefill of as many; `adapter` takes what they made.
@@ -148,11 +148,11 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, args: &Ar
             steps(learner, model, adapter, &ids, args)
         }
         Backend::Fused(fused) => {
-            let at_once = at_once(model, tokens, args.accumulation);
+            let room = room(model, tokens, args.accumulation);
             let before = fused.gpu.allocated_bytes();
-            let learner = block_on(FusedLearner::new(fused, adapter, tokens, at_once))?;
+            let learner = block_on(FusedLearner::new(fused, adapter, tokens, room))?;
             let taken = fused.gpu.allocated_bytes() - before;
-            Ok(Window { gpu_bytes: Some(taken), at_once, ..steps(learner, model, adapter, &ids, args)? })
+            Ok(Window { gpu_bytes: Some(taken), at_once: room.at_once, ..steps(learner, model, adapter, &ids, args)? })
         }
     }
 }

@@ -156,6 +156,24 @@ impl Finish<'_> {
     }
 }
 
+/// [`Then::Gate`] alone, of gate and up that are complete: the gate, bent, times up.
+///
+/// Bindings: state, y, gated. Workgroups `(d_ff / 64, tokens)`.
+pub fn gate(d_ff: u32, activation: Activation) -> String {
+    let buffers = [("state", "u32", false), ("y", "vec2<f32>", false), ("gated", "f32", true)];
+    declare(&buffers)
+        + &entry()
+        + &format!(
+            "  let i = group.x * {WORKGROUP}u + l;
+  if (i >= {d_ff}u || group.y >= count) {{ return; }}
+  let v = y[group.y * {d_ff}u + i];
+  gated[group.y * {d_ff}u + i] = {} * v.y;
+}}
+",
+            bend(activation, "v.x")
+        )
+}
+
 /// Gradient of [`Then::Gate`]: replaces gate and up by their gradients; of `x·s` with `s = sigmoid(g(x))` it is
 /// `s + x·s·(1 − s)·g′(x)`.
 ///
@@ -184,7 +202,7 @@ pub fn gate_back(d_ff: u32, activation: Activation) -> String {
         )
 }
 
-/// Workgroups of [`gate_back`] along the width.
+/// Workgroups of [`gate`] and [`gate_back`] along the width.
 pub fn gate_groups(d_ff: u32) -> u32 {
     d_ff.div_ceil(WORKGROUP)
 }

@@ -1,9 +1,9 @@
 //! Learning on the GPU, over the quantised weights of a [`FusedModel`].
 //!
-//! Windows are read forward block by block, of which three tensors are kept; the backward makes the rest anew. Those of a
-//! step are read side by side, as many as there is memory for: a device is busier with them, and each block costs one
-//! sequence of dispatches for all. Nothing but the loss and the norm of the gradients comes back to the host, and those a
-//! step late.
+//! Windows are read forward block by block. What a block computes is kept for the backward where there is memory for it; if
+//! not, three tensors are, and the backward makes the rest anew. The windows of a step are read side by side, as many as
+//! there is memory for: a device is busier with them, and each block costs one sequence of dispatches for all. Nothing but
+//! the loss and the norm of the gradients comes back to the host, and those a step late.
 
 mod layout;
 mod plan;
@@ -14,7 +14,7 @@ use layout::Layout;
 use plan::{Extent, Passes, Planner, Step};
 use scratch::{BLOCK, Scratch};
 
-use super::{Learner, Loss, State, Update};
+use super::{Learner, Loss, Room, State, Update};
 use crate::{
     adapter::Adapter,
     error::{Error, ErrorKind, Result},
@@ -41,13 +41,12 @@ pub struct FusedLearner<'m> {
 }
 
 impl<'m> FusedLearner<'m> {
-    /// A learner that begins at `adapter` and takes windows of up to `max_window` ids, `at_once` of them side by side
-    /// where a step has as many ([`Need::at_once`](super::Need::at_once) tells how many fit).
+    /// A learner that begins at `adapter` and takes windows of up to `max_window` ids; [`Room::of`] tells the room there is.
     ///
     /// # Errors
     /// `adapter-wrong-base` or `adapter-corrupt` for an adapter that does not fit the model, `invalid-option` for windows
     /// too long for the device or an adapter without pairs, `out-of-memory`, `device-lost`.
-    pub async fn new(model: &'m FusedModel, adapter: &Adapter, max_window: usize, at_once: usize) -> Result<Self> {
+    pub async fn new(model: &'m FusedModel, adapter: &Adapter, max_window: usize, room: Room) -> Result<Self> {
         adapter.check(&model.config, None)?;
         let layout = Layout::new(&model.config, adapter);
         if layout.host_len == 0 {
@@ -56,7 +55,7 @@ impl<'m> FusedLearner<'m> {
                 "the adapter has nothing to learn; give it at least one pair",
             ));
         }
-        let scratch = Scratch::new(model, &layout, max_window, at_once)?;
+        let scratch = Scratch::new(model, &layout, max_window, room)?;
         let staging = [model.gpu.staging(8), model.gpu.staging(8)];
         let passes = Passes::default();
         // From here on it frees what it took, whatever fails.

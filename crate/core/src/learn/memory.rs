@@ -15,8 +15,8 @@ pub enum Engine {
     Fused,
 }
 
-/// What learning on a GPU may take beside the weights so that a step reads several windows side by side.
-const SIDE_BY_SIDE_BYTES: u64 = 500_000_000;
+/// What learning on a GPU may take beside the weights to be faster.
+const SPARE_BYTES: u64 = 1_000_000_000;
 /// Shortest window that a recipe is cut down to.
 const LEAST_WINDOW: usize = 32;
 /// Positions whose logits stand in memory at a time.
@@ -26,6 +26,35 @@ const SCORED: usize = 16;
 const UNPACKED: usize = 512;
 /// Parts of the vocabulary whose gradients stand in memory side by side on the fused path.
 const SPLITS: usize = 8;
+
+/// What a learner on a GPU spends memory on to be faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Windows of a step that are read side by side, at most.
+    pub at_once: usize,
+    /// Whether the products of the forward are kept for the backward, not made anew.
+    pub keep: bool,
+}
+
+impl Room {
+    /// With the least memory: window by window, most made twice.
+    pub const LEAST: Self = Self { at_once: 1, keep: false };
+
+    /// What `recipe` can have within `free_bytes` on a model of `config`, and within 1 GB on the device: products are kept
+    /// first, which saves a fifth of the arithmetic, then windows are read side by side.
+    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine, free_bytes: u64) -> Self {
+        let fits = |room: Self| {
+            let need = Need::of(recipe, config, engine, room);
+            need.device_bytes() <= SPARE_BYTES && need.total_bytes() <= free_bytes
+        };
+        if engine == Engine::Processor {
+            return Self::LEAST;
+        }
+        let keep = fits(Self { at_once: 1, keep: true });
+        let at_once = (1..=recipe.accumulation).take_while(|&at_once| fits(Self { at_once, keep })).last();
+        Self { at_once: at_once.unwrap_or(1), keep }
+    }
+}
 
 /// What learning takes beside the model's own weights, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +73,8 @@ pub struct Need {
 }
 
 impl Need {
-    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout, where `at_once` windows are read side by
-    /// side (the processor reads one after the other); `numbers` are `rank · Σ (d_in + d_out)` over the pairs.
+    /// What `recipe` takes on a model of `config`, with `f32` numbers throughout, of which `room` counts on the fused path
+    /// alone; `numbers` are `rank · Σ (d_in + d_out)` over the pairs.
     ///
     /// - adapter: `4 · 4 · numbers`, on the fused path with the rank filled up to quads
     /// - kept: `6 · 4 · numbers`
@@ -60,10 +89,11 @@ impl Need {
     /// On the fused path, where everything is there from the start, for `tokens`, those of all windows read side by side
     /// filled up to 64s:
     ///
-    /// - inputs: `4 · n_layers · tokens · (2·d_model + d_query)`
-    /// - block: `4 · tokens · (4·d_model + 2·d_query + 4·d_kv + 5·d_ff + 6·rank + 2·n_heads·window)`
+    /// - inputs: `4 · n_layers · tokens · (2·d_model + d_query)`, and where products are kept the values below for each block
+    /// - values: `4 · tokens · (2·d_ff + d_query + 2·d_kv + 7·rank)`, and where queries and keys are handled apart those twice
+    /// - block: values, and `4 · tokens · (4·d_model + 2·d_query + 2·d_kv + 2·d_ff + 2·d_head + 3·rank + 2·n_heads·window)`
     /// - loss: `4 · 64 · (vocab + 8·d_model)`
-    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine, at_once: usize) -> Self {
+    pub fn of(recipe: &Recipe, config: &ModelConfig, engine: Engine, room: Room) -> Self {
         let widths: usize = recipe
             .kinds
             .iter()
@@ -75,7 +105,7 @@ impl Need {
         let numbers = |rank: usize| config.n_layers * rank * widths;
         let (adapter, [inputs, block, loss]) = match engine {
             Engine::Processor => (4 * numbers(recipe.rank), processor(recipe, config)),
-            Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config, at_once)),
+            Engine::Fused => (4 * numbers(recipe.rank.next_multiple_of(4)), fused(recipe, config, room)),
         };
         let bytes = |numbers: usize| 4 * numbers as u64;
         Self {
@@ -85,19 +115,6 @@ impl Need {
             block_bytes: bytes(block),
             loss_bytes: bytes(loss),
             engine,
-        }
-    }
-
-    /// Windows of a step that are read side by side: as many as keep learning on a GPU within 500 MB beside the weights, and
-    /// all of it within `free_bytes`.
-    pub fn at_once(recipe: &Recipe, config: &ModelConfig, engine: Engine, free_bytes: u64) -> usize {
-        let fits = |&windows: &usize| {
-            let need = Self::of(recipe, config, engine, windows);
-            need.device_bytes() <= SIDE_BY_SIDE_BYTES && need.total_bytes() <= free_bytes
-        };
-        match engine {
-            Engine::Processor => 1,
-            Engine::Fused => (1..=recipe.accumulation).take_while(fits).last().unwrap_or(1),
         }
     }
 
@@ -130,16 +147,19 @@ fn processor(recipe: &Recipe, config: &ModelConfig) -> [usize; 3] {
 }
 
 /// As [`processor`]; a law holds it to the buffers that the learner makes.
-fn fused(recipe: &Recipe, config: &ModelConfig, at_once: usize) -> [usize; 3] {
-    let tokens = (recipe.window * at_once).next_multiple_of(LOSS_BLOCK);
+fn fused(recipe: &Recipe, config: &ModelConfig, room: Room) -> [usize; 3] {
+    let tokens = (recipe.window * room.at_once).next_multiple_of(LOSS_BLOCK);
     let (d_model, d_ff, d_query, d_kv) = (config.d_model, config.d_ff, config.d_query(), config.d_kv());
-    let rank = recipe.rank.next_multiple_of(4);
-    let raw = if config.heads_apart() { d_query + 2 * d_kv } else { 0 };
+    let (rank, d_qkv) = (recipe.rank.next_multiple_of(4), d_query + 2 * d_kv);
+    let raw = if config.heads_apart() { d_qkv } else { 0 };
     let given = if config.post_norm { d_model } else { 0 };
+    let values = 2 * d_ff + d_qkv + 7 * rank + raw;
+    let kept = 2 * d_model + 2 * given + d_query + if room.keep { values } else { 0 };
     let scores = 2 * config.n_heads * recipe.window;
-    let values = 4 * d_model + 2 * d_query + 4 * d_kv + 5 * d_ff + 6 * rank + scores + raw + given;
+    let block = 4 * d_model + d_query + d_qkv + 2 * d_ff + 2 * config.d_head + 3 * rank + scores + given;
     let loss = LOSS_BLOCK * (config.vocab + SPLITS * d_model);
-    [config.n_layers * tokens * (2 * d_model + 2 * given + d_query), tokens * values, loss]
+    let values = if room.keep { 0 } else { values };
+    [config.n_layers * tokens * kept, tokens * (values + block), loss]
 }
 
 impl Recipe {
@@ -150,7 +170,7 @@ impl Recipe {
     pub fn fit(&self, config: &ModelConfig, engine: Engine, free_bytes: u64) -> Result<Self> {
         let mut recipe = self.clone();
         loop {
-            let need = Need::of(&recipe, config, engine, 1).total_bytes();
+            let need = Need::of(&recipe, config, engine, Room::LEAST).total_bytes();
             if need <= free_bytes {
                 return Ok(recipe);
             }
@@ -196,7 +216,7 @@ mod tests {
         let recipe = Recipe::derive(Effort::Normal, 10_000);
         let need = |window| {
             let recipe = Recipe { window, ..recipe.clone() };
-            Need::of(&recipe, &config(), Engine::Fused, 1).total_bytes()
+            Need::of(&recipe, &config(), Engine::Fused, Room::LEAST).total_bytes()
         };
         let fit = |bytes| recipe.fit(&config(), Engine::Fused, bytes);
         assert_eq!(fit(need(256)).unwrap(), recipe);
@@ -207,16 +227,22 @@ mod tests {
         assert!(error.kind() == ErrorKind::OutOfMemory && error.to_string().contains(&figure), "{error}");
     }
     #[test]
-    fn windows_are_read_side_by_side_as_far_as_memory_goes() {
+    fn memory_is_spent_on_speed_as_far_as_it_goes() {
         let recipe = Recipe { accumulation: 8, ..Recipe::derive(Effort::Normal, 10_000) };
-        let at_once = |recipe: &Recipe, bytes| Need::at_once(recipe, &config(), Engine::Fused, bytes);
-        let many = at_once(&recipe, u64::MAX);
-        let took = |windows| Need::of(&recipe, &config(), Engine::Fused, windows);
-        assert!((4..8).contains(&many), "{many} windows");
-        assert!(took(many).device_bytes() <= SIDE_BY_SIDE_BYTES && took(many + 1).device_bytes() > SIDE_BY_SIDE_BYTES);
-        assert_eq!(at_once(&recipe, took(2).total_bytes()), 2);
-        assert_eq!(at_once(&recipe, 0), 1, "one is always tried");
-        assert_eq!(at_once(&Recipe { accumulation: 3, ..recipe.clone() }, u64::MAX), 3);
-        assert_eq!(Need::at_once(&recipe, &config(), Engine::Processor, u64::MAX), 1);
+        let of = |recipe: &Recipe, bytes| Room::of(recipe, &config(), Engine::Fused, bytes);
+        let took = |at_once, keep| Need::of(&recipe, &config(), Engine::Fused, Room { at_once, keep });
+        let one = took(1, true);
+        assert!(one.device_bytes() <= 500_000_000, "{one:?}: a window of 256 tokens on the default model");
+        let Room { at_once, keep } = of(&recipe, u64::MAX);
+        assert!(keep && (4..8).contains(&at_once), "{at_once} windows");
+        assert!(took(at_once, true).device_bytes() <= SPARE_BYTES);
+        assert!(took(at_once + 1, true).device_bytes() > SPARE_BYTES);
+        assert_eq!(of(&recipe, took(2, true).total_bytes()), Room { at_once: 2, keep: true });
+        assert_eq!(of(&recipe, one.total_bytes()), Room { at_once: 1, keep: true });
+        let little = of(&recipe, one.total_bytes() - 1);
+        assert!(!little.keep && took(little.at_once, false).total_bytes() < one.total_bytes());
+        assert_eq!(of(&recipe, 0), Room::LEAST, "one window is always tried");
+        assert_eq!(of(&Recipe { accumulation: 3, ..recipe.clone() }, u64::MAX).at_once, 3);
+        assert_eq!(Room::of(&recipe, &config(), Engine::Processor, u64::MAX), Room::LEAST);
     }
 }

@@ -9,7 +9,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::gpu::GpuOptions,
-    learn::{FusedLearner, PlainLearner, ProcessorLearner, Update},
+    learn::{FusedLearner, PlainLearner, ProcessorLearner, Room, Update},
     model::{Keep, LowRank, log_likelihoods},
     processor::{Paths, Reading},
     sample::{Mix, Sampling, Seen},
@@ -211,7 +211,8 @@ fn every_family_learns_as_torch_does() {
         learns(&what, &golden, &adapter, config, &mut ProcessorLearner::new(&processor, &adapter).unwrap());
         let fused = on_gpu(&file);
         let longest = golden.sequences.iter().map(Vec::len).max().unwrap();
-        let mut learner = block_on(FusedLearner::new(&fused, &adapter, longest, 1)).unwrap();
+        let mut learner =
+            block_on(FusedLearner::new(&fused, &adapter, longest, Room { at_once: 1, keep: true })).unwrap();
         learns(&format!("{name} on the GPU"), &golden, &adapter, config, &mut learner);
     }
 }

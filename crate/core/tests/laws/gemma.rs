@@ -8,7 +8,7 @@ use imprint_core::{
     generate::Backend,
     gguf::Gguf,
     kernels::gpu::GpuOptions,
-    learn::{FusedLearner, Learner, ProcessorLearner},
+    learn::{FusedLearner, Learner, ProcessorLearner, Room},
     processor::{Processor, Reading},
     testing::gemma_path,
 };
@@ -91,7 +91,7 @@ fn gemma_learns_alike_on_the_gpu_and_on_the_processor() {
     let (model, processor) = (on_gpu(&file, GpuOptions::default()), load_processor(&file));
     let adapter = Adapter::fresh(None, &model.config, &Shape { rank: 4, ..Shape::default() }, 1).unwrap();
     let window = &long_text()[..48];
-    let mut on_gpu = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
+    let mut on_gpu = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     let mut here = ProcessorLearner::new(&processor, &adapter).unwrap();
     for _ in 0..2 {
         block_on(on_gpu.step(&[window], &UPDATE)).unwrap();

@@ -9,7 +9,7 @@ use imprint_core::{
         project::{Cut, Tile},
         shared::Size,
     },
-    learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, Need, PlainLearner, ProcessorLearner, Recipe, Room, Update},
     model::Keep,
     quant::BlockType,
     testing::SmallModel,
@@ -39,7 +39,7 @@ impl Open for FusedLearner<'_> {
 fn the_fused_learner_follows_the_golden_run() {
     let model = real_model();
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     follows_golden_run(&adapter, model.config.d_head, &mut learner);
 }
 
@@ -57,7 +57,7 @@ fn adapter_of(model: &FusedModel, rank: usize, kinds: &[Kind], seed: u64) -> Ada
 fn an_adapter_that_changes_nothing_scores_as_the_model() {
     let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3), GpuOptions::default(), software);
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 1).unwrap();
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 130, 1)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 130, Room { at_once: 1, keep: true })).unwrap();
     for n in [2, 64, 66, 130] {
         let ids = ids(n, 5);
         let found = block_on(learner.evaluate(&ids)).unwrap();
@@ -82,14 +82,16 @@ pub fn gradients_equal_the_plain_ones(
         gradient.set_parameters(values);
         gradient
     };
-    let mut learner = block_on(FusedLearner::new(model, &adapter, 130, 2)).unwrap();
-    let found = of(&block_on(learner.gradients(&windows)).unwrap());
     let plain = load_plain(file, Keep::Dense);
     let expected = of(&block_on(PlainLearner::new(&plain, &adapter).unwrap().gradient(&windows)).unwrap().values);
-    for ((layer, kind, found), (_, _, expected)) in found.iter().zip(expected.iter()) {
-        let name = |part| format!("{what}, {part} of {} in block {layer}", kind.name());
-        assert_close(&name("A"), &found.a, &expected.a, RELATIVE);
-        assert_close(&name("B"), &found.b, &expected.b, RELATIVE);
+    for keep in [false, true] {
+        let mut learner = block_on(FusedLearner::new(model, &adapter, 130, Room { at_once: 2, keep })).unwrap();
+        let found = of(&block_on(learner.gradients(&windows)).unwrap());
+        for ((layer, kind, found), (_, _, expected)) in found.iter().zip(expected.iter()) {
+            let name = |part| format!("{what}, {part} of {} in block {layer}, kept: {keep}", kind.name());
+            assert_close(&name("A"), &found.a, &expected.a, RELATIVE);
+            assert_close(&name("B"), &found.b, &expected.b, RELATIVE);
+        }
     }
 }
 
@@ -138,15 +140,15 @@ fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
     let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();
     for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared)] {
         let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
-        let of = |at_once| {
-            let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, at_once)).unwrap();
+        let of = |room| {
+            let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, room)).unwrap();
             let gradients = block_on(learner.gradients(&windows)).unwrap();
             block_on(learner.step(&windows, &UPDATE)).unwrap();
             (gradients, block_on(learner.losses(true)).unwrap()[0].nll)
         };
-        let (expected, loss) = of(1);
-        for at_once in [2, 5, 8] {
-            let (found, nll) = of(at_once);
+        let (expected, loss) = of(Room::LEAST);
+        for (at_once, keep) in [(2, true), (5, false), (8, true)] {
+            let (found, nll) = of(Room { at_once, keep });
             assert_close(&format!("gradients, {at_once} at once"), &found, &expected, RELATIVE);
             assert_close(&format!("loss, {at_once} at once"), &[nll], &[loss], RELATIVE);
         }
@@ -159,13 +161,13 @@ fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
     let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
     let update = Update { clip: Some(0.5), weight_decay: 0.1, rate: 1e-2, ..UPDATE };
     let (one, two) = (ids(40, 1), ids(17, 2));
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     for _ in 0..3 {
         block_on(learner.step(&[&one, &two], &update)).unwrap();
     }
     let state = block_on(learner.state()).unwrap();
     assert_eq!(state.steps, 3);
-    let mut other = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
+    let mut other = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     other.set_state(&state);
     let on = |learner: &mut FusedLearner<'_>| {
         block_on(learner.losses(true)).unwrap();
@@ -193,7 +195,7 @@ fn every_learner_tells_of_a_loss_that_is_no_number() {
     let (model, plain) = (load_fused(&file, GpuOptions::default(), software), load_plain(&file, Keep::Dense));
     let adapter = boundless(&model);
     let window = ids(20, 1);
-    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, 1)).unwrap();
+    let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     tells_of_a_loss_that_is_no_number(&mut learner, &window);
     tells_of_a_loss_that_is_no_number(&mut PlainLearner::new(&plain, &adapter).unwrap(), &window);
     let processor = load_processor(&file);
@@ -206,12 +208,12 @@ fn learning_takes_no_more_gpu_memory_than_is_told_and_gives_it_back() {
     let recipe = Recipe::derive(Effort::Normal, 10_000);
     let adapter = Adapter::fresh(None, &model.config, &recipe.shape(), 0).unwrap();
     let before = model.gpu.allocated_bytes();
-    for (window, at_once) in [(64, 1), (256, 1), (64, 3), (100, 5)] {
-        let recipe = Recipe { window, ..recipe.clone() };
-        let need = Need::of(&recipe, &model.config, Engine::Fused, at_once).device_bytes();
-        let learner = block_on(FusedLearner::new(&model, &adapter, window, at_once)).unwrap();
+    for (window, at_once, keep) in [(64, 1, false), (256, 1, false), (256, 1, true), (64, 3, false), (100, 5, true)] {
+        let (recipe, room) = (Recipe { window, ..recipe.clone() }, Room { at_once, keep });
+        let need = Need::of(&recipe, &model.config, Engine::Fused, room).device_bytes();
+        let learner = block_on(FusedLearner::new(&model, &adapter, window, room)).unwrap();
         let taken = model.gpu.allocated_bytes() - before;
-        assert!(taken <= need, "{at_once} windows of {window} take {taken} bytes, {need} are told");
+        assert!(taken <= need, "{at_once} windows of {window}, kept: {keep}, take {taken} bytes, {need} are told");
         assert!(
             need as f64 <= 1.25 * taken as f64,
             "{at_once} windows of {window} take {taken} bytes only, {need} are told"

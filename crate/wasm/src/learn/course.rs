@@ -4,7 +4,7 @@ use imprint_core::{
     Result,
     generate::Backend,
     learn,
-    learn::{Effort, Engine, Lessons, Need, Recipe, Stream},
+    learn::{Effort, Engine, Lessons, Need, Recipe, Room, Stream},
     text::{self, Document},
 };
 use js_sys::{Array, Uint8Array};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What learning may take on the GPU, which tells nobody how much memory it has.
-const GPU_BYTES: u64 = 1 << 30;
+pub const GPU_BYTES: u64 = 1 << 30;
 /// What all of wasm's memory may come to, of the 4 GiB that it can address.
 const WASM_BYTES: u64 = 3 << 30;
 
@@ -44,8 +44,8 @@ pub struct Course {
     pub lessons: Lessons,
     /// The numbers it learns with.
     pub recipe: Recipe,
-    /// Windows of a step that are read side by side.
-    pub at_once: usize,
+    /// What a learner on the GPU spends memory on.
+    pub room: Room,
     /// Bytes of the documents.
     pub size_bytes: usize,
     held_tokens: usize,
@@ -82,7 +82,7 @@ impl Course {
         let held = Stream::new(tokenizer, texts.texts.iter().map(|text| text.holdout.as_slice()))?;
         let (tokens, held_tokens) = (learned.tokens(), held.tokens());
         let material = learn::Course::new(learned, held, false)?;
-        let (engine, free_bytes) = room(open);
+        let (engine, free_bytes) = free(open);
         let recipe = match plan {
             Plan::New(options) => {
                 // What JavaScript left undefined is null here.
@@ -92,10 +92,10 @@ impl Course {
             }
             Plan::Known(recipe) => recipe,
         };
-        let at_once = Need::at_once(&recipe, open.model.config(), engine, free_bytes);
-        let need = Need::of(&recipe, open.model.config(), engine, at_once);
+        let room = Room::of(&recipe, open.model.config(), engine, free_bytes);
+        let need = Need::of(&recipe, open.model.config(), engine, room);
         let lessons = material.lessons(tokenizer, recipe.window);
-        Ok(Self { texts, tokens, lessons, recipe, at_once, size_bytes, held_tokens, need })
+        Ok(Self { texts, tokens, lessons, recipe, room, size_bytes, held_tokens, need })
     }
 
     /// What a run would do, to show before it begins.
@@ -137,7 +137,7 @@ impl Course {
 }
 
 /// Which way this model learns, and how many bytes that may take.
-fn room(open: &Open) -> (Engine, u64) {
+fn free(open: &Open) -> (Engine, u64) {
     match &open.model.backend {
         Backend::Processor(_) => (Engine::Processor, WASM_BYTES.saturating_sub(wasm_bytes())),
         Backend::Fused(_) => (Engine::Fused, GPU_BYTES),

@@ -4,13 +4,14 @@ use imprint_core::{
     Error, ErrorKind, Result,
     adapter::{Adapter, Shape},
     generate::Backend,
-    learn::{FusedLearner, Learner, ProcessorLearner, Update},
+    learn::{Effort, Engine, FusedLearner, Learner, ProcessorLearner, Recipe, Room, Update},
 };
 use serde::{Deserialize, Serialize};
 use web_sys::AbortSignal;
 
 use crate::{
     engine::Open,
+    learn::GPU_BYTES,
     web::{breathe, check_signal, now_ms, wasm_bytes},
 };
 
@@ -70,8 +71,10 @@ pub async fn run(
             steps(learner, "cpu", options, on_step, signal).await
         }
         Backend::Fused(model) => {
+            let recipe = Recipe { window: longest, ..Recipe::derive(Effort::Normal, longest) };
+            let room = Room::of(&recipe, open.model.config(), Engine::Fused, GPU_BYTES);
             let before = model.gpu.allocated_bytes();
-            let learner = FusedLearner::new(model, &adapter, longest, 1).await?;
+            let learner = FusedLearner::new(model, &adapter, longest, room).await?;
             let taken = model.gpu.allocated_bytes() - before;
             let report = steps(learner, "webgpu", options, on_step, signal).await?;
             Ok(Report { gpu_bytes: taken as f64, ..report })

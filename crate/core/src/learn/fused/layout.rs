@@ -126,9 +126,9 @@ impl Layout {
         &self.sides[layer * Place::ALL.len() + place as usize]
     }
 
-    /// Quads of the widest bottleneck of a matrix.
-    pub fn most_quads(&self) -> usize {
-        self.sides.iter().map(|side| side.low.quads() as usize).max().unwrap_or(0)
+    /// Quads of the widest bottleneck of the matrices at `place`.
+    pub fn most_quads(&self, place: Place) -> u32 {
+        self.sides.iter().skip(place as usize).step_by(Place::ALL.len()).map(|side| side.low.quads()).max().unwrap_or(0)
     }
 
     /// From the order of [`Adapter::parameters`] to the one here.

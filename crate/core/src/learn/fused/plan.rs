@@ -2,7 +2,7 @@
 
 use super::{
     layout::{Layout, Place, Side, Span},
-    scratch::{BLOCK, Scratch, splits},
+    scratch::{BLOCK, Scratch, Values, splits},
 };
 use crate::{
     error::Result,
@@ -112,6 +112,13 @@ fn part(buffer: &wgpu::Buffer, span: Span) -> Part<'_> {
     wgpu::BufferBinding { buffer, offset: 4 * span.at as u64, size }
 }
 
+/// The side paths of a matrix, and where their bottleneck stands.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    side: &'a Side,
+    t: &'a wgpu::Buffer,
+}
+
 impl<'a> Planner<'a> {
     pub fn new(model: &'a FusedModel, layout: &'a Layout, scratch: &'a Scratch) -> Self {
         Self { model, layout, scratch, kernels: Vec::new(), begun: Some(Vec::new()), list: Vec::new() }
@@ -189,6 +196,10 @@ impl<'a> Planner<'a> {
         Attention { row: Some(row), ..attention_kernel(&self.model.config, l, 1) }
     }
 
+    fn path(&self, l: usize, place: Place) -> Path<'a> {
+        Path { side: self.layout.side(l, place), t: &self.scratch.values(l).t[place as usize] }
+    }
+
     fn rope(&self, l: usize) -> &'a wgpu::Buffer {
         rope_of(&self.scratch.ropes, &self.model.config, l)
     }
@@ -241,32 +252,33 @@ impl<'a> Planner<'a> {
     }
 
     /// Product and bottlenecks of `x`: `y` and `t`.
-    async fn project(&mut self, m: &Matrix, side: &Side, x: &wgpu::Buffer, y: &wgpu::Buffer) -> Result<()> {
+    async fn project(&mut self, m: &Matrix, path: Path<'_>, x: &wgpu::Buffer, y: &wgpu::Buffer) -> Result<()> {
         let s = self.scratch;
-        let (rows, cols) = (side.low.rows(), side.low.cols);
+        let (rows, cols) = (path.side.low.rows(), path.side.low.cols);
         self.product("product", &s.state, (m, Slice::whole(rows)), all(x), y, [rows as usize, cols as usize]).await?;
-        self.narrow(side, x).await
+        self.narrow(path, x).await
     }
 
-    async fn narrow(&mut self, side: &Side, x: &wgpu::Buffer) -> Result<()> {
+    async fn narrow(&mut self, Path { side, t }: Path<'_>, x: &wgpu::Buffer) -> Result<()> {
         let (s, low) = (self.scratch, &side.low);
         if low.quads() == 0 {
             return Ok(());
         }
-        let parts = [all(&s.state), all(x), part(&s.parameters, side.a), all(&s.t)];
+        let parts = [all(&s.state), all(x), part(&s.parameters, side.a), all(t)];
         let (wgsl, tokens) =
             if self.apart() { (low.narrow(), 64) } else { (low.narrow_shared(), LowRank::SHARED_TOKENS) };
         self.push("narrow", wgsl, &parts, [Tokens(tokens), Fixed(low.quads()), Fixed(1)]).await
     }
 
-    async fn finish(&mut self, side: &Side, y: &wgpu::Buffer, then: Then, more: &[Part<'_>]) -> Result<()> {
+    async fn finish(&mut self, path: Path<'_>, y: &wgpu::Buffer, then: Then, more: &[Part<'_>]) -> Result<()> {
+        let Path { side, t } = path;
         let s = self.scratch;
         if then == Then::Keep && side.low.quads() == 0 {
             return Ok(());
         }
         let mut parts = vec![all(&s.state), all(y)];
         if side.low.quads() > 0 {
-            parts.extend([all(&s.t), part(&s.parameters, side.b)]);
+            parts.extend([all(t), part(&s.parameters, side.b)]);
         }
         parts.extend_from_slice(more);
         let finish = Finish { side: &side.low, then };
@@ -274,22 +286,22 @@ impl<'a> Planner<'a> {
         self.push("finish", finish.wgsl(), &parts, groups).await
     }
 
-    /// Norm and projection before attention: `normed`, `t`, `q` and `kv`.
+    /// Norm and projection before attention: `normed`, and of the block's values `t`, `q` and `kv`.
     async fn before_attention(&mut self, l: usize) -> Result<()> {
         let (s, layer, c) = (self.scratch, &self.model.layers[l], &self.model.config);
-        let side = self.layout.side(l, Place::Qkv);
+        let (path, values) = (self.path(l, Place::Qkv), s.values(l));
         self.norm(&s.kept[l].input, &layer.attention_norm).await?;
         let rope = self.rope(l);
         if let Some(more) = &layer.more {
-            self.project(&layer.qkv, side, &s.normed, &s.raw).await?;
-            self.finish(side, &s.raw, Then::Keep, &[]).await?;
+            self.project(&layer.qkv, path, &s.normed, &values.raw).await?;
+            self.finish(path, &values.raw, Then::Keep, &[]).await?;
             let heads = heads_kernel(c, 1);
-            let parts = [all(&s.state), all(&s.raw), all(more), all(rope), all(&s.q), all(&s.kv)];
+            let parts = [all(&s.state), all(&values.raw), all(more), all(rope), all(&values.q), all(&values.kv)];
             return self.push("heads", heads.wgsl(), &parts, [Fixed(heads.groups()), Tokens(1), Fixed(1)]).await;
         }
-        self.project(&layer.qkv, side, &s.normed, &s.y).await?;
+        self.project(&layer.qkv, path, &s.normed, &s.y).await?;
         let then = Then::Rotate { d_query: c.d_query() as u32, d_kv: c.d_kv() as u32, d_head: c.d_head as u32 };
-        self.finish(side, &s.y, then, &[all(rope), all(&s.q), all(&s.kv)]).await
+        self.finish(path, &s.y, then, &[all(rope), all(&values.q), all(&values.kv)]).await
     }
 
     /// What attention (0) or the feed-forward layer (1) gives, and the residual stream after it.
@@ -297,16 +309,16 @@ impl<'a> Planner<'a> {
         &mut self,
         l: usize,
         which: usize,
-        (m, side, x): (&Matrix, &Side, &wgpu::Buffer),
+        (m, path, x): (&Matrix, Path<'_>, &wgpu::Buffer),
         [before, after]: [&wgpu::Buffer; 2],
     ) -> Result<()> {
         let (s, c) = (self.scratch, &self.model.config);
         let (Some(given), Some(norms)) = (&s.kept[l].given, &self.model.layers[l].post_norms) else {
-            self.project(m, side, x, &s.y).await?;
-            return self.finish(side, &s.y, Then::Add, &[all(before), all(after)]).await;
+            self.project(m, path, x, &s.y).await?;
+            return self.finish(path, &s.y, Then::Add, &[all(before), all(after)]).await;
         };
-        self.project(m, side, x, &given[which]).await?;
-        self.finish(side, &given[which], Then::Keep, &[]).await?;
+        self.project(m, path, x, &given[which]).await?;
+        self.finish(path, &given[which], Then::Keep, &[]).await?;
         let parts = [all(&s.state), all(&given[which]), all(&norms[which]), all(before), all(after)];
         let wgsl = norm::wgsl(c.d_model as u32, c.norm_eps, To::After);
         self.push("norm", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await
@@ -325,13 +337,22 @@ impl<'a> Planner<'a> {
         Ok(&s.taken)
     }
 
-    /// Norm and projection of the feed-forward layer: `normed`, `t`, `y` and `gated`.
+    /// Norm and projection of the feed-forward layer: `normed`, `gated`, and of the block's values `t` and `gate_up`.
     async fn gate(&mut self, l: usize) -> Result<()> {
         let (s, layer) = (self.scratch, &self.model.layers[l]);
-        let side = self.layout.side(l, Place::GateUp);
+        let (path, gate_up) = (self.path(l, Place::GateUp), &s.values(l).gate_up);
         self.norm(&s.kept[l].middle, &layer.ffn_norm).await?;
-        self.project(&layer.gate_up, side, &s.normed, &s.y).await?;
-        self.finish(side, &s.y, Then::Gate(self.model.config.activation), &[all(&s.gated)]).await
+        self.project(&layer.gate_up, path, &s.normed, gate_up).await?;
+        self.finish(path, gate_up, Then::Gate(self.model.config.activation), &[all(&s.gated)]).await
+    }
+
+    /// What [`Planner::gate`] leaves, from values that are still there.
+    async fn gate_again(&mut self, l: usize) -> Result<()> {
+        let (s, c) = (self.scratch, &self.model.config);
+        self.norm(&s.kept[l].middle, &self.model.layers[l].ffn_norm).await?;
+        let parts = [all(&s.state), all(&s.values(l).gate_up), all(&s.gated)];
+        let groups = [Fixed(finish::gate_groups(c.d_ff as u32)), Tokens(1), Fixed(1)];
+        self.push("gate", finish::gate(c.d_ff as u32, c.activation), &parts, groups).await
     }
 
     async fn forward(&mut self, l: usize) -> Result<()> {
@@ -339,19 +360,20 @@ impl<'a> Planner<'a> {
         let kept = &s.kept[l];
         self.before_attention(l).await?;
         let attention = self.attention(l);
-        let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&kept.attended)];
+        let values = s.values(l);
+        let parts = [all(&s.state), all(&values.q), all(&values.kv), all(&kept.attended)];
         let groups = [Fixed(attention.n_heads / attention.heads(self.apart())), Tokens(QUERIES), Fixed(1)];
         self.push("attention", attention.many(self.apart()), &parts, groups).await?;
-        let side = self.layout.side(l, Place::O);
-        self.give(l, 0, (&layer.o, side, &kept.attended), [&kept.input, &kept.middle]).await?;
+        let path = self.path(l, Place::O);
+        self.give(l, 0, (&layer.o, path, &kept.attended), [&kept.input, &kept.middle]).await?;
         self.gate(l).await?;
-        let side = self.layout.side(l, Place::Down);
+        let path = self.path(l, Place::Down);
         let after = s.kept.get(l + 1).map_or(&s.output, |next| &next.input);
-        self.give(l, 1, (&layer.down, side, &s.gated), [&kept.middle, after]).await
+        self.give(l, 1, (&layer.down, path, &s.gated), [&kept.middle, after]).await
     }
 
     /// Gradients of a matrix's side paths, from the gradient `dy` of what it gives and from `t` and `x`.
-    async fn side_back(&mut self, side: &Side, dy: &wgpu::Buffer, x: &wgpu::Buffer) -> Result<()> {
+    async fn side_back(&mut self, Path { side, t }: Path<'_>, dy: &wgpu::Buffer, x: &wgpu::Buffer) -> Result<()> {
         let (s, low) = (self.scratch, &side.low);
         if low.quads() == 0 {
             return Ok(());
@@ -361,7 +383,7 @@ impl<'a> Planner<'a> {
         let (wgsl, tokens) =
             if self.apart() { (low.narrow_back(), 64) } else { (low.narrow_back_shared(), LowRank::SHARED_TOKENS) };
         self.push("narrow back", wgsl, &parts, [Tokens(tokens), quads, Fixed(1)]).await?;
-        let parts = [all(&s.state), all(dy), all(&s.t), part(&s.gradients, side.b)];
+        let parts = [all(&s.state), all(dy), all(t), part(&s.gradients, side.b)];
         let (wgsl, groups) = match self.apart() {
             true => (low.grow_b(), [low.grow_b_groups(), 1, low.parts.len() as u32]),
             false => (low.grow_b_shared(), low.grow_b_shared_groups()),
@@ -397,16 +419,19 @@ impl<'a> Planner<'a> {
     }
 
     async fn backward(&mut self, l: usize) -> Result<()> {
-        let (model, layout, s) = (self.model, self.layout, self.scratch);
-        let (layer, kept): (&Layer, _) = (&model.layers[l], &s.kept[l]);
-        self.gate(l).await?;
-        let side = layout.side(l, Place::Down);
-        // The side path of the gate reads its bottleneck in the forward only; until its turn the one of `down` stands there.
-        self.narrow(side, &s.gated).await?;
+        let (model, s) = (self.model, self.scratch);
+        let (layer, kept, values): (&Layer, _, _) = (&model.layers[l], &s.kept[l], s.values(l));
+        let path = self.path(l, Place::Down);
+        if s.keeps_values() {
+            self.gate_again(l).await?;
+        } else {
+            self.gate(l).await?;
+            self.narrow(path, &s.gated).await?;
+        }
         let taken = self.taken(l, 1).await?;
-        self.side_back(side, taken, &s.gated).await?;
-        self.product_back(&layer.down, side, taken).await?;
-        let parts = [all(&s.state), all(&s.dx), all(&s.y)];
+        self.side_back(path, taken, &s.gated).await?;
+        self.product_back(&layer.down, path.side, taken).await?;
+        let parts = [all(&s.state), all(&s.dx), all(&values.gate_up)];
         let d_ff = model.config.d_ff as u32;
         self.push(
             "gate back",
@@ -415,24 +440,29 @@ impl<'a> Planner<'a> {
             [Fixed(finish::gate_groups(d_ff)), Tokens(1), Fixed(1)],
         )
         .await?;
-        let side = layout.side(l, Place::GateUp);
-        self.narrow(side, &s.normed).await?;
-        self.side_back(side, &s.y, &s.normed).await?;
-        self.product_back(&layer.gate_up, side, &s.y).await?;
+        let path = self.path(l, Place::GateUp);
+        self.side_back(path, &values.gate_up, &s.normed).await?;
+        self.product_back(&layer.gate_up, path.side, &values.gate_up).await?;
         self.norm_back(&kept.middle, &layer.ffn_norm).await?;
 
-        let side = layout.side(l, Place::O);
-        self.narrow(side, &kept.attended).await?;
+        let path = self.path(l, Place::O);
+        if !s.keeps_values() {
+            self.narrow(path, &kept.attended).await?;
+        }
         let taken = self.taken(l, 0).await?;
-        self.side_back(side, taken, &kept.attended).await?;
-        self.product_back(&layer.o, side, taken).await?;
-        self.before_attention(l).await?;
+        self.side_back(path, taken, &kept.attended).await?;
+        self.product_back(&layer.o, path.side, taken).await?;
+        if s.keeps_values() {
+            self.norm(&kept.input, &layer.attention_norm).await?;
+        } else {
+            self.before_attention(l).await?;
+        }
         self.attention_back(l).await?;
-        let side = layout.side(l, Place::Qkv);
-        self.side_back(side, &s.y, &s.normed).await?;
+        let path = self.path(l, Place::Qkv);
+        self.side_back(path, &s.y, &s.normed).await?;
         // Nothing before the first block learns.
         if l > 0 {
-            self.product_back(&layer.qkv, side, &s.y).await?;
+            self.product_back(&layer.qkv, path.side, &s.y).await?;
             self.norm_back(&kept.input, &layer.attention_norm).await?;
         }
         Ok(())
@@ -441,13 +471,14 @@ impl<'a> Planner<'a> {
     /// From the gradient of attention in `dx` to that of the projection before it in `y`.
     async fn attention_back(&mut self, l: usize) -> Result<()> {
         let (s, a, rope) = (self.scratch, self.attention(l), self.rope(l));
+        let Values { q, kv, raw, .. } = s.values(l);
         let queries = Tokens(64);
-        let parts = [all(&s.state), all(&s.q), all(&s.kv), all(&s.dx), all(&s.score), all(&s.slope)];
+        let parts = [all(&s.state), all(q), all(kv), all(&s.dx), all(&s.score), all(&s.slope)];
         self.push("pairs", a.pairs(), &parts, [queries, Longest(Attention::PAIR_KEYS), Fixed(a.n_heads)]).await?;
         let scores = [all(&s.state), all(&s.score), all(&s.slope)];
-        let for_queries = [all(&s.state), all(&s.kv), all(&s.slope), all(rope), all(&s.y)];
+        let for_queries = [all(&s.state), all(kv), all(&s.slope), all(rope), all(&s.y)];
         let weights = [all(&s.score), all(&s.slope)];
-        let for_keys = [&[all(&s.state), all(&s.q), all(&s.dx)], &weights[..], &[all(rope), all(&s.y)]].concat();
+        let for_keys = [&[all(&s.state), all(q), all(&s.dx)], &weights[..], &[all(rope), all(&s.y)]].concat();
         let (heads, kv_heads) = (Fixed(a.n_heads), Fixed(a.n_kv_heads));
         if self.apart() {
             let groups = Fixed(a.back_groups());
@@ -465,7 +496,7 @@ impl<'a> Planner<'a> {
         }
         let c = &self.model.config;
         let Some(more) = self.model.layers[l].more.as_ref().filter(|_| c.head_norm) else { return Ok(()) };
-        let parts = [all(&s.state), all(&s.raw), all(more), all(&s.y)];
+        let parts = [all(&s.state), all(raw), all(more), all(&s.y)];
         let groups = [Fixed(a.n_heads + a.n_kv_heads), Tokens(1), Fixed(1)];
         self.push("heads back", heads_kernel(c, 1).backward(), &parts, groups).await
     }

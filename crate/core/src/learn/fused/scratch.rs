@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::layout::Layout;
+use super::layout::{Layout, Place};
 use crate::{
     error::{Error, ErrorKind, Result},
     fused::{FusedModel, ropes},
@@ -11,6 +11,7 @@ use crate::{
         state,
         transposed::SPLIT_TOKENS,
     },
+    learn::Room,
 };
 
 /// Tokens whose scores are held at once.
@@ -24,7 +25,7 @@ pub fn splits(parts: usize) -> usize {
     SPLITS.div_ceil(parts)
 }
 
-/// What is kept of a block from the forward to the backward; all else is made anew.
+/// What is kept of a block from the forward to the backward.
 pub struct Kept {
     /// The residual stream before the block.
     pub input: wgpu::Buffer,
@@ -34,6 +35,18 @@ pub struct Kept {
     pub middle: wgpu::Buffer,
     /// What attention and the feed-forward layer give, where norms follow them.
     pub given: Option<[wgpu::Buffer; 2]>,
+}
+
+/// What a block computes on the way and its backward needs again: kept where there is room for it, else made anew.
+pub struct Values {
+    /// Queries, keys and values as they come from their projection, where heads are handled apart.
+    pub raw: wgpu::Buffer,
+    pub q: wgpu::Buffer,
+    pub kv: wgpu::Buffer,
+    /// Gate and up; in the backward their gradients.
+    pub gate_up: wgpu::Buffer,
+    /// The bottlenecks of the side paths, by [`Place`].
+    pub t: [wgpu::Buffer; 4],
 }
 
 /// Some tokens before the head: they have a state of their own.
@@ -53,15 +66,13 @@ pub struct Scratch {
     pub state: wgpu::Buffer,
     pub rows: Vec<Rows>,
     pub kept: Vec<Kept>,
+    /// One for each block, or one that all take in turn.
+    values: Vec<Values>,
     /// The residual stream after the last block.
     pub output: wgpu::Buffer,
     pub normed: wgpu::Buffer,
-    /// What a matrix gives; in the backward the gradient of it.
+    /// What a matrix gives, but for gate and up; in the backward the gradient of it.
     pub y: wgpu::Buffer,
-    /// Queries, keys and values as they come from their projection, where heads are handled apart.
-    pub raw: wgpu::Buffer,
-    pub q: wgpu::Buffer,
-    pub kv: wgpu::Buffer,
     pub gated: wgpu::Buffer,
     /// Gradient of the residual stream.
     pub grad: wgpu::Buffer,
@@ -69,7 +80,6 @@ pub struct Scratch {
     pub taken: wgpu::Buffer,
     /// Gradient of what goes into a matrix.
     pub dx: wgpu::Buffer,
-    pub t: wgpu::Buffer,
     pub dt: wgpu::Buffer,
     pub score: wgpu::Buffer,
     pub slope: wgpu::Buffer,
@@ -91,11 +101,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// For `at_once` windows of `max_window` ids, or as many of them as one binding takes.
+    /// For as many windows of `max_window` ids as `room` says, or as one binding takes.
     ///
     /// # Errors
     /// `invalid-option` for windows of which not one fits.
-    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize, at_once: usize) -> Result<Self> {
+    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
         let (gpu, c) = (&model.gpu, &model.config);
         let longest = max_window.saturating_sub(1).max(1);
         let tokens_of = |windows: usize| (longest * windows).next_multiple_of(BLOCK);
@@ -113,7 +123,7 @@ impl Scratch {
             );
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
-        let at_once = (1..=at_once).rev().find(|&windows| largest(windows) <= limit).unwrap_or(1);
+        let at_once = (1..=room.at_once).rev().find(|&windows| largest(windows) <= limit).unwrap_or(1);
         let tokens = tokens_of(at_once);
         let scores = c.n_heads * longest * tokens;
         let held = RefCell::new(Vec::new());
@@ -129,10 +139,21 @@ impl Scratch {
             middle: stream("block middle"),
             given: c.post_norm.then(|| [stream("given by attention"), stream("given by the feed-forward layer")]),
         });
-        let raw = if c.heads_apart() { tokens * (c.d_query() + 2 * c.d_kv()) } else { 1 };
+        let d_qkv = c.d_query() + 2 * c.d_kv();
+        let values = (0..if room.keep { c.n_layers } else { 1 }).map(|l| Values {
+            raw: buffer("raw", if c.heads_apart() { tokens * d_qkv } else { 1 }),
+            q: buffer("q", tokens * c.d_query()),
+            kv: buffer("kv", tokens * 2 * c.d_kv()),
+            gate_up: buffer("gate up", tokens * 2 * c.d_ff),
+            t: Place::ALL.map(|place| {
+                let quads = if room.keep { layout.side(l, place).low.quads() } else { layout.most_quads(place) };
+                buffer("t", (tokens * quads as usize * 4).max(1))
+            }),
+        });
         let rows = (0..tokens).step_by(BLOCK).map(|first| Rows { first, state: buffer("rows", 4) });
         // The ids, and the bounds of each one's window.
         let words = state::IDS as usize + 3 * tokens;
+        let most_quads = Place::ALL.map(|place| layout.most_quads(place)).into_iter().max().unwrap_or(0);
         let mut scratch = Self {
             at_once,
             tokens,
@@ -140,18 +161,15 @@ impl Scratch {
             state: buffer("state", words),
             rows: rows.collect(),
             kept: kept.collect(),
+            values: values.collect(),
             output: stream("output"),
             normed: stream("normed"),
-            y: buffer("y", tokens * widest),
-            raw: buffer("raw", raw),
-            q: buffer("q", tokens * c.d_query()),
-            kv: buffer("kv", tokens * 2 * c.d_kv()),
+            y: buffer("y", tokens * c.d_model.max(d_qkv)),
             gated: buffer("gated", tokens * c.d_ff),
             grad: stream("grad"),
             taken: buffer("taken", if c.post_norm { tokens * c.d_model } else { 1 }),
             dx: buffer("dx", tokens * c.d_ff.max(c.d_model).max(c.d_query())),
-            t: buffer("t", tokens * layout.most_quads() * 4),
-            dt: buffer("dt", tokens * layout.most_quads() * 4),
+            dt: buffer("dt", (tokens * most_quads as usize * 4).max(1)),
             score: buffer("score", scores),
             slope: buffer("slope", scores),
             logits: buffer("logits", BLOCK * c.vocab),
@@ -170,5 +188,15 @@ impl Scratch {
         };
         scratch.held = held.into_inner();
         Ok(scratch)
+    }
+
+    /// Where block `l` puts its values.
+    pub fn values(&self, l: usize) -> &Values {
+        &self.values[l.min(self.values.len() - 1)]
+    }
+
+    /// Whether the values of every block are still there in the backward.
+    pub fn keeps_values(&self) -> bool {
+        self.values.len() == self.kept.len()
     }
 }
