@@ -28,15 +28,20 @@ const TOLERANCE: f32 = 5e-3;
 const SAMPLING: Sampling =
     Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, min_p: 0.01, repetition_penalty: 1.0, seed: 1 };
 
-/// The trial of one model: what goes in, and what must come out.
+/// The trial of one model: what goes in.
 struct Trial {
     ids: Vec<u32>,
     /// Blocks that hold every kernel of the model.
     n_layers: usize,
-    /// The residual stream after them, of the last token.
-    x: Vec<f32>,
-    /// Which rows of the vocabulary are compared, and their scores.
+    /// Which rows of the vocabulary are compared.
     rows: [Range<usize>; 2],
+}
+
+/// What must come out.
+struct Expected {
+    /// The residual stream after the blocks, of the last token.
+    x: Vec<f32>,
+    /// Scores of the rows compared.
     scores: Vec<f32>,
 }
 
@@ -61,11 +66,18 @@ impl FusedModel {
     /// If an adapter is attached: our bug, this is for a model just loaded.
     pub async fn prove(&mut self, gguf: &Gguf, source: &impl Source, others: &[Variant]) -> Result<Option<String>> {
         assert!(self.personal.is_none(), "the trial is of the model alone");
-        let trial = self.trial(gguf, source).await?;
+        let trial = self.trial().await?;
+        let mut expected = None;
         let mut wrong: Vec<String> = Vec::new();
         let mut others = others.iter().filter(|&&other| other != self.variant).copied().collect::<Vec<_>>().into_iter();
         loop {
-            match trial.flaw(&self.attempt(&trial).await?)? {
+            // The processor computes while the device does.
+            let under_way = self.attempt(&trial).await?;
+            let expected = match &expected {
+                Some(there) => there,
+                None => expected.insert(self.expected(&trial, gguf, source).await?),
+            };
+            match trial.flaw(&self.found(under_way).await?, expected)? {
                 None => return Ok((!wrong.is_empty()).then(|| format!("other kernels are used: {}", wrong.join("; ")))),
                 Some(flaw) => wrong.push(flaw),
             }
@@ -102,19 +114,21 @@ impl FusedModel {
         self.gpu.check()
     }
 
-    /// The tokens, and what the processor computes of them in f32.
-    async fn trial(&self, gguf: &Gguf, source: &impl Source) -> Result<Trial> {
+    async fn trial(&self) -> Result<Trial> {
         let vocab = self.config.vocab;
         let part = |start: usize| start..(start + ROWS).min(vocab);
         let rows = [part(vocab / 2), part(vocab.saturating_sub(ROWS))];
         // Spread over the rows of the middle, where words are that the model has often read.
-        let rank = |i: usize| i * 7 % rows[0].len();
-        let ids = (0..TOKENS.min(self.capacity)).map(|i| (rows[0].start + rank(i)) as u32).collect::<Vec<_>>();
-        let n_layers = self.layers_with_every_kernel().await?;
-        let packed = self.packed(gguf, source, n_layers, &rows).await?;
-        let ranks: Vec<u32> = (0..ids.len()).map(|i| rank(i) as u32).collect();
+        let ids = (0..TOKENS.min(self.capacity)).map(|i| (rows[0].start + i * 7 % rows[0].len()) as u32).collect();
+        Ok(Trial { ids, n_layers: self.layers_with_every_kernel().await?, rows })
+    }
+
+    /// What the processor computes of it in f32.
+    async fn expected(&self, trial: &Trial, gguf: &Gguf, source: &impl Source) -> Result<Expected> {
+        let packed = self.packed(gguf, source, trial.n_layers, &trial.rows).await?;
+        let ranks: Vec<u32> = trial.ids.iter().map(|id| id - trial.rows[0].start as u32).collect();
         let (x, scores) = Processor::new(packed).trace(&ranks);
-        Ok(Trial { ids, n_layers, x, rows, scores })
+        Ok(Expected { x, scores })
     }
 
     /// The first `n_layers` blocks with a vocabulary of `rows`.
@@ -162,8 +176,9 @@ impl FusedModel {
         self.plan().lists(&self.embedding, &blocks).await
     }
 
-    /// Reads the trial's tokens at once, the last of them again one by one, scores and draws; the host waits once.
-    async fn attempt(&self, trial: &Trial) -> Result<Found> {
+    /// Begins to read the trial's tokens at once, the last of them again one by one, to score and to draw: the result is for
+    /// [`FusedModel::found`] to wait for.
+    async fn attempt(&self, trial: &Trial) -> Result<wgpu::Buffer> {
         let (ids, d_model, vocab) = (&trial.ids, self.config.d_model, self.config.vocab);
         let lists = self.first(trial.n_layers).await?;
         self.start(&SAMPLING, &Seen::new(vocab), Mix::Base);
@@ -190,6 +205,11 @@ impl FusedModel {
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);
         self.gpu.queue.submit([encoder.finish()]);
+        Ok(staging)
+    }
+
+    async fn found(&self, staging: wgpu::Buffer) -> Result<Found> {
+        let (d_model, vocab) = (self.config.d_model, self.config.vocab);
         let words: Vec<u32> = self.gpu.read(&staging).await?;
         staging.destroy();
         let numbers = |range: Range<usize>| words[range].iter().map(|&word| f32::from_bits(word)).collect::<Vec<_>>();
@@ -204,12 +224,12 @@ impl FusedModel {
 
 impl Trial {
     /// What is wrong with what a device made, if anything is.
-    fn flaw(&self, found: &Found) -> Result<Option<String>> {
+    fn flaw(&self, found: &Found, expected: &Expected) -> Result<Option<String>> {
         let scores: Vec<f32> = self.rows.iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
         let compared = [
-            ("the kernels that read a prompt", &found.many_x, &self.x),
-            ("the kernels that read a token", &found.single_x, &self.x),
-            ("the kernel that scores", &scores, &self.scores),
+            ("the kernels that read a prompt", &found.many_x, &expected.x),
+            ("the kernels that read a token", &found.single_x, &expected.x),
+            ("the kernel that scores", &scores, &expected.scores),
         ];
         for (what, found, expected) in compared {
             if let Some(apart) = apart(found, expected) {
