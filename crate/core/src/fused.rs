@@ -6,6 +6,7 @@
 mod adapt;
 pub(crate) mod built;
 mod contrast;
+mod draw;
 pub(crate) mod plan;
 pub(crate) mod profile;
 mod trial;
@@ -24,6 +25,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use adapt::Sides;
 use built::Kernels;
 use contrast::Both;
+use draw::Draws;
 use plan::{Blocks as Bound, Caches, Formats, Plan};
 use upload::{formats, read_layer};
 use vocabulary::upload_vocabulary;
@@ -32,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::ModelConfig,
-    error::{Error, ErrorKind, Result},
+    error::Result,
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
     quant::BlockType,
@@ -174,6 +176,7 @@ pub struct FusedModel {
     pub(crate) output_norm: wgpu::Buffer,
     pub(crate) variant: Variant,
     staging: wgpu::Buffer,
+    draws: Draws,
     weight_bytes: u64,
     pub(crate) layers: Vec<Layer>,
 }
@@ -222,6 +225,7 @@ impl FusedModel {
         debug_assert!(kernels.all_foreseen(), "a kernel was begun late, or in vain");
         gpu.check()?;
         let staging = gpu.staging(u64::from(state::WORDS) * 4);
+        let draws = Draws::new(&gpu);
         Ok(Self {
             config,
             capacity,
@@ -239,6 +243,7 @@ impl FusedModel {
             output_norm,
             variant,
             staging,
+            draws,
             weight_bytes,
             layers,
             gpu,
@@ -280,6 +285,7 @@ impl FusedModel {
     pub fn set_mix(&self, mix: Mix) {
         assert!(mix == Mix::Base || self.personal.is_some(), "{mix:?} needs an adapter");
         let factor = if let Mix::Scaled(factor) = mix { factor } else { 1.0 };
+        self.draws.abandon();
         self.mix.set(mix);
         self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::FACTOR) * 4, bytemuck::bytes_of(&factor));
     }
@@ -292,29 +298,6 @@ impl FusedModel {
         self.prepare().await?;
         self.submit_read(position, ids);
         self.settle().await
-    }
-
-    /// Reads the last `ids` of a prompt and draws the first token after them.
-    ///
-    /// # Panics
-    /// As [`FusedModel::read`].
-    pub async fn read_and_draw(&self, position: usize, ids: &[u32]) -> Result<u32> {
-        self.prepare().await?;
-        self.submit_read(position, ids);
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, self.choose(&self.bindings.borrow()), 1);
-        self.gpu.queue.submit([encoder.finish()]);
-        Ok(self.drawn(0, 1).await?[0])
-    }
-
-    /// Reads the token drawn last and draws the next, `n` times; `drawn` is how many were drawn before.
-    ///
-    /// # Errors
-    /// `internal` when a score is not a number, `device-lost`.
-    pub async fn draw(&self, drawn: usize, n: usize) -> Result<Vec<u32>> {
-        assert!(n <= state::MAX_DRAWN as usize, "{n} tokens do not fit the ring");
-        self.submit_draws(n);
-        self.drawn(drawn, n).await
     }
 
     /// The scores after the token `id`, read at `position`: those of the mix, or for a contrast the base's and the
@@ -414,17 +397,6 @@ impl FusedModel {
         self.gpu.queue.submit([encoder.finish()]);
     }
 
-    fn submit_draws(&self, n: usize) {
-        let bindings = self.bindings.borrow();
-        for _ in 0..n {
-            // Each on its own: the device begins with the first while the next is recorded.
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            self.record(&mut encoder, bindings.decode(self.mix.get()), 1);
-            self.record(&mut encoder, self.choose(&bindings), 1);
-            self.gpu.queue.submit([encoder.finish()]);
-        }
-    }
-
     fn submit_read(&self, position: usize, ids: &[u32]) {
         assert!(!ids.is_empty() && ids.len() <= state::MAX_COUNT as usize, "{} ids cannot be read at once", ids.len());
         assert!(position + ids.len() <= self.capacity, "position {position} plus {} is past the cache", ids.len());
@@ -458,6 +430,7 @@ impl FusedModel {
     }
 
     fn write_state(&self, position: usize, ids: &[u32]) {
+        self.draws.abandon();
         let head = [position as u32, ids.len() as u32];
         self.gpu.queue.write_buffer(&self.scratch.state, 0, bytemuck::cast_slice(&head));
         self.gpu.queue.write_buffer(&self.scratch.state, u64::from(state::IDS) * 4, bytemuck::cast_slice(ids));
@@ -466,17 +439,6 @@ impl FusedModel {
     fn record(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch], tokens: u32) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass, tokens));
-    }
-
-    /// Fetches the `n` ids drawn after the first `before`.
-    async fn drawn(&self, before: usize, n: usize) -> Result<Vec<u32>> {
-        let words = self.fetch_state().await?;
-        let ids: Vec<u32> =
-            (before..before + n).map(|i| words[(state::DRAWN_IDS + i as u32 % state::MAX_DRAWN) as usize]).collect();
-        if ids.iter().any(|&id| id as usize >= self.config.vocab) {
-            return Err(Error::new(ErrorKind::Internal, "the model's scores are not numbers on this GPU; use the CPU"));
-        }
-        Ok(ids)
     }
 
     /// Waits until the device has done all it was given.

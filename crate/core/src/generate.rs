@@ -399,10 +399,13 @@ impl LanguageModel {
             }
             #[cfg(feature = "gpu")]
             Backend::Fused(model) => {
-                let room = (self.capacity - session.prompt.len() - session.drawn + 1)
-                    .min(session.options.max_tokens - session.drawn)
-                    .min(crate::kernels::state::MAX_DRAWN as usize);
-                model.draw(session.drawn, session.batch.clamp(1, room)).await
+                let left = (self.capacity - session.prompt.len() - session.drawn + 1)
+                    .min(session.options.max_tokens - session.drawn);
+                let room = left.min(crate::kernels::state::MAX_DRAWN as usize);
+                let n = session.batch.clamp(1, room);
+                // A device that takes long for a token would draw it in vain after a stop, and a guard may go back.
+                let ahead = if n > 1 && session.guarded.is_none() { left - n } else { 0 };
+                model.draw(session.drawn, n, ahead).await
             }
         }
     }

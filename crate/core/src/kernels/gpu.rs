@@ -63,6 +63,10 @@ pub struct GpuOptions {
     pub timestamps: bool,
 }
 
+/// The answer to a [`Gpu::map`], and who waits for it.
+pub(crate) type Mapping =
+    Arc<Mutex<(Option<std::result::Result<(), wgpu::BufferAsyncError>>, Option<std::task::Waker>)>>;
+
 impl Gpu {
     /// Asks for a device.
     ///
@@ -240,7 +244,12 @@ impl Gpu {
     /// # Errors
     /// `device-lost` when the device goes away while waiting.
     pub async fn read<T: bytemuck::AnyBitPattern>(&self, staging: &wgpu::Buffer) -> Result<Vec<T>> {
-        let done = Arc::new(Mutex::new((None, None::<std::task::Waker>)));
+        self.mapped(staging, self.map(staging), None).await
+    }
+
+    /// Asks for `staging` once the work that fills it is done, for [`Gpu::mapped`] to wait for.
+    pub(crate) fn map(&self, staging: &wgpu::Buffer) -> Mapping {
+        let done: Mapping = Arc::default();
         let signal = done.clone();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let mut done = signal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -249,8 +258,24 @@ impl Gpu {
                 waker.wake();
             }
         });
-        #[cfg(not(target_arch = "wasm32"))]
-        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
+        done
+    }
+
+    /// Waits for what was asked for and returns its words; natively for `submission`, where it is told, and for nothing that
+    /// was given to the device later.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub(crate) async fn mapped<T: bytemuck::AnyBitPattern>(
+        &self,
+        staging: &wgpu::Buffer,
+        done: Mapping,
+        submission: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Vec<T>> {
+        // A browser calls back by itself.
+        if cfg!(not(target_arch = "wasm32")) {
+            let _ = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        }
         let mapped = std::future::poll_fn(|context| {
             let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match done.0.take() {

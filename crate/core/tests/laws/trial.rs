@@ -41,7 +41,7 @@ fn a_device_that_computes_rightly_passes_the_trial_in_every_cut() {
 fn draw(model: &FusedModel) -> Vec<u32> {
     model.start(&Sampling { seed: 5, ..Default::default() }, &Seen::new(model.config.vocab), Mix::Base);
     let first = block_on(model.read_and_draw(0, &[504, 3575, 282, 4649])).unwrap();
-    [vec![first], block_on(model.draw(1, 5)).unwrap()].concat()
+    [vec![first], block_on(model.draw(1, 5, 0)).unwrap()].concat()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use imprint_core::{
     fused::Variant,
     generate::{Backend, Finish, LanguageModel, Session, WriteOptions},
+    kernels::gpu::GpuOptions,
     sample::Sampling,
     testing::SmallModel,
     tokenizer::{Tokenizer, Vocabulary},
@@ -208,4 +209,34 @@ fn the_gpu_writes_the_processors_text() {
         model.weight_bytes()
     );
     assert!(model.dispatches_per_token() <= 220, "{} dispatches a token", model.dispatches_per_token());
+}
+
+#[test]
+fn a_text_is_the_same_however_many_tokens_are_drawn_ahead() {
+    let model = fused(&file(), GpuOptions::default(), Variant::for_device);
+    let first = write(&model, PROMPT, options(24, 1.2));
+    for batches in [[2, 2, 2, 2], [8, 3, 1, 5], [4, 32, 2, 9]] {
+        let mut session = model.begin(PROMPT, options(24, 1.2)).unwrap();
+        let (mut ids, mut finish) = (Vec::new(), None);
+        for batch in batches.iter().cycle() {
+            session.batch = *batch;
+            let step = block_on(model.next(&mut session)).unwrap();
+            ids.extend(step.ids);
+            finish = step.finish;
+            if finish.is_some() {
+                break;
+            }
+        }
+        assert_eq!((&ids, finish), (&first.ids, Some(first.finish)), "{batches:?}");
+    }
+    // A text that is left or stopped with tokens on their way is followed by another, as if nothing had been.
+    let mut left = model.begin(PROMPT, options(24, 0.3)).unwrap();
+    left.batch = 4;
+    (0..3).for_each(|_| drop(block_on(model.next(&mut left)).unwrap()));
+    let stop = first.text.chars().skip(12).take(5).collect::<String>();
+    let mut stopped = model.begin(PROMPT, WriteOptions { stop: vec![stop.clone()], ..options(24, 1.2) }).unwrap();
+    stopped.batch = 4;
+    let stopped = write_on(&model, stopped);
+    assert_eq!(stopped.text, first.text[..first.text.find(&stop).unwrap()]);
+    assert_eq!(write(&model, PROMPT, options(24, 1.2)).ids, first.ids);
 }
