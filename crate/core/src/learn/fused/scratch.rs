@@ -100,6 +100,32 @@ pub struct Scratch {
     pub held: Vec<wgpu::Buffer>,
 }
 
+/// Tokens that so many windows have room for.
+fn tokens_of(longest: usize, windows: usize) -> usize {
+    (longest * windows).next_multiple_of(BLOCK)
+}
+
+/// How many windows of `max_window` ids one binding takes, at most `most`.
+fn at_once(model: &FusedModel, layout: &Layout, max_window: usize, most: usize) -> Result<usize> {
+    let c = &model.config;
+    let longest = max_window.saturating_sub(1).max(1);
+    let widest = (2 * c.d_ff).max(c.d_query() + 2 * c.d_kv()).max(c.d_model);
+    let largest = |windows: usize| {
+        let tokens = tokens_of(longest, windows);
+        4 * (c.n_heads * longest * tokens).max(tokens * widest).max(layout.len) as u64
+    };
+    let limit = model.gpu.device.limits().max_storage_buffer_binding_size;
+    if max_window < 2 || largest(1) > limit {
+        let message = format!(
+            "windows of {max_window} tokens are impossible here: one buffer would take {} bytes of at most {limit}; \
+             take 2 to 256 tokens and a lower rank",
+            largest(1)
+        );
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
+    Ok((1..=most).rev().find(|&windows| largest(windows) <= limit).unwrap_or(1))
+}
+
 impl Scratch {
     /// For as many windows of `max_window` ids as `room` says, or as one binding takes.
     ///
@@ -107,24 +133,9 @@ impl Scratch {
     /// `invalid-option` for windows of which not one fits.
     pub fn new(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
         let (gpu, c) = (&model.gpu, &model.config);
-        let longest = max_window.saturating_sub(1).max(1);
-        let tokens_of = |windows: usize| (longest * windows).next_multiple_of(BLOCK);
-        let widest = (2 * c.d_ff).max(c.d_query() + 2 * c.d_kv()).max(c.d_model);
-        let largest = |windows: usize| {
-            let scores = c.n_heads * longest * tokens_of(windows);
-            4 * scores.max(tokens_of(windows) * widest).max(layout.len) as u64
-        };
-        let limit = gpu.device.limits().max_storage_buffer_binding_size;
-        if max_window < 2 || largest(1) > limit {
-            let message = format!(
-                "windows of {max_window} tokens are impossible here: one buffer would take {} bytes of at most {limit}; \
-                 take 2 to 256 tokens and a lower rank",
-                largest(1)
-            );
-            return Err(Error::new(ErrorKind::InvalidOption, message));
-        }
-        let at_once = (1..=room.at_once).rev().find(|&windows| largest(windows) <= limit).unwrap_or(1);
-        let tokens = tokens_of(at_once);
+        let at_once = at_once(model, layout, max_window, room.at_once)?;
+        let longest = max_window - 1;
+        let tokens = tokens_of(longest, at_once);
         let scores = c.n_heads * longest * tokens;
         let held = RefCell::new(Vec::new());
         let hold = |buffer: wgpu::Buffer| {
