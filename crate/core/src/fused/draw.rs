@@ -66,7 +66,7 @@ impl FusedModel {
     /// text is written from may not change until then, unless it begins anew or [goes on](FusedModel::go_on) elsewhere.
     ///
     /// # Errors
-    /// `internal` when a score is not a number, `device-lost`.
+    /// `internal` when a score is not a number or these are not the tokens under way, `device-lost`.
     ///
     /// # Panics
     /// If `n` is 0 or more than [`state::MAX_DRAWN`].
@@ -74,10 +74,14 @@ impl FusedModel {
         assert!((1..=state::MAX_DRAWN as usize).contains(&n), "{n} tokens do not fit the ring");
         let begun = self.draws.ahead.take();
         let batch = match begun {
-            Some(batch) => batch,
+            Some(batch) if batch.drawn == drawn => batch,
+            Some(batch) => {
+                self.draws.staging[batch.staging].unmap();
+                let what = "another text was begun on this GPU while this one was written; begin it again";
+                return Err(Error::new(ErrorKind::Internal, what));
+            }
             None => self.begin(drawn, n),
         };
-        assert_eq!(batch.drawn, drawn, "a text goes on where it is");
         // As if these had been asked for at first: what is ahead is counted from their end.
         let more = (n + ahead).saturating_sub(batch.n).min(n);
         if ahead > 0 && more > 0 {

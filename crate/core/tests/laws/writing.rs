@@ -239,4 +239,12 @@ fn a_text_is_the_same_however_many_tokens_are_drawn_ahead() {
     let stopped = write_on(&model, stopped);
     assert_eq!(stopped.text, first.text[..first.text.find(&stop).unwrap()]);
     assert_eq!(write(&model, PROMPT, options(24, 1.2)).ids, first.ids);
+    // One that goes on after another was begun is told so.
+    let mut texts = [1, 2].map(|n| {
+        let mut session = model.begin(PROMPT, options(24, 1.2)).unwrap();
+        session.batch = 4;
+        (0..n).for_each(|_| drop(block_on(model.next(&mut session)).unwrap()));
+        session
+    });
+    assert_eq!(block_on(model.next(&mut texts[0])).unwrap_err().code(), "internal");
 }
