@@ -61,8 +61,8 @@ fn compile(device: &Device, text: &str, only_read: &[bool]) -> Promise {
     let layout = device.create_pipeline_layout(&object(&[("bindGroupLayouts", Array::of1(&bindings).into())]));
     let compute = object(&[("module", module), ("entryPoint", "main".into())]);
     let pipeline = device.create_compute_pipeline_async(&object(&[("layout", layout), ("compute", compute.into())]));
-    // Told of later: see above.
-    drop(device.pop_error_scope());
+    // Told of later: see above. Yet someone listens, or a GPU that goes away meanwhile is an error that nobody caught.
+    drop(JsFuture::from(device.pop_error_scope()));
     pipeline
 }
 
