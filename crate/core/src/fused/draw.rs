@@ -72,16 +72,12 @@ impl FusedModel {
     /// If `n` is 0 or more than [`state::MAX_DRAWN`].
     pub async fn draw(&self, drawn: usize, n: usize, ahead: usize) -> Result<Vec<u32>> {
         assert!((1..=state::MAX_DRAWN as usize).contains(&n), "{n} tokens do not fit the ring");
-        let begun = self.draws.ahead.take();
-        let batch = match begun {
-            Some(batch) if batch.drawn == drawn => batch,
-            Some(batch) => {
-                self.draws.staging[batch.staging].unmap();
-                let what = "another text was begun on this GPU while this one was written; begin it again";
-                return Err(Error::new(ErrorKind::Internal, what));
-            }
-            None => self.begin(drawn, n),
-        };
+        if self.draws.ahead.borrow().as_ref().is_some_and(|batch| batch.drawn != drawn) {
+            self.draws.abandon();
+            let what = "another text was begun on this GPU while this one was written; begin it again";
+            return Err(Error::new(ErrorKind::Internal, what));
+        }
+        let batch = self.draws.ahead.take().unwrap_or_else(|| self.begin(drawn, n));
         // As if these had been asked for at first: what is ahead is counted from their end.
         let more = (n + ahead).saturating_sub(batch.n).min(n);
         if ahead > 0 && more > 0 {
