@@ -490,7 +490,7 @@ impl Scratch {
             ropes: ropes(gpu, config, capacity),
             parameters: gpu.buffer("parameters", 8),
             seen: gpu.buffer("seen", config.vocab.div_ceil(32)),
-            partial: gpu.buffer("partial", sampling::scan_groups(config.vocab as u32) as usize * 2),
+            partial: gpu.buffer("partial", sampling::partial_words(config.vocab as u32)),
             targets: gpu.buffer("targets", rows),
             nll: gpu.buffer("nll", rows),
         }

@@ -102,6 +102,7 @@ impl Attention {
             w,
             "var<workgroup> query: array<vec4<f32>, {quads}>;
 var<workgroup> score: array<f32, {TOGETHER}>;
+var<workgroup> product: array<array<f32, {padded}>, {stretch}>;
 var<workgroup> some: array<f32, 16>;
 var<workgroup> sums: array<vec4<f32>, {TOGETHER}>;
 @compute @workgroup_size({TOGETHER})
@@ -114,6 +115,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   let share = l / {quads}u;
   var top = -3.0e38;
   var weight_sum = 0.0;",
+            padded = self.sharing() + 1,
+            stretch = self.stretch(),
             rows = self.rows(1),
             position = state::POSITION,
             group_size = n_heads / n_kv_heads,
@@ -123,6 +126,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         (0..held).for_each(|h| w.push_str(&format!("  var acc{h} = vec4<f32>();\n")));
         let first = self.first_seen("(len - 1u)");
         writeln!(w, "  for (var start = {first}; start < len; start += {TOGETHER}u) {{").ok();
+        let ahead = self.values_ahead(shares, held);
+        self.read_values(&mut w, shares, held, 0..ahead);
         self.weigh_together(&mut w);
         w.push_str("    weight_sum *= shrink;\n");
         (0..held).for_each(|h| w.push_str(&format!("    acc{h} *= shrink;\n")));
@@ -154,20 +159,57 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
+    /// Invocations that share a key in [`Attention::vector`], so that neighbours read neighbouring memory: a power of two.
+    fn sharing(&self) -> u32 {
+        let quads = self.d_head / 4;
+        (1 << quads.trailing_zeros()).min(16)
+    }
+
+    /// Keys whose products stand in workgroup memory at a time; with one number between them, so that invocations that read
+    /// a key each do not wait for one bank.
+    fn stretch(&self) -> u32 {
+        if self.sharing() == 16 { TOGETHER / 2 } else { TOGETHER }
+    }
+
+    /// The products of `query` with the keys from `start`: `s` is that of key `start + l`.
+    fn products(&self, w: &mut String) {
+        let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
+        let (sharing, stretch) = (self.sharing(), self.stretch());
+        let at_once = TOGETHER / sharing;
+        w.push_str("    var s = 0.0;\n");
+        for first in (0..TOGETHER).step_by(stretch as usize) {
+            if first > 0 {
+                w.push_str("    workgroupBarrier();\n");
+            }
+            writeln!(w, "    if (start + {first}u < len) {{").ok();
+            for k in 0..stretch / at_once {
+                let at = format!("min(start + {}u + l / {sharing}u, len - 1u)", first + k * at_once);
+                writeln!(w, "      let key{k} = &cache[{at} * {stride}u + keys];").ok();
+            }
+            for k in 0..stretch / at_once {
+                let dots = (0..quads / sharing).map(|i| {
+                    let i = format!("l % {sharing}u + {}u", i * sharing);
+                    format!("dot(query[{i}], (*key{k})[{i}])")
+                });
+                let dots = dots.collect::<Vec<_>>().join(" + ");
+                writeln!(w, "      let d{k} = {dots};").ok();
+            }
+            for k in 0..stretch / at_once {
+                writeln!(w, "      product[l / {sharing}u + {}u][l % {sharing}u] = d{k};", k * at_once).ok();
+            }
+            w.push_str("    }\n    workgroupBarrier();\n");
+            let sum = (0..sharing).map(|i| format!("product[l % {stretch}u][{i}]")).collect::<Vec<_>>().join(" + ");
+            writeln!(w, "    if (l / {stretch}u == {}u) {{ s = {sum}; }}", first / stretch).ok();
+        }
+    }
+
     /// The scores of the keys from `start`, one an invocation, into their weights; `top` is the largest so far, `shrink`
     /// what earlier sums are worth by it.
     fn weigh_together(&self, w: &mut String) {
-        let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
-        // Long heads in several stretches: registers are few.
-        let run = (1..=16).rev().find(|&n| quads.is_multiple_of(n)).expect("one divides every number");
-        let sum = (0..run).map(|i| format!(" + dot(query[i + {i}u], (*key)[i + {i}u])")).collect::<String>();
+        self.products(w);
         writeln!(
             w,
-            "    let at = start + l;
-    let key = &cache[min(at, len - 1u) * {stride}u + keys];
-    var s = 0.0;
-    for (var i = 0u; i < {quads}u; i += {run}u) {{ s += 0.0{sum}; }}
-    if (at >= len) {{ s = -3.0e38; }}
+            "    if (start + l >= len) {{ s = -3.0e38; }}
     score[l] = s;
     workgroupBarrier();
     if (l < 16u) {{
@@ -196,15 +238,55 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         );
     }
 
+    fn values_ahead(&self, shares: u32, held: u32) -> u32 {
+        (TOGETHER / shares).min(16 / held)
+    }
+
+    /// Values of this stretch of keys, a share's `range`-th of them.
+    fn read_values(&self, w: &mut String, shares: u32, held: u32, range: std::ops::Range<u32>) {
+        let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
+        if range.start == 0 {
+            writeln!(w, "    let here = min({TOGETHER}u, len - start);").ok();
+        }
+        for i in range {
+            writeln!(
+                w,
+                "    let j{i} = min(share + {}u, here - 1u);\n    let at{i} = (start + j{i}) * {stride}u + values;",
+                i * shares
+            )
+            .ok();
+            for h in 0..held {
+                let place = format!("min(l % {quads}u + {}u, {}u)", h * TOGETHER, quads - 1);
+                writeln!(w, "    let v{h}_{i} = cache[at{i}][{place}];").ok();
+            }
+        }
+    }
+
     /// Adds the values of those keys by their weights, each invocation a share of them.
     fn gather_values(&self, w: &mut String, shares: u32, held: u32) {
-        const SIDE_BY_SIDE: u32 = 4;
+        let ahead = self.values_ahead(shares, held);
         let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
+        if ahead > 0 {
+            writeln!(w, "    if (share < {shares}u) {{").ok();
+            for i in 0..ahead {
+                writeln!(w, "      let p{i} = select(0.0, score[j{i}], share + {}u < here);", i * shares).ok();
+            }
+            for h in 0..held {
+                let sum = (0..ahead).map(|i| format!(" + p{i} * v{h}_{i}")).collect::<String>();
+                writeln!(w, "      acc{h} += vec4<f32>(){sum};").ok();
+            }
+            let sum = (0..ahead).map(|i| format!(" + p{i}")).collect::<String>();
+            writeln!(w, "      weight_sum += 0.0{sum};\n    }}").ok();
+            if ahead * shares >= TOGETHER {
+                return;
+            }
+        }
+        const SIDE_BY_SIDE: u32 = 4;
         writeln!(
             w,
-            "    let here = min({TOGETHER}u, len - start);
-    if (share < {shares}u) {{
-      for (var j = share; j < here; j += {}u) {{",
+            "    if (share < {shares}u) {{
+      for (var j = share + {}u; j < here; j += {}u) {{",
+            ahead * shares,
             shares * SIDE_BY_SIDE
         )
         .ok();

@@ -22,6 +22,7 @@ pub mod shared;
 pub mod side;
 pub mod transposed;
 pub(crate) mod unpack;
+mod vector;
 
 use std::fmt::Write;
 

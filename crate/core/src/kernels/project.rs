@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     shared::{self, Size},
-    side::{MAX_RANK, Side},
+    side::Side,
     state,
     unpack::{bytes, decoders},
 };
@@ -129,21 +129,7 @@ const TILE_ACROSS: u32 = 8;
 /// Tokens a workgroup of it covers.
 const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
 
-/// What the activation of quad `i` is multiplied by, to meet its weights.
-const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
-
 impl Project {
-    /// At most this many bytes of workgroup memory does the one-token kernel take.
-    pub fn workgroup_bytes(&self, cut: Cut) -> u32 {
-        let a_stream = self.cols * 4 + self.cols / 32 * 4 + (cut.group + 8) * 4;
-        self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * cut.group * 4
-    }
-
-    /// Workgroups of the one-token kernel.
-    pub fn vector_groups(&self, cut: Cut) -> u32 {
-        self.rows.div_ceil(cut.group / cut.lanes * cut.rows)
-    }
-
     /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::tile_tokens`].
     pub fn tile_groups(&self, cut: Cut) -> u32 {
         self.rows.div_ceil(match cut.tile {
@@ -160,213 +146,8 @@ impl Project {
         }
     }
 
-    fn side(&self) -> Option<Side> {
+    pub(super) fn side(&self) -> Option<Side> {
         (self.role.parts() > 0).then_some(Side { role: self.role, rows: self.rows, cols: self.cols })
-    }
-
-    /// The kernel for one token.
-    ///
-    /// Bindings: state, words, scales, x, out, then [side](super::side) (for [`Role::Head`] the norm), then rope and
-    /// cache for [`Role::Qkv`].
-    pub fn vector(&self, cut: Cut) -> String {
-        let mut w = self.header(Some(cut));
-        let (blocks, quads) = (self.cols / 32, self.cols / 4);
-        let Cut { rows, lanes, group, .. } = cut;
-        let groups = group / lanes;
-        writeln!(
-            w,
-            "var<workgroup> xs: array<array<vec4<f32>, 8>, {all_blocks}>;
-@compute @workgroup_size({group})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let lane = l % {lanes}u;
-  let row = (group.x * {groups}u + l / {lanes}u) * {rows}u;",
-            all_blocks = blocks * self.streams,
-        )
-        .ok();
-        // Two streams stand in the first two rows of the activations.
-        let last = matches!(self.role, Role::Head(_)) && self.streams == 1;
-        let first = if last { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
-        writeln!(w, "  let first = {first};").ok();
-        self.vector_input(&mut w, group);
-        let personal = self.streams - 1;
-        if let Some(side) = self.side() {
-            let group_rows = groups * rows;
-            writeln!(w, "  let first_row = group.x * {group_rows}u;").ok();
-            side.bottleneck(&mut w, "first_row", &format!("(first_row + {}u)", group_rows - 1), personal * blocks, cut);
-        }
-        self.vector_sums(&mut w, cut);
-        if let Some(side) = self.side() {
-            side.widen(&mut w, rows, lanes, |r| format!("a{r}_{personal}"));
-        }
-        self.reduce(&mut w, cut);
-        if lanes > 1 {
-            writeln!(w, "  if (lane != 0u) {{ return; }}").ok();
-        }
-        for s in 0..self.streams {
-            writeln!(w, "  {{\n    let token = {s}u;").ok();
-            for r in 0..rows {
-                writeln!(w, "    let y{r} = a{r}_{s} * scale{s};").ok();
-            }
-            self.store(&mut w, rows, "", if s > 0 { " + arrayLength(&cache) / 2u" } else { "" });
-            w.push_str("  }\n");
-        }
-        w.push_str("}\n");
-        w
-    }
-
-    /// Brings the token's activations, times the norm's weight, into workgroup memory.
-    ///
-    /// They stand divided by the place value of the weight each will meet (see [`unpack`](super::unpack)), and `block_sum` holds
-    /// the plain sums of each block, of those that meet a biased weight.
-    fn vector_input(&self, w: &mut String, group: u32) {
-        if self.role.normed() {
-            self.normed_input(w, group);
-        } else {
-            let all = self.cols / 4 * self.streams;
-            writeln!(w, "  for (var i = l; i < {all}u; i += {group}u) {{ xs[i / 8u][i % 8u] = x[first + i] * {PLACE}; }}\n  workgroupBarrier();").ok();
-        }
-        writeln!(
-            w,
-            "  for (var b = l; b < {blocks}u; b += {group}u) {{
-    let block = &xs[b];
-    var s = 0.0;
-    for (var i = 0u; i < 8u; i += 2u) {{ s += dot((*block)[i], BIAS / EVEN) + dot((*block)[i + 1u], BIAS / ODD); }}
-    block_sum[b] = s;
-  }}
-  workgroupBarrier();",
-            blocks = self.cols / 32 * self.streams,
-        )
-        .ok();
-        for s in 0..self.streams {
-            if self.role.normed() {
-                writeln!(
-                    w,
-                    "  var total{s} = 0.0;
-  for (var i = 0u; i < 8u; i++) {{ total{s} += octet[{at}u + i]; }}
-  let scale{s} = inverseSqrt(total{s} / {cols}.0 + {eps:e});",
-                    at = s * 8,
-                    cols = self.cols,
-                    eps = self.eps,
-                )
-                .ok();
-            } else {
-                writeln!(w, "  let scale{s} = 1.0;").ok();
-            }
-        }
-    }
-
-    /// The activations times the norm's weight, and their squares' sum in eight parts.
-    fn normed_input(&self, w: &mut String, group: u32) {
-        let (quads, blocks, streams) = (self.cols / 4, self.cols / 32, self.streams);
-        // A side buffer holds the norm after its first vector.
-        let weight = if self.side().is_none() { "norm[i]" } else { "side[1u + i]" };
-        for s in 0..streams {
-            writeln!(w, "  var square{s} = 0.0;").ok();
-        }
-        writeln!(w, "  for (var i = l; i < {quads}u; i += {group}u) {{").ok();
-        for s in 0..streams {
-            writeln!(
-                w,
-                "    let v{s} = x[first + {}u + i];
-    square{s} += dot(v{s}, v{s});
-    xs[{}u + i / 8u][i % 8u] = v{s} * {weight} * {PLACE};",
-                s * quads,
-                s * blocks,
-            )
-            .ok();
-        }
-        w.push_str("  }\n");
-        for s in 0..streams {
-            writeln!(w, "  partial[{}u + l] = square{s};", s * group).ok();
-        }
-        writeln!(
-            w,
-            "  workgroupBarrier();
-  if (l < {}u) {{
-    var s = 0.0;
-    let eighth = l / 8u * {group}u + l % 8u;
-    for (var i = 0u; i < {group}u; i += 8u) {{ s += partial[eighth + i]; }}
-    octet[l] = s;
-  }}",
-            8 * streams
-        )
-        .ok();
-    }
-
-    /// The sums of the one-token kernel: `d · Σ q·x + m · Σ x` a block, the unpacked integers never scaled one by one.
-    fn vector_sums(&self, w: &mut String, cut: Cut) {
-        let (blocks, streams) = (self.cols / 32, self.streams);
-        for r in 0..cut.rows {
-            writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
-            (0..streams).for_each(|s| w.push_str(&format!("  var a{r}_{s} = 0.0;\n")));
-        }
-        writeln!(w, "  for (var b = lane; b < {blocks}u; b += {}u) {{", cut.lanes).ok();
-        for s in 0..streams {
-            writeln!(w, "    let block{s} = &xs[{}u + b];", s * blocks).ok();
-        }
-        for r in 0..cut.rows {
-            writeln!(w, "    let s{r} = block_scale(base{r} + b);\n    let words{r} = &words[base{r} + b];").ok();
-            (0..streams).for_each(|s| w.push_str(&format!("    var d{r}_{s} = 0.0;\n")));
-            for part in 0..self.parts() {
-                writeln!(w, "    let w{r}_{part} = (*words{r})[{part}];").ok();
-            }
-        }
-        for octet in 0..4 {
-            w.push_str("    {\n");
-            for s in 0..streams {
-                let (p, q) = (octet * 2, octet * 2 + 1);
-                writeln!(w, "      let p{s} = (*block{s})[{p}];\n      let q{s} = (*block{s})[{q}];").ok();
-            }
-            for r in 0..cut.rows {
-                let word = |i: usize| format!("w{r}_{}.{}", i / 4, ["x", "y", "z", "w"][i % 4]);
-                let (first, second) = if bytes(self.ty) { (octet * 2, octet * 2 + 1) } else { (octet, octet) };
-                let (low, high) = (word(first), word(second));
-                writeln!(w, "      let l{r} = low({low});\n      let h{r} = high({high});").ok();
-                for s in 0..streams {
-                    writeln!(w, "      d{r}_{s} += dot(l{r}, p{s}) + dot(h{r}, q{s});").ok();
-                }
-            }
-            w.push_str("    }\n");
-            if self.ty == BlockType::Q6K && octet == 1 {
-                for (r, s) in (0..cut.rows).flat_map(|r| (0..streams).map(move |s| (r, s))) {
-                    writeln!(w, "    a{r}_{s} += s{r}.x * d{r}_{s};\n    d{r}_{s} = 0.0;").ok();
-                }
-            }
-        }
-        for r in 0..cut.rows {
-            for s in 0..streams {
-                let sum = match self.ty {
-                    BlockType::Q6K => format!("s{r}.y * d{r}_{s}"),
-                    _ => format!("s{r}.x * d{r}_{s} + s{r}.y * block_sum[{}u + b]", s * blocks),
-                };
-                writeln!(w, "    a{r}_{s} += {sum};").ok();
-            }
-        }
-        w.push_str("  }\n");
-    }
-
-    /// Adds up the lanes' sums; lane 0 holds the result.
-    fn reduce(&self, w: &mut String, cut: Cut) {
-        let lanes = cut.lanes;
-        if lanes == 1 {
-            return;
-        }
-        let sums = (0..cut.rows).flat_map(|r| (0..self.streams).map(move |s| format!("a{r}_{s}")));
-        if cut.shuffles() {
-            let sums: Vec<String> = sums.collect();
-            let mut step = lanes / 2;
-            while step > 0 {
-                for a in &sums {
-                    writeln!(w, "  {a} += subgroupShuffleXor({a}, {step}u);").ok();
-                }
-                step /= 2;
-            }
-            return;
-        }
-        for a in sums {
-            writeln!(w, "  workgroupBarrier();\n  lanes[l] = {a};\n  workgroupBarrier();").ok();
-            writeln!(w, "  if (lane == 0u) {{ for (var i = 1u; i < {lanes}u; i++) {{ {a} += lanes[l + i]; }} }}").ok();
-        }
     }
 
     /// The kernel for many tokens; its input is normed already.
@@ -394,7 +175,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             for r in 0..tile_rows {
                 writeln!(w, "    let y{r} = a{r}_{t};").ok();
             }
-            self.store(&mut w, tile_rows, " + token", "");
+            self.store(&mut w, tile_rows, " + token", "", false);
             w.push_str("  }\n");
         }
         w.push_str("}\n");
@@ -450,12 +231,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// `vec4<u32>` words a block.
-    fn parts(&self) -> u32 {
+    pub(super) fn parts(&self) -> u32 {
         if bytes(self.ty) { 2 } else { 1 }
     }
 
     /// Declarations: of the one-token kernel in a cut, or of the tiled one.
-    fn header(&self, one_token: Option<Cut>) -> String {
+    pub(super) fn header(&self, one_token: Option<Cut>) -> String {
         let mut w = String::new();
         let vector = one_token.is_some();
         let shuffles = one_token.is_some_and(|cut| cut.shuffles());
@@ -488,13 +269,17 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         }
         if normed {
             let (partial, octet) = (one_token.map_or(0, |cut| cut.group) * self.streams, 8 * self.streams);
-            writeln!(w, "var<workgroup> partial: array<f32, {partial}>;\nvar<workgroup> octet: array<f32, {octet}>;")
-                .ok();
+            writeln!(w, "var<workgroup> partial: array<f32, {partial}>;").ok();
+            if !shuffles {
+                writeln!(w, "var<workgroup> octet: array<f32, {octet}>;").ok();
+            }
         }
         if let Some(cut) = one_token {
-            writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32 * self.streams).ok();
+            if !shuffles {
+                writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32 * self.streams).ok();
+            }
             if let Some(side) = self.side() {
-                side.declare(&mut w, cut.group);
+                side.declare(&mut w, cut);
             }
             if cut.lanes > 1 && !shuffles {
                 writeln!(w, "var<workgroup> lanes: array<f32, {}>;", cut.group).ok();
@@ -505,12 +290,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// Hands the sums `y0…` of rows `row…` of `token` to where the role puts them. `after` is what its position is past
-    /// the state's, `cache` where its text's half of the cache begins.
-    fn store(&self, w: &mut String, rows: u32, after: &str, cache: &str) {
+    /// the state's, `cache` where its text's half of the cache begins. What is read for it is there already where it was
+    /// asked for `ahead`: `old<row>_<token>` of the stream, `turn<row>` of rope.
+    pub(super) fn store(&self, w: &mut String, rows: u32, after: &str, cache: &str, ahead: bool) {
         let all = self.rows;
         match self.role {
             Role::Residual | Role::Given | Role::Qkv { turned: false, .. } => {
-                let op = if self.role == Role::Residual { "+=" } else { "=" };
+                let op = if self.role == Role::Residual && !ahead { "+=" } else { "=" };
                 for r in 0..rows {
                     writeln!(w, "    if (row + {r}u < {all}u) {{ out[token * {all}u + row + {r}u] {op} y{r}; }}").ok();
                 }
@@ -537,14 +323,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             Role::Qkv { d_query, d_kv, d_head, turned: true } => {
                 let (half, keys) = (d_head / 2, d_query + d_kv);
-                writeln!(w, "    let position = state[{}]{after};", state::POSITION).ok();
+                if !ahead {
+                    writeln!(w, "    let position = state[{}]{after};", state::POSITION).ok();
+                }
                 for r in (0..rows).step_by(2) {
                     let up = r + 1;
+                    let turn = match ahead {
+                        true => format!("turn{r}"),
+                        false => format!("rope[position * {half}u + (i % {d_head}u) / 2u]"),
+                    };
                     writeln!(
                         w,
                         "    if (row + {r}u < {all}u) {{
       let i = row + {r}u;
-      let turn = rope[position * {half}u + (i % {d_head}u) / 2u];
+      let turn = {turn};
       let a = y{r} * turn.x - y{up} * turn.y;
       let b = y{r} * turn.y + y{up} * turn.x;
       if (i < {d_query}u) {{

@@ -16,6 +16,16 @@ const STRENGTH: usize = 6;
 /// How many of the likeliest hold most of the probability, more often than not.
 const FEW: u32 = 48;
 
+/// Scores that an invocation of the second kernel reads at once.
+const AT_ONCE: u32 = 16;
+/// Most scores that are listed for the passes over a few: pairs of words behind those of the groups.
+const LISTED: u32 = 2048;
+
+/// Words of the buffer that the kernels share.
+pub fn partial_words(vocab: u32) -> usize {
+    2 * (scan_groups(vocab) + LISTED) as usize
+}
+
 /// Workgroups of the first kernel.
 pub fn scan_groups(vocab: u32) -> u32 {
     vocab.div_ceil(SHARE)
@@ -136,7 +146,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
 /// Bindings: parameters, seen, logits, partial, state.
 ///
-/// Probabilities are added up in two integers a bin, of 2⁻¹³ and 2⁻²⁶, since WGSL has no atomic floats: sums are the same
+/// One sweep over the scores lists those that can matter; everything after goes over the list, or where it is too short over
+/// all scores again. Probabilities are added up in two integers a bin, of 2⁻¹³ and 2⁻²⁶, since WGSL has no atomic floats: sums are the same
 /// in any order, and 2¹⁸ tokens cannot overflow them.
 pub fn draw(vocab: u32) -> String {
     let groups = scan_groups(vocab);
@@ -144,7 +155,7 @@ pub fn draw(vocab: u32) -> String {
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read_write> seen: array<u32>;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
-@group(0) @binding(3) var<storage, read> partial: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read_write> state: array<u32>;
 var<workgroup> counts: array<atomic<u32>, 1024>;
 var<workgroup> coarse: array<atomic<u32>, 1024>;
@@ -159,6 +170,7 @@ var<workgroup> mass_prefix: u32;
 var<workgroup> mass_left: f32;
 var<workgroup> bound: f32;
 var<workgroup> masses: array<atomic<u32>, 4>;
+var<workgroup> listed: atomic<u32>;
 
 // Unsigned integers in the order of the floats.
 fn key(s: f32) -> u32 {{
@@ -178,16 +190,19 @@ fn gumbel(stream: u32, id: u32) -> f32 {{
 }}
 fn at(i: u32) -> f32 {{ return logits[min(i, {last}u)]; }}
 // Side by side, so that the device waits for memory once.
-fn eight(i: u32) -> array<vec4<f32>, 2> {{
-  let low = vec4<f32>(at(i), at(i + {WORKGROUP}u), at(i + {two}u), at(i + {three}u));
-  let high = vec4<f32>(at(i + {four}u), at(i + {five}u), at(i + {six}u), at(i + {seven}u));
-  return array<vec4<f32>, 2>(low, high);
+fn some(i: u32) -> array<vec4<f32>, {quads}> {{
+  return array<vec4<f32>, {quads}>({some});
 }}
 // The exponential of a number that is not positive, in wholes of 2⁻¹³ and parts of 2⁻²⁶.
 fn parts(z: f32) -> vec2<u32> {{
   let m = exp(z) * 8192.0;
   let whole = floor(m);
   return vec2<u32>(u32(whole), u32((m - whole) * 8192.0));
+}}
+fn put(bin: u32, z: f32) {{
+  let m = parts(z);
+  if (m.x > 0u) {{ atomicAdd(&coarse[bin], m.x); }}
+  atomicAdd(&fine[bin], m.y);
 }}
 fn mass(bin: u32) -> f32 {{ return f32(atomicLoad(&coarse[bin])) + f32(atomicLoad(&fine[bin])) / 8192.0; }}
 
@@ -200,6 +215,25 @@ fn largest(l: u32) {{
     }}
     workgroupBarrier();
   }}
+}}
+
+// One pass of the search for the scores that the thresholds lie at.
+struct Pass {{ shift: u32, first: bool, counted: u32, weighed: u32, least_counted: f32, least_weighed: f32, best: f32, inverse: f32 }}
+fn sort(p: Pass, s: f32) {{
+  if (s < min(p.least_counted, p.least_weighed)) {{ return; }}
+  let k = key(s);
+  let bin = (k >> p.shift) & 1023u;
+  let above = select(k >> ((p.shift + 10u) & 31u), 0u, p.first);
+  if (s >= p.least_counted && above == p.counted) {{ atomicAdd(&counts[bin], 1u); }}
+  if (s >= p.least_weighed && above == p.weighed) {{ put(bin, (s - p.best) * p.inverse); }}
+}}
+
+// The draw among those that are left: the largest noisy score, of equal ones the first.
+struct Left {{ floor: f32, least: u32, best: f32, inverse: f32, stream: u32 }}
+fn contend(d: Left, l: u32, i: u32, s: f32) {{
+  if (s < d.floor || key(s) < d.least) {{ return; }}
+  let noisy = (s - d.best) * d.inverse + gumbel(d.stream, i);
+  if (noisy > top[l] || (noisy == top[l] && i < who[l])) {{ top[l] = noisy; who[l] = i; }}
 }}
 
 @compute @workgroup_size({WORKGROUP})
@@ -221,7 +255,7 @@ fn main(@builtin(local_invocation_index) l: u32) {{
   workgroupBarrier();
   var rank = 1u;
   let mine = top[l];
-  for (var i = 0u; i < {WORKGROUP}u; i++) {{
+  for (var i = 0u; i < {ranked}u; i++) {{
     let other = top[i];
     if (other > mine || (other == mine && i < l)) {{ rank++; }}
   }}
@@ -236,16 +270,25 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let weightless = best - 18.1 * temperature;
     if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = top_k; }}
     if (l < 4u) {{ atomicStore(&masses[l], 0u); }}
+    if (l == 4u) {{ atomicStore(&listed, 0u); }}
     workgroupBarrier();
-    if (by_mass) {{
-      // Of all, and of those from the bound on.
+    if (by_count || by_mass) {{
+      // The thresholds leave out the last two bits.
+      let least_key = key(bound) >> 2u;
+      // The mass of all, and of those from the bound on.
       var all = vec2<u32>();
       var upper = vec2<u32>();
-      for (var first = l; first < {vocab}u; first += {eight}u) {{
-        var read = eight(first);
-        for (var j = 0u; j < 8u; j++) {{
+      for (var first = l; first < {vocab}u; first += {stride}u) {{
+        var read = some(first);
+        for (var j = 0u; j < {many}u; j++) {{
           let s = read[j / 4u][j % 4u];
-          if (first + j * {WORKGROUP}u < {vocab}u && s >= weightless) {{
+          let i = first + j * {WORKGROUP}u;
+          if (i >= {vocab}u) {{ continue; }}
+          if ((key(s) >> 2u) >= least_key) {{
+            let n = atomicAdd(&listed, 1u);
+            if (n < {LISTED}u) {{ partial[{groups}u + n] = vec2<u32>(i, bitcast<u32>(s)); }}
+          }}
+          if (by_mass && s >= weightless) {{
             let m = parts((s - best) * inverse);
             all += m;
             if (s >= bound) {{ upper += m; }}
@@ -257,11 +300,14 @@ fn main(@builtin(local_invocation_index) l: u32) {{
       atomicAdd(&masses[2], upper.x);
       atomicAdd(&masses[3], upper.y);
     }}
+    storageBarrier();
     workgroupBarrier();
     let wanted = (f32(atomicLoad(&masses[0])) + f32(atomicLoad(&masses[1])) / 8192.0) * top_p;
     let upper = f32(atomicLoad(&masses[2])) + f32(atomicLoad(&masses[3])) / 8192.0;
     // Few have what is wanted, nearly always. Where a count is asked for, those below the bound are out by it.
     let few = by_count || upper >= wanted;
+    let n_listed = atomicLoad(&listed);
+    let by_list = few && (by_count || by_mass) && n_listed <= {LISTED}u;
     if (l == 0u) {{ mass_left = wanted; }}
     if (by_count || by_mass) {{
       for (var pass_ = 0u; pass_ < 3u; pass_++) {{
@@ -274,19 +320,14 @@ fn main(@builtin(local_invocation_index) l: u32) {{
         let prefix_m = mass_prefix;
         let least_counted = select(3.0e38, bound, by_count);
         let least_weighed = select(3.0e38, max(weightless, select(weightless, bound, few)), by_mass);
-        for (var first = l; first < {vocab}u; first += {eight}u) {{
-          var read = eight(first);
-          for (var j = 0u; j < 8u; j++) {{
-            let s = read[j / 4u][j % 4u];
-            if (first + j * {WORKGROUP}u >= {vocab}u || s < min(least_counted, least_weighed)) {{ continue; }}
-            let k = key(s);
-            let bin = (k >> shift) & 1023u;
-            let above = select(k >> ((shift + 10u) & 31u), 0u, pass_ == 0u);
-            if (s >= least_counted && above == prefix_c) {{ atomicAdd(&counts[bin], 1u); }}
-            if (s >= least_weighed && above == prefix_m) {{
-              let m = parts((s - best) * inverse);
-              if (m.x > 0u) {{ atomicAdd(&coarse[bin], m.x); }}
-              atomicAdd(&fine[bin], m.y);
+        let pass_now = Pass(shift, pass_ == 0u, prefix_c, prefix_m, least_counted, least_weighed, best, inverse);
+        if (by_list) {{
+          for (var i = l; i < n_listed; i += {WORKGROUP}u) {{ sort(pass_now, bitcast<f32>(partial[{groups}u + i].y)); }}
+        }} else {{
+          for (var first = l; first < {vocab}u; first += {stride}u) {{
+            var read = some(first);
+            for (var j = 0u; j < {many}u; j++) {{
+              if (first + j * {WORKGROUP}u < {vocab}u) {{ sort(pass_now, read[j / 4u][j % 4u]); }}
             }}
           }}
         }}
@@ -330,14 +371,18 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     let stream = mix(parameters[5] ^ mix(state[{drawn}] + 0x9e3779b9u));
     top[l] = -3.0e38;
     who[l] = chosen;
-    for (var first = l; first < {vocab}u; first += {eight}u) {{
-      var read = eight(first);
-      for (var j = 0u; j < 8u; j++) {{
-        let s = read[j / 4u][j % 4u];
-        let i = first + j * {WORKGROUP}u;
-        if (i < {vocab}u && s >= floor_ && key(s) >= least) {{
-          let noisy = (s - best) * inverse + gumbel(stream, i);
-          if (noisy > top[l]) {{ top[l] = noisy; who[l] = i; }}
+    let left = Left(floor_, least, best, inverse, stream);
+    if (by_list) {{
+      for (var i = l; i < n_listed; i += {WORKGROUP}u) {{
+        let one = partial[{groups}u + i];
+        contend(left, l, one.x, bitcast<f32>(one.y));
+      }}
+    }} else {{
+      for (var first = l; first < {vocab}u; first += {stride}u) {{
+        var read = some(first);
+        for (var j = 0u; j < {many}u; j++) {{
+          let i = first + j * {WORKGROUP}u;
+          if (i < {vocab}u) {{ contend(left, l, i, read[j / 4u][j % 4u]); }}
         }}
       }}
     }}
@@ -360,13 +405,17 @@ fn main(@builtin(local_invocation_index) l: u32) {{
 ",
         half = WORKGROUP / 2,
         last = vocab - 1,
-        two = 2 * WORKGROUP,
-        three = 3 * WORKGROUP,
-        four = 4 * WORKGROUP,
-        five = 5 * WORKGROUP,
-        six = 6 * WORKGROUP,
-        seven = 7 * WORKGROUP,
-        eight = 8 * WORKGROUP,
+        ranked = groups.min(WORKGROUP),
+        quads = AT_ONCE / 4,
+        many = AT_ONCE,
+        stride = AT_ONCE * WORKGROUP,
+        some = (0..AT_ONCE / 4)
+            .map(|q| {
+                let element = |e: u32| format!("at(i + {}u)", (4 * q + e) * WORKGROUP);
+                format!("vec4<f32>({})", (0..4).map(element).collect::<Vec<_>>().join(", "))
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
         drawn = state::DRAWN,
         drawn_ids = state::DRAWN_IDS,
         max_drawn = state::MAX_DRAWN,

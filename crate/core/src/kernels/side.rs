@@ -23,6 +23,7 @@ use std::fmt::Write;
 use super::{
     project::{Cut, Role},
     state,
+    vector::add_lanes,
 };
 use crate::adapter::Pair;
 
@@ -34,6 +35,8 @@ pub const MAX_PARTS: u32 = 3;
 const WORKGROUP: u32 = 64;
 /// So many invocations share a row of A.
 const TEAM: u32 = 8;
+/// Vectors of A that an invocation asks for ahead.
+const AHEAD: u32 = 12;
 /// Teams of [`narrow`].
 const TEAMS: u32 = WORKGROUP / TEAM;
 
@@ -102,9 +105,11 @@ impl Side {
     }
 
     /// Declares what a one-token kernel needs in workgroup memory.
-    pub fn declare(&self, w: &mut String, group: u32) {
-        let width = self.role.parts() * MAX_RANK;
-        writeln!(w, "var<workgroup> t: array<f32, {width}>;\nvar<workgroup> team: array<f32, {group}>;").ok();
+    pub fn declare(&self, w: &mut String, cut: Cut) {
+        writeln!(w, "var<workgroup> t: array<f32, {}>;", self.role.parts() * MAX_RANK).ok();
+        if !cut.shuffles() {
+            writeln!(w, "var<workgroup> team: array<f32, {}>;", cut.group).ok();
+        }
     }
 
     /// Which part a row belongs to, as text.
@@ -125,19 +130,118 @@ impl Side {
             .ok();
     }
 
-    /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to: each
-    /// number by eight invocations, or, where barriers are what costs, apart by one.
-    pub fn bottleneck(&self, w: &mut String, first: &str, last: &str, block: u32, cut: Cut) {
-        let quads = self.cols / 4;
+    /// Rank, the places of B's rows, and which numbers of the bottleneck rows `first` to `last` need.
+    pub fn open_vector(&self, w: &mut String, first: &str, last: &str) {
         let (begin, end) = match self.role {
             Role::Qkv { .. } => (self.part(first), format!("({} + 1u)", self.part(last))),
             role => ("0u".into(), format!("{}u", role.parts())),
         };
         self.open(w);
+        writeln!(w, "  let k_begin = {begin} * rank;\n  let k_end = {end} * rank;").ok();
+    }
+
+    /// Asks for what the first round reads of A, as `v<n>`, and of B at rows `row…`, as `ahead<row>`.
+    pub fn ask(&self, w: &mut String, rows: u32, cut: Cut) {
+        let team = team(cut);
+        writeln!(w, "  let number = l / {team}u;\n  let mine = l % {team}u;").ok();
+        for n in 0..self.loads(cut).min(AHEAD) {
+            writeln!(w, "  var v{n} = vec4<f32>();").ok();
+        }
+        self.ask_a(w, "k_begin", cut);
+        let stride = self.rows.div_ceil(4);
+        for r in b_reads(rows) {
+            // Past the rank stands something else.
+            let at = format!("b_from + lane * {stride}u + min((row + {r}u) / 4u, {}u)", stride - 1);
+            writeln!(w, "  let ahead{r} = side[select(0u, {at}, lane < rank)];").ok();
+        }
+    }
+
+    /// Vectors of a row of A that an invocation reads.
+    fn loads(&self, cut: Cut) -> u32 {
+        (self.cols / 4).div_ceil(team(cut))
+    }
+
+    /// Reads the first vectors of the rows of A from `start` on, one a team.
+    fn ask_a(&self, w: &mut String, start: &str, cut: Cut) {
+        let row = format!("{}u + ({start} + number) * {}u", self.a_from(), self.cols / 4);
+        writeln!(w, "  if ({start} + number < k_end) {{\n    let row = {row};").ok();
+        for n in 0..self.loads(cut).min(AHEAD) {
+            writeln!(w, "    v{n} = side[row + {}];", self.quad(n, cut)).ok();
+        }
+        w.push_str("  }\n");
+    }
+
+    /// The `n`-th quad of an invocation, as text.
+    fn quad(&self, n: u32, cut: Cut) -> String {
+        let (team, quads) = (team(cut), self.cols / 4);
+        match (n + 1) * team <= quads {
+            true => format!("mine + {}u", n * team),
+            false => format!("min(mine + {}u, {}u)", n * team, quads - 1),
+        }
+    }
+
+    /// [`Side::bottleneck`] where lanes shuffle: the first vectors of each round were asked for before.
+    fn bottleneck_asked(&self, w: &mut String, block: u32, cut: Cut) {
+        let (team, quads, all) = (team(cut), self.cols / 4, self.loads(cut));
+        let at_once = cut.group / team;
+        let x = |n: u32| {
+            let quad = self.quad(n, cut);
+            let within = match (n + 1) * team <= quads {
+                true => String::new(),
+                false => format!(" * select(0.0, 1.0, mine + {}u < {quads}u)", n * team),
+            };
+            format!("xs[{block}u + ({quad}) / 8u][({quad}) % 8u]{within}")
+        };
+        writeln!(w, "  for (var start = k_begin; start < k_end; start += {at_once}u) {{\n    var v = vec4<f32>();")
+            .ok();
+        for n in 0..all.min(AHEAD) {
+            writeln!(w, "    v += v{n} * {};", x(n)).ok();
+        }
+        if all > AHEAD {
+            let (row, step) = (format!("{}u + (start + number) * {quads}u", self.a_from()), AHEAD * team);
+            writeln!(
+                w,
+                "    if (start + number < k_end) {{
+      let row = {row};
+      for (var c = mine + {step}u; c < {quads}u; c += {step}u) {{"
+            )
+            .ok();
+            for n in 0..AHEAD {
+                let last = quads - 1;
+                writeln!(
+                    w,
+                    "        let i{n} = min(c + {}u, {last}u);\n        let u{n} = side[row + i{n}];",
+                    n * team
+                )
+                .ok();
+            }
+            for n in 0..AHEAD {
+                let within = format!("select(0.0, 1.0, c + {}u < {quads}u)", n * team);
+                writeln!(w, "        v += u{n} * xs[{block}u + i{n} / 8u][i{n} % 8u] * {within};").ok();
+            }
+            w.push_str("      }\n    }\n");
+        }
+        self.ask_a(w, &format!("start + {at_once}u"), cut);
+        w.push_str("    var s = dot(v, select(1.0 / EVEN, 1.0 / ODD, (mine & 1u) == 1u));\n");
+        add_lanes(w, &["s".into()], team);
+        writeln!(
+            w,
+            "    if (mine == 0u && start + number < k_end) {{ t[start + number] = s * bitcast<f32>(state[{}]); }}
+  }}
+  workgroupBarrier();",
+            state::FACTOR
+        )
+        .ok();
+    }
+
+    /// Makes the bottleneck of the token in blocks `xs[block…]`, of the parts that rows `first` to `last` belong to: each
+    /// number by eight invocations, or, where barriers are what costs, apart by one.
+    pub fn bottleneck(&self, w: &mut String, block: u32, cut: Cut) {
+        let quads = self.cols / 4;
         if cut.lanes == 1 {
             writeln!(
                 w,
-                "  for (var k = {begin} * rank + l; k < {end} * rank; k += {group}u) {{
+                "  for (var k = k_begin + l; k < k_end; k += {group}u) {{
     var even = vec4<f32>();
     var odd = vec4<f32>();
     let row = {a_from}u + k * {quads}u;
@@ -155,14 +259,16 @@ impl Side {
             .ok();
             return;
         }
+        if cut.shuffles() {
+            return self.bottleneck_asked(w, block, cut);
+        }
         let teams = cut.group / TEAM;
         // Loads side by side, so that the device waits for memory once: as many as divide the row.
         let blocks = quads / TEAM;
         let loads = (1..=8).rev().find(|&n| blocks.is_multiple_of(n)).unwrap_or(1);
         writeln!(
             w,
-            "  let k_end = {end} * rank;
-  for (var start = {begin} * rank; start < k_end; start += {teams}u) {{
+            "  for (var start = k_begin; start < k_end; start += {teams}u) {{
     let k = start + l / 8u;
     var v = vec4<f32>();
     if (k < k_end) {{
@@ -176,40 +282,43 @@ impl Side {
         }
         let product = |n: u32| format!("v{n} * xs[{block}u + i + {n}u][l % 8u]");
         writeln!(w, "        v += {};\n      }}\n    }}", (0..loads).map(product).collect::<Vec<_>>().join(" + ")).ok();
-        let factor = format!("bitcast<f32>(state[{}])", state::FACTOR);
-        let mine = "dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u))";
-        if cut.shuffles() && cut.subgroup.is_some_and(|size| size >= TEAM) {
-            writeln!(w, "    var s = {mine};").ok();
-            for step in [4, 2, 1] {
-                writeln!(w, "    s += subgroupShuffleXor(s, {step}u);").ok();
-            }
-            writeln!(w, "    if (l % 8u == 0u && k < k_end) {{ t[k] = s * {factor}; }}\n  }}\n  workgroupBarrier();")
-                .ok();
-            return;
-        }
         writeln!(
             w,
-            "    team[l] = {mine};
+            "    team[l] = dot(v, select(1.0 / EVEN, 1.0 / ODD, (l & 1u) == 1u));
     workgroupBarrier();
     if (l < {teams}u && start + l < k_end) {{
       var s = team[l * 8u];
       for (var i = 1u; i < 8u; i++) {{ s += team[l * 8u + i]; }}
-      t[start + l] = s * {factor};
+      t[start + l] = s * bitcast<f32>(state[{}]);
     }}
     workgroupBarrier();
-  }}"
+  }}",
+            state::FACTOR
         )
         .ok();
     }
 
     /// Adds the path to the sums of `rows` neighbouring rows from `row`: `sum(r)` names the sum of a row, each lane takes
     /// its share of the bottleneck.
-    pub fn widen(&self, w: &mut String, rows: u32, lanes: u32, sum: impl Fn(u32) -> String) {
+    pub fn widen(&self, w: &mut String, rows: u32, cut: Cut, sum: impl Fn(u32) -> String) {
+        let lanes = cut.lanes;
         let (names, parts) = self.parts_of(rows);
         for (name, part) in &parts {
             writeln!(w, "  let {name}_from = {part} * rank;").ok();
         }
-        writeln!(w, "  for (var k = lane; k < rank; k += {lanes}u) {{").ok();
+        let mut from = "lane".to_owned();
+        if cut.shuffles() {
+            w.push_str("  {\n");
+            for (name, _) in &parts {
+                writeln!(w, "    let {name} = select(0.0, t[{name}_from + lane], lane < rank);").ok();
+            }
+            for (r, b) in (0..).zip(self.elements(w, rows, |r| format!("ahead{r}"))) {
+                writeln!(w, "    {} += {b} * {};", sum(r), names[r as usize]).ok();
+            }
+            w.push_str("  }\n");
+            from = format!("lane + {lanes}u");
+        }
+        writeln!(w, "  for (var k = {from}; k < rank; k += {lanes}u) {{").ok();
         for (name, _) in &parts {
             writeln!(w, "    let {name} = t[{name}_from + k];").ok();
         }
@@ -270,21 +379,39 @@ impl Side {
     /// Reads column `k` of B at rows `row…`; one expression a row.
     fn columns(&self, w: &mut String, rows: u32) -> Vec<String> {
         let stride = self.rows.div_ceil(4);
-        let last = stride - 1;
+        for r in b_reads(rows) {
+            writeln!(w, "    let b{r} = side[b_from + k * {stride}u + min((row + {r}u) / 4u, {}u)];", stride - 1).ok();
+        }
+        self.elements(w, rows, |r| format!("b{r}"))
+    }
+
+    /// The elements of what was read of B, a row each.
+    fn elements(&self, w: &mut String, rows: u32, read: impl Fn(u32) -> String) -> Vec<String> {
         let wide = rows.is_multiple_of(4);
         let step = if wide { 4 } else { 2 };
-        for r in (0..rows).step_by(step) {
-            writeln!(w, "    let b{r} = side[b_from + k * {stride}u + min((row + {r}u) / 4u, {last}u)];").ok();
-            if !wide {
-                writeln!(w, "    let c{r} = select(b{r}.xy, b{r}.zw, ((row + {r}u) & 2u) != 0u);").ok();
+        if !wide {
+            for r in b_reads(rows) {
+                let b = read(r);
+                writeln!(w, "    let c{r} = select({b}.xy, {b}.zw, ((row + {r}u) & 2u) != 0u);").ok();
             }
         }
         let element = |r: u32| {
-            let within = r as usize % step;
-            format!("{}{}.{}", if wide { "b" } else { "c" }, r as usize - within, ["x", "y", "z", "w"][within])
+            let within = r % step;
+            let name = if wide { read(r - within) } else { format!("c{}", r - within) };
+            format!("{name}.{}", ["x", "y", "z", "w"][within as usize])
         };
         (0..rows).map(element).collect()
     }
+}
+
+/// Invocations that share a row of A where lanes shuffle: eight rows at a time, or more where subgroups are small.
+fn team(cut: Cut) -> u32 {
+    (cut.group / 8).min(cut.subgroup.unwrap_or(1))
+}
+
+/// The rows, of as many, at which a vector of B is read.
+fn b_reads(rows: u32) -> impl Iterator<Item = u32> {
+    (0..rows).step_by(if rows.is_multiple_of(4) { 4 } else { 2 })
 }
 
 /// The side buffer of pairs that share an input of `cols` numbers; `outs` are their output widths. The norm's weight is

@@ -9,6 +9,7 @@ use imprint_core::{
     model::{Cache, Keep, LowRank, Model},
     quant::BlockType,
     sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling, Seen, contrast},
+    testing::SmallModel,
 };
 use pollster::block_on;
 
@@ -48,13 +49,16 @@ fn fused_logits(fused: &FusedModel, mix: Mix) -> Vec<f32> {
 
 #[test]
 fn an_adapter_on_the_gpu_is_the_plain_paths_in_every_cut() {
+    let narrow = SmallModel::default().d_ff;
     let formats = [
-        (BlockType::Q4_1, 24, 8, Kind::ALL.to_vec()),
-        (BlockType::Q4_0, 72, 16, vec![Kind::K, Kind::Up, Kind::Down]),
-        (BlockType::Q8_0, 32, 1, vec![Kind::Q, Kind::V, Kind::O, Kind::Gate]),
+        (BlockType::Q4_1, 24, narrow, 8, Kind::ALL.to_vec()),
+        (BlockType::Q4_0, 72, narrow, 16, vec![Kind::K, Kind::Up, Kind::Down]),
+        (BlockType::Q8_0, 32, narrow, 1, vec![Kind::Q, Kind::V, Kind::O, Kind::Gate]),
+        // More than is asked for ahead of weights and of A, and more rank than is made at once.
+        (BlockType::Q4_1, 32, 800, 20, Kind::ALL.to_vec()),
     ];
-    for (matrices, d_head, rank, kinds) in formats {
-        let file = small_model(matrices, BlockType::Q8_0, d_head, 1);
+    for (matrices, d_head, d_ff, rank, kinds) in formats {
+        let file = SmallModel { matrices, d_head, d_ff, vocab: VOCAB, seed: 1, ..Default::default() }.file();
         let plain = load_plain(&file, Keep::Dense);
         let adapter = random_adapter(&plain.config, rank, &kinds, 5);
         let low_rank = LowRank::new(&adapter, 1.0, &plain.device);

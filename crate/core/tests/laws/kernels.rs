@@ -158,7 +158,7 @@ fn gpu_draw(
     let scores = gpu.upload("logits", logits);
     let parameters = gpu.upload("parameters", &sampling::parameters(sampling, Mix::Base));
     let seen = gpu.upload("seen", seen.words());
-    let partial = gpu.buffer("partial", sampling::scan_groups(vocab) as usize * 2);
+    let partial = gpu.buffer("partial", sampling::partial_words(vocab));
     let mut words = vec![0u32; state::WORDS as usize];
     words[state::DRAWN as usize] = step;
     words[state::COUNT as usize] = 1;

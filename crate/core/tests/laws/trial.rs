@@ -97,7 +97,7 @@ const WRONG: [(&str, &str, &str, &str); 12] = [
     ("gate up", "dot(l1, p0)", "0.9 * dot(l1, p0)", "read a token"),
     ("scores", "dot(l1, p0)", "0.9 * dot(l1, p0)", "scores"),
     ("scan", "s > best", "s < best", "draw"),
-    ("draw", "+ gumbel(stream, i)", "+ gumbel(stream, i + 1u)", "draw"),
+    ("draw", "+ gumbel(d.stream, i)", "+ gumbel(d.stream, i + 1u)", "draw"),
 ];
 
 #[test]
