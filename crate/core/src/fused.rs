@@ -138,6 +138,7 @@ struct Scratch {
     parameters: wgpu::Buffer,
     seen: wgpu::Buffer,
     partial: wgpu::Buffer,
+    totals: wgpu::Buffer,
     targets: wgpu::Buffer,
     nll: wgpu::Buffer,
 }
@@ -491,6 +492,7 @@ impl Scratch {
             parameters: gpu.buffer("parameters", 8),
             seen: gpu.buffer("seen", config.vocab.div_ceil(32)),
             partial: gpu.buffer("partial", sampling::partial_words(config.vocab as u32)),
+            totals: gpu.buffer("totals", sampling::TOTALS),
             targets: gpu.buffer("targets", rows),
             nll: gpu.buffer("nll", rows),
         }

@@ -176,8 +176,9 @@ fn steps(args: &Args, model: &LanguageModel, fused: &FusedModel, bound: &Bound) 
         let room = learning::room(model, tokens, args.accumulation);
         let ids = prompt(model, tokens)?;
         let learner = block_on(FusedLearner::new(fused, &adapter, tokens, room))?;
-        let kernels = block_on(learner.profile(&vec![&ids[..]; room.at_once], args.runs))?;
-        Ok(bound.table("step", (tokens - 1) * room.at_once, &kernels))
+        let at_once = learner.at_once();
+        let kernels = block_on(learner.profile(&vec![&ids[..]; at_once], args.runs))?;
+        Ok(bound.table("step", (tokens - 1) * at_once, &kernels))
     };
     learning::check(args, model)?;
     args.windows.iter().map(table).collect()

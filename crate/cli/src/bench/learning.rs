@@ -151,8 +151,8 @@ fn window(model: &LanguageModel, adapter: &mut Adapter, tokens: usize, args: &Ar
             let room = room(model, tokens, args.accumulation);
             let before = fused.gpu.allocated_bytes();
             let learner = block_on(FusedLearner::new(fused, adapter, tokens, room))?;
-            let taken = fused.gpu.allocated_bytes() - before;
-            Ok(Window { gpu_bytes: Some(taken), at_once: room.at_once, ..steps(learner, model, adapter, &ids, args)? })
+            let (taken, at_once) = (fused.gpu.allocated_bytes() - before, learner.at_once());
+            Ok(Window { gpu_bytes: Some(taken), at_once, ..steps(learner, model, adapter, &ids, args)? })
         }
     }
 }

@@ -28,6 +28,7 @@ pub(super) enum Which {
     Tile(Project),
     Merge { peaks: bool },
     Scan,
+    Weigh,
     Draw,
 }
 
@@ -54,6 +55,7 @@ impl Which {
             Which::Narrow => "side path",
             Which::Merge { .. } => "contrast",
             Which::Scan => "scan",
+            Which::Weigh => "weigh",
             Which::Draw => "draw",
             Which::Vector(project) | Which::Tile(project) => match project.role {
                 Role::Qkv { .. } => "qkv",

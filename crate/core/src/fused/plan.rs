@@ -138,7 +138,7 @@ impl Plan<'_> {
 
     /// Lets the driver compile all that a text is written with, known from the formats of the matrices alone.
     pub fn begin(&self, formats: &Formats) {
-        let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Narrow, Which::Scan, Which::Draw];
+        let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Narrow, Which::Scan, Which::Weigh, Which::Draw];
         needed.extend(formats.embedding.iter().map(|slab| Which::Embed(slab.embed(self.config, 1))));
         needed.extend(formats.head.iter().map(|slab| Which::Vector(self.head(slab, 1))));
         for (i, [qkv, o, gate_up, down]) in formats.blocks.iter().enumerate() {
@@ -174,6 +174,7 @@ impl Plan<'_> {
             Which::Tile(project) => project.tile(cut),
             Which::Merge { peaks } => sampling::merge(c.vocab as u32, peaks),
             Which::Scan => sampling::scan(c.vocab as u32),
+            Which::Weigh => sampling::weigh(c.vocab as u32),
             Which::Draw => sampling::draw(c.vocab as u32),
         }
     }
@@ -377,14 +378,15 @@ impl Plan<'_> {
         Ok(list)
     }
 
-    async fn draw(&self) -> Result<[Dispatch; 2]> {
-        let (s, vocab) = (self.scratch, self.config.vocab as u32);
+    async fn draw(&self) -> Result<[Dispatch; 3]> {
+        let (s, shares) = (self.scratch, Groups::Fixed(sampling::scan_groups(self.config.vocab as u32)));
         let kernel = self.kernel(Which::Scan).await?;
-        let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial];
-        let scan = self.dispatch(&kernel, &buffers, Groups::Fixed(sampling::scan_groups(vocab)));
+        let scan = self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial], shares);
+        let kernel = self.kernel(Which::Weigh).await?;
+        let weigh = self.dispatch(&kernel, &[&s.parameters, &s.logits, &s.partial, &s.totals], shares);
         let kernel = self.kernel(Which::Draw).await?;
-        let draw = self.dispatch(&kernel, &[&s.parameters, &s.seen, &s.logits, &s.partial, &s.state], Groups::Fixed(1));
-        Ok([scan, draw])
+        let buffers = [&s.parameters, &s.seen, &s.logits, &s.partial, &s.totals, &s.state];
+        Ok([scan, weigh, self.dispatch(&kernel, &buffers, Groups::Fixed(1))])
     }
 
     /// Bytes of workgroup memory that the widest kernel of a contrast needs.

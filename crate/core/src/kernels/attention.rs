@@ -123,6 +123,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             scale = 1.0 / (d_head as f32).sqrt(),
         )
         .ok();
+        // Each invocation holds what meets its share of a key; read by each for itself it is slower (docs/experiments.md).
+        for i in 0..quads / self.sharing() {
+            writeln!(w, "  let query{i} = query[l % {sharing}u + {}u];", i * self.sharing(), sharing = self.sharing())
+                .ok();
+        }
         (0..held).for_each(|h| w.push_str(&format!("  var acc{h} = vec4<f32>();\n")));
         let first = self.first_seen("(len - 1u)");
         writeln!(w, "  for (var start = {first}; start < len; start += {TOGETHER}u) {{").ok();
@@ -150,10 +155,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   if (l < {quads}u) {{
     var v = sums[l];
     var n = score[l];
-    for (var i = 1u; i < {shares}u; i++) {{ v += sums[l + i * {quads}u]; n += score[l + i * {quads}u]; }}
-    out[row][l] = v / n;
+{others}    out[row][l] = v / n;
   }}
-}}"
+}}",
+            others = (1..shares)
+                .map(|i| format!("    v += sums[l + {at}u];\n    n += score[l + {at}u];\n", at = i * quads))
+                .collect::<String>(),
         )
         .ok();
         w
@@ -187,10 +194,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "      let key{k} = &cache[{at} * {stride}u + keys];").ok();
             }
             for k in 0..stretch / at_once {
-                let dots = (0..quads / sharing).map(|i| {
-                    let i = format!("l % {sharing}u + {}u", i * sharing);
-                    format!("dot(query[{i}], (*key{k})[{i}])")
-                });
+                let dots = (0..quads / sharing)
+                    .map(|i| format!("dot(query{i}, (*key{k})[l % {sharing}u + {}u])", i * sharing));
                 let dots = dots.collect::<Vec<_>>().join(" + ");
                 writeln!(w, "      let d{k} = {dots};").ok();
             }

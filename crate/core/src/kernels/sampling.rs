@@ -1,8 +1,8 @@
 //! Drawing the next token on the GPU, by the rule of [`crate::sample`].
 //!
-//! Two dispatches: the first applies the penalty and finds the likeliest token with many workgroups; the second, one
-//! workgroup, finds the thresholds by a radix search over the bits of the scores, draws, and sets the state for the
-//! next step, so that the host only fetches ids now and then.
+//! Three dispatches: the first applies the penalty and finds the likeliest token of each share of the vocabulary; the second adds
+//! up probabilities and lists the scores that can matter; the third, one workgroup, finds the thresholds by a radix search over
+//! the bits of those scores, draws, and sets the state for the next step, so that the host only fetches ids now and then.
 
 use super::state;
 use crate::sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling};
@@ -20,6 +20,9 @@ const FEW: u32 = 48;
 const AT_ONCE: u32 = 16;
 /// Most scores that are listed for the passes over a few: pairs of words behind those of the groups.
 const LISTED: u32 = 2048;
+
+/// Words of the buffer of sums, which begins at zero.
+pub const TOTALS: usize = 5;
 
 /// Words of the buffer that the kernels share.
 pub fn partial_words(vocab: u32) -> usize {
@@ -144,39 +147,142 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     )
 }
 
-/// Bindings: parameters, seen, logits, partial, state.
+/// What the two kernels after the scan begin with: the rule's parameters, `best` with its id in `who[0]`, and `bound`, below
+/// which nothing is drawn where a count is asked for, and seldom else.
+const LIKELIEST: &str = "// Unsigned integers in the order of the floats.
+fn key(s: f32) -> u32 {
+  let bits = bitcast<u32>(s);
+  return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) == 1u);
+}
+// The exponential of a number that is not positive, in wholes of 2⁻¹³ and parts of 2⁻²⁶.
+fn parts(z: f32) -> vec2<u32> {
+  let m = exp(z) * 8192.0;
+  let whole = floor(m);
+  return vec2<u32>(u32(whole), u32((m - whole) * 8192.0));
+}
+fn largest(l: u32) {
+  workgroupBarrier();
+  for (var step = HALF; step > 0u; step >>= 1u) {
+    if (l < step) {
+      let other = top[l + step];
+      if (other > top[l] || (other == top[l] && who[l + step] < who[l])) { top[l] = other; who[l] = who[l + step]; }
+    }
+    workgroupBarrier();
+  }
+}
+fn temperature() -> f32 { return bitcast<f32>(parameters[0]); }
+fn by_count() -> bool { return parameters[1] > 0u && parameters[1] < VOCAB; }
+fn by_mass() -> bool { return bitcast<f32>(parameters[2]) < 1.0; }
+// Below, a probability is less than the smallest part that is counted.
+fn weightless(best: f32) -> f32 { return best - 18.1 * temperature(); }
+// The largest score; its id stands in `who[0]`.
+fn likeliest(l: u32) -> f32 {
+  top[l] = -3.0e38;
+  who[l] = 0xffffffffu;
+  for (var i = l; i < GROUPS; i += WORKGROUP) {
+    let s = bitcast<f32>(partial[i].x);
+    if (s > top[l]) { top[l] = s; who[l] = partial[i].y; }
+  }
+  // The k-th of some of the largest is no larger than the k-th of all.
+  if (l == 0u) { bound = -3.0e38; }
+  workgroupBarrier();
+  var rank = 1u;
+  let mine = top[l];
+  for (var i = 0u; i < min(GROUPS, WORKGROUP); i++) {
+    let other = top[i];
+    if (other > mine || (other == mine && i < l)) { rank++; }
+  }
+  if (rank == select(FEW, parameters[1], by_count())) { bound = mine; }
+  largest(l);
+  return top[0];
+}
+";
+
+/// [`LIKELIEST`] for a vocabulary, and what it stands on.
+fn likeliest(vocab: u32) -> String {
+    format!(
+        "const VOCAB = {vocab}u;
+const GROUPS = {groups}u;
+const WORKGROUP = {WORKGROUP}u;
+const HALF = {half}u;
+const FEW = {FEW}u;
+var<workgroup> top: array<f32, {WORKGROUP}>;
+var<workgroup> who: array<u32, {WORKGROUP}>;
+var<workgroup> bound: f32;
+{LIKELIEST}",
+        groups = scan_groups(vocab),
+        half = WORKGROUP / 2,
+    )
+}
+
+/// Bindings: parameters, logits, partial, totals; workgroups as the scan's.
 ///
-/// One sweep over the scores lists those that can matter; everything after goes over the list, or where it is too short over
-/// all scores again. Probabilities are added up in two integers a bin, of 2⁻¹³ and 2⁻²⁶, since WGSL has no atomic floats: sums are the same
-/// in any order, and 2¹⁸ tokens cannot overflow them.
+/// `totals` gets the mass of all tokens and of those from the bound on, each in wholes and parts, and how many these are; they
+/// stand in `partial` behind what the scan wrote, as far as there is room. Probabilities are added up in two integers, of 2⁻¹³
+/// and 2⁻²⁶, since WGSL has no atomic floats: sums are the same in any order, and 2¹⁸ tokens cannot overflow them.
+pub fn weigh(vocab: u32) -> String {
+    format!(
+        "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> partial: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read_write> totals: array<atomic<u32>>;
+{likeliest}var<workgroup> masses: array<atomic<u32>, 4>;
+@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  if (temperature() <= 0.0 || !(by_count() || by_mass())) {{ return; }}
+  let best = likeliest(l);
+  let least = weightless(best);
+  let inverse = 1.0 / temperature();
+  // The thresholds leave out the last two bits.
+  let least_key = key(bound) >> 2u;
+  var all = vec2<u32>();
+  var upper = vec2<u32>();
+  let end = min((group.x + 1u) * {SHARE}u, VOCAB);
+  for (var i = group.x * {SHARE}u + l; i < end; i += WORKGROUP) {{
+    let s = logits[i];
+    if ((key(s) >> 2u) >= least_key) {{
+      let n = atomicAdd(&totals[4], 1u);
+      if (n < {LISTED}u) {{ partial[GROUPS + n] = vec2<u32>(i, bitcast<u32>(s)); }}
+    }}
+    if (by_mass() && s >= least) {{
+      let m = parts((s - best) * inverse);
+      all += m;
+      if (s >= bound) {{ upper += m; }}
+    }}
+  }}
+  atomicAdd(&masses[0], all.x);
+  atomicAdd(&masses[1], all.y);
+  atomicAdd(&masses[2], upper.x);
+  atomicAdd(&masses[3], upper.y);
+  workgroupBarrier();
+  if (l < 4u) {{ atomicAdd(&totals[l], atomicLoad(&masses[l])); }}
+}}
+",
+        likeliest = likeliest(vocab),
+    )
+}
+
+/// Bindings: parameters, seen, logits, partial, totals, state.
+///
+/// Goes over the list, or where it is too short over all scores; leaves the totals at zero for the next token.
 pub fn draw(vocab: u32) -> String {
-    let groups = scan_groups(vocab);
     format!(
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read_write> seen: array<u32>;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
-@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>;
-@group(0) @binding(4) var<storage, read_write> state: array<u32>;
+@group(0) @binding(3) var<storage, read> partial: array<vec2<u32>>;
+@group(0) @binding(4) var<storage, read_write> totals: array<u32>;
+@group(0) @binding(5) var<storage, read_write> state: array<u32>;
 var<workgroup> counts: array<atomic<u32>, 1024>;
 var<workgroup> coarse: array<atomic<u32>, 1024>;
 var<workgroup> fine: array<atomic<u32>, 1024>;
 var<workgroup> group_count: array<u32, 64>;
 var<workgroup> group_mass: array<f32, 64>;
-var<workgroup> top: array<f32, {WORKGROUP}>;
-var<workgroup> who: array<u32, {WORKGROUP}>;
 var<workgroup> count_prefix: u32;
 var<workgroup> count_left: u32;
 var<workgroup> mass_prefix: u32;
 var<workgroup> mass_left: f32;
-var<workgroup> bound: f32;
-var<workgroup> masses: array<atomic<u32>, 4>;
-var<workgroup> listed: atomic<u32>;
-
-// Unsigned integers in the order of the floats.
-fn key(s: f32) -> u32 {{
-  let bits = bitcast<u32>(s);
-  return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) == 1u);
-}}
+{likeliest}
 fn mix(v: u32) -> u32 {{
   var x = v;
   x ^= x >> 16u; x *= 0x7feb352du; x ^= x >> 15u; x *= 0x846ca68bu; x ^= x >> 16u;
@@ -193,29 +299,12 @@ fn at(i: u32) -> f32 {{ return logits[min(i, {last}u)]; }}
 fn some(i: u32) -> array<vec4<f32>, {quads}> {{
   return array<vec4<f32>, {quads}>({some});
 }}
-// The exponential of a number that is not positive, in wholes of 2⁻¹³ and parts of 2⁻²⁶.
-fn parts(z: f32) -> vec2<u32> {{
-  let m = exp(z) * 8192.0;
-  let whole = floor(m);
-  return vec2<u32>(u32(whole), u32((m - whole) * 8192.0));
-}}
 fn put(bin: u32, z: f32) {{
   let m = parts(z);
   if (m.x > 0u) {{ atomicAdd(&coarse[bin], m.x); }}
   atomicAdd(&fine[bin], m.y);
 }}
 fn mass(bin: u32) -> f32 {{ return f32(atomicLoad(&coarse[bin])) + f32(atomicLoad(&fine[bin])) / 8192.0; }}
-
-fn largest(l: u32) {{
-  workgroupBarrier();
-  for (var step = {half}u; step > 0u; step >>= 1u) {{
-    if (l < step) {{
-      let other = top[l + step];
-      if (other > top[l] || (other == top[l] && who[l + step] < who[l])) {{ top[l] = other; who[l] = who[l + step]; }}
-    }}
-    workgroupBarrier();
-  }}
-}}
 
 // One pass of the search for the scores that the thresholds lie at.
 struct Pass {{ shift: u32, first: bool, counted: u32, weighed: u32, least_counted: f32, least_weighed: f32, best: f32, inverse: f32 }}
@@ -238,96 +327,41 @@ fn contend(d: Left, l: u32, i: u32, s: f32) {{
 
 @compute @workgroup_size({WORKGROUP})
 fn main(@builtin(local_invocation_index) l: u32) {{
-  let temperature = bitcast<f32>(parameters[0]);
-  let top_k = parameters[1];
+  let best = likeliest(l);
   let top_p = bitcast<f32>(parameters[2]);
   let min_p = bitcast<f32>(parameters[3]);
-  top[l] = -3.0e38;
-  who[l] = 0xffffffffu;
-  for (var i = l; i < {groups}u; i += {WORKGROUP}u) {{
-    let s = bitcast<f32>(partial[i].x);
-    if (s > top[l]) {{ top[l] = s; who[l] = partial[i].y; }}
-  }}
-  let by_count = top_k > 0u && top_k < {vocab}u;
-  let by_mass = top_p < 1.0;
-  // The k-th of some of the largest is no larger than the k-th of all.
-  if (l == 0u) {{ bound = -3.0e38; }}
-  workgroupBarrier();
-  var rank = 1u;
-  let mine = top[l];
-  for (var i = 0u; i < {ranked}u; i++) {{
-    let other = top[i];
-    if (other > mine || (other == mine && i < l)) {{ rank++; }}
-  }}
-  if (rank == select({FEW}u, top_k, by_count)) {{ bound = mine; }}
-  largest(l);
-  let best = top[0];
   var chosen = who[0];
   workgroupBarrier();
-  if (temperature > 0.0) {{
-    let inverse = 1.0 / temperature;
-    // Below, a probability is less than the smallest part that is counted.
-    let weightless = best - 18.1 * temperature;
-    if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = top_k; }}
-    if (l < 4u) {{ atomicStore(&masses[l], 0u); }}
-    if (l == 4u) {{ atomicStore(&listed, 0u); }}
-    workgroupBarrier();
-    if (by_count || by_mass) {{
-      // The thresholds leave out the last two bits.
-      let least_key = key(bound) >> 2u;
-      // The mass of all, and of those from the bound on.
-      var all = vec2<u32>();
-      var upper = vec2<u32>();
-      for (var first = l; first < {vocab}u; first += {stride}u) {{
-        var read = some(first);
-        for (var j = 0u; j < {many}u; j++) {{
-          let s = read[j / 4u][j % 4u];
-          let i = first + j * {WORKGROUP}u;
-          if (i >= {vocab}u) {{ continue; }}
-          if ((key(s) >> 2u) >= least_key) {{
-            let n = atomicAdd(&listed, 1u);
-            if (n < {LISTED}u) {{ partial[{groups}u + n] = vec2<u32>(i, bitcast<u32>(s)); }}
-          }}
-          if (by_mass && s >= weightless) {{
-            let m = parts((s - best) * inverse);
-            all += m;
-            if (s >= bound) {{ upper += m; }}
-          }}
-        }}
-      }}
-      atomicAdd(&masses[0], all.x);
-      atomicAdd(&masses[1], all.y);
-      atomicAdd(&masses[2], upper.x);
-      atomicAdd(&masses[3], upper.y);
-    }}
-    storageBarrier();
-    workgroupBarrier();
-    let wanted = (f32(atomicLoad(&masses[0])) + f32(atomicLoad(&masses[1])) / 8192.0) * top_p;
-    let upper = f32(atomicLoad(&masses[2])) + f32(atomicLoad(&masses[3])) / 8192.0;
+  if (temperature() > 0.0) {{
+    let inverse = 1.0 / temperature();
+    let least_mass = weightless(best);
+    if (l == 0u) {{ count_prefix = 0u; mass_prefix = 0u; count_left = parameters[1]; }}
+    let wanted = (f32(totals[0]) + f32(totals[1]) / 8192.0) * top_p;
+    let upper = f32(totals[2]) + f32(totals[3]) / 8192.0;
     // Few have what is wanted, nearly always. Where a count is asked for, those below the bound are out by it.
-    let few = by_count || upper >= wanted;
-    let n_listed = atomicLoad(&listed);
-    let by_list = few && (by_count || by_mass) && n_listed <= {LISTED}u;
+    let few = by_count() || upper >= wanted;
+    let n_listed = totals[4];
+    let by_list = few && (by_count() || by_mass()) && n_listed <= {LISTED}u;
     if (l == 0u) {{ mass_left = wanted; }}
-    if (by_count || by_mass) {{
+    if (by_count() || by_mass()) {{
       for (var pass_ = 0u; pass_ < 3u; pass_++) {{
         let shift = 22u - 10u * pass_;
-        for (var i = l; i < 1024u; i += {WORKGROUP}u) {{
+        for (var i = l; i < 1024u; i += WORKGROUP) {{
           atomicStore(&counts[i], 0u); atomicStore(&coarse[i], 0u); atomicStore(&fine[i], 0u);
         }}
         workgroupBarrier();
         let prefix_c = count_prefix;
         let prefix_m = mass_prefix;
-        let least_counted = select(3.0e38, bound, by_count);
-        let least_weighed = select(3.0e38, max(weightless, select(weightless, bound, few)), by_mass);
+        let least_counted = select(3.0e38, bound, by_count());
+        let least_weighed = select(3.0e38, max(least_mass, select(least_mass, bound, few)), by_mass());
         let pass_now = Pass(shift, pass_ == 0u, prefix_c, prefix_m, least_counted, least_weighed, best, inverse);
         if (by_list) {{
-          for (var i = l; i < n_listed; i += {WORKGROUP}u) {{ sort(pass_now, bitcast<f32>(partial[{groups}u + i].y)); }}
+          for (var i = l; i < n_listed; i += WORKGROUP) {{ sort(pass_now, bitcast<f32>(partial[GROUPS + i].y)); }}
         }} else {{
-          for (var first = l; first < {vocab}u; first += {stride}u) {{
+          for (var first = l; first < VOCAB; first += {stride}u) {{
             var read = some(first);
             for (var j = 0u; j < {many}u; j++) {{
-              if (first + j * {WORKGROUP}u < {vocab}u) {{ sort(pass_now, read[j / 4u][j % 4u]); }}
+              if (first + j * WORKGROUP < VOCAB) {{ sort(pass_now, read[j / 4u][j % 4u]); }}
             }}
           }}
         }}
@@ -364,31 +398,33 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     }}
     workgroupBarrier();
     var least = 0u;
-    if (by_count) {{ least = count_prefix << 2u; }}
-    if (by_mass) {{ least = max(least, mass_prefix << 2u); }}
+    if (by_count()) {{ least = count_prefix << 2u; }}
+    if (by_mass()) {{ least = max(least, mass_prefix << 2u); }}
     var floor_ = -3.0e38;
-    if (min_p > 0.0) {{ floor_ = best + temperature * log(min_p); }}
+    if (min_p > 0.0) {{ floor_ = best + temperature() * log(min_p); }}
     let stream = mix(parameters[5] ^ mix(state[{drawn}] + 0x9e3779b9u));
     top[l] = -3.0e38;
     who[l] = chosen;
     let left = Left(floor_, least, best, inverse, stream);
     if (by_list) {{
-      for (var i = l; i < n_listed; i += {WORKGROUP}u) {{
-        let one = partial[{groups}u + i];
+      for (var i = l; i < n_listed; i += WORKGROUP) {{
+        let one = partial[GROUPS + i];
         contend(left, l, one.x, bitcast<f32>(one.y));
       }}
     }} else {{
-      for (var first = l; first < {vocab}u; first += {stride}u) {{
+      for (var first = l; first < VOCAB; first += {stride}u) {{
         var read = some(first);
         for (var j = 0u; j < {many}u; j++) {{
-          let i = first + j * {WORKGROUP}u;
-          if (i < {vocab}u) {{ contend(left, l, i, read[j / 4u][j % 4u]); }}
+          let i = first + j * WORKGROUP;
+          if (i < VOCAB) {{ contend(left, l, i, read[j / 4u][j % 4u]); }}
         }}
       }}
     }}
     largest(l);
     chosen = who[0];
   }}
+  workgroupBarrier();
+  if (l < {TOTALS}u) {{ totals[l] = 0u; }}
   if (l == 0u) {{
     // An id past the vocabulary tells the host that no score was a number.
     let drawn = state[{drawn}];
@@ -396,16 +432,15 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     state[{drawn}] = drawn + 1u;
     state[{position}] += state[{count}];
     state[{count}] = 1u;
-    if (chosen < {vocab}u) {{
+    if (chosen < VOCAB) {{
       state[{ids}] = chosen;
       seen[chosen >> 5u] |= 1u << (chosen & 31u);
     }}
   }}
 }}
 ",
-        half = WORKGROUP / 2,
+        likeliest = likeliest(vocab),
         last = vocab - 1,
-        ranked = groups.min(WORKGROUP),
         quads = AT_ONCE / 4,
         many = AT_ONCE,
         stride = AT_ONCE * WORKGROUP,

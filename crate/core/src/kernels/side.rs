@@ -36,7 +36,7 @@ const WORKGROUP: u32 = 64;
 /// So many invocations share a row of A.
 const TEAM: u32 = 8;
 /// Vectors of A that an invocation asks for ahead.
-const AHEAD: u32 = 12;
+const AHEAD: u32 = 24;
 /// Teams of [`narrow`].
 const TEAMS: u32 = WORKGROUP / TEAM;
 
@@ -142,12 +142,18 @@ impl Side {
 
     /// Asks for what the first round reads of A, as `v<n>`, and of B at rows `row…`, as `ahead<row>`.
     pub fn ask(&self, w: &mut String, rows: u32, cut: Cut) {
-        let team = team(cut);
-        writeln!(w, "  let number = l / {team}u;\n  let mine = l % {team}u;").ok();
+        let team = self.team(cut);
+        writeln!(
+            w,
+            "  let factor = bitcast<f32>(state[{}]);\n  let number = l / {team}u;\n  let mine = l % {team}u;",
+            state::FACTOR
+        )
+        .ok();
         for n in 0..self.loads(cut).min(AHEAD) {
             writeln!(w, "  var v{n} = vec4<f32>();").ok();
         }
-        self.ask_a(w, "k_begin", cut);
+        // Rows past the last are read in vain, so that whoever has an adapter does not wait for its rank first.
+        self.ask_a(w, "  {", "k_begin", cut);
         let stride = self.rows.div_ceil(4);
         for r in b_reads(rows) {
             // Past the rank stands something else.
@@ -156,15 +162,22 @@ impl Side {
         }
     }
 
-    /// Vectors of a row of A that an invocation reads.
-    fn loads(&self, cut: Cut) -> u32 {
-        (self.cols / 4).div_ceil(team(cut))
+    /// Invocations that share a row of A where lanes shuffle: so many that rank 8 takes one round, or where subgroups are small
+    /// as many as shuffle.
+    fn team(&self, cut: Cut) -> u32 {
+        let parts = if matches!(self.role, Role::GateUp(_)) { 2 } else { 1 };
+        (cut.group / 8 / parts).min(cut.subgroup.unwrap_or(1))
     }
 
-    /// Reads the first vectors of the rows of A from `start` on, one a team.
-    fn ask_a(&self, w: &mut String, start: &str, cut: Cut) {
+    /// Vectors of a row of A that an invocation reads.
+    fn loads(&self, cut: Cut) -> u32 {
+        (self.cols / 4).div_ceil(self.team(cut))
+    }
+
+    /// Reads the first vectors of the rows of A from `start` on, one a team; `open` opens the block that does it.
+    fn ask_a(&self, w: &mut String, open: &str, start: &str, cut: Cut) {
         let row = format!("{}u + ({start} + number) * {}u", self.a_from(), self.cols / 4);
-        writeln!(w, "  if ({start} + number < k_end) {{\n    let row = {row};").ok();
+        writeln!(w, "{open}\n    let row = {row};").ok();
         for n in 0..self.loads(cut).min(AHEAD) {
             writeln!(w, "    v{n} = side[row + {}];", self.quad(n, cut)).ok();
         }
@@ -173,7 +186,7 @@ impl Side {
 
     /// The `n`-th quad of an invocation, as text.
     fn quad(&self, n: u32, cut: Cut) -> String {
-        let (team, quads) = (team(cut), self.cols / 4);
+        let (team, quads) = (self.team(cut), self.cols / 4);
         match (n + 1) * team <= quads {
             true => format!("mine + {}u", n * team),
             false => format!("min(mine + {}u, {}u)", n * team, quads - 1),
@@ -182,7 +195,7 @@ impl Side {
 
     /// [`Side::bottleneck`] where lanes shuffle: the first vectors of each round were asked for before.
     fn bottleneck_asked(&self, w: &mut String, block: u32, cut: Cut) {
-        let (team, quads, all) = (team(cut), self.cols / 4, self.loads(cut));
+        let (team, quads, all) = (self.team(cut), self.cols / 4, self.loads(cut));
         let at_once = cut.group / team;
         let x = |n: u32| {
             let quad = self.quad(n, cut);
@@ -221,15 +234,15 @@ impl Side {
             }
             w.push_str("      }\n    }\n");
         }
-        self.ask_a(w, &format!("start + {at_once}u"), cut);
+        let next = format!("start + {at_once}u");
+        self.ask_a(w, &format!("    if ({next} + number < k_end) {{"), &next, cut);
         w.push_str("    var s = dot(v, select(1.0 / EVEN, 1.0 / ODD, (mine & 1u) == 1u));\n");
         add_lanes(w, &["s".into()], team);
         writeln!(
             w,
-            "    if (mine == 0u && start + number < k_end) {{ t[start + number] = s * bitcast<f32>(state[{}]); }}
+            "    if (mine == 0u && start + number < k_end) {{ t[start + number] = s * factor; }}
   }}
-  workgroupBarrier();",
-            state::FACTOR
+  workgroupBarrier();"
         )
         .ok();
     }
@@ -402,11 +415,6 @@ impl Side {
         };
         (0..rows).map(element).collect()
     }
-}
-
-/// Invocations that share a row of A where lanes shuffle: eight rows at a time, or more where subgroups are small.
-fn team(cut: Cut) -> u32 {
-    (cut.group / 8).min(cut.subgroup.unwrap_or(1))
 }
 
 /// The rows, of as many, at which a vector of B is read.

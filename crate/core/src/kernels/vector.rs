@@ -20,6 +20,11 @@ const PLACE: &str = "select(EVEN, ODD, (i & 1u) == 1u)";
 const WEIGHTS_AHEAD: u32 = 8;
 /// More workgroups than this are more than devices run side by side, and each norms its input anew.
 const MANY_GROUPS: u32 = 2048;
+/// So many workgroups keep a large device busy; where there are more, workgroups twice as large make norm and bottleneck half
+/// as often.
+const ENOUGH_GROUPS: u32 = 100;
+/// Most invocations a workgroup that WebGPU promises.
+const LARGEST: u32 = 256;
 /// Lanes that are left to a matrix of very many rows.
 const FEW_LANES: u32 = 4;
 
@@ -30,10 +35,14 @@ impl Project {
         self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * cut.group * 4
     }
 
-    /// `cut` for this matrix: fewer lanes, and more rows a workgroup, where there would be very many workgroups.
+    /// `cut` for this matrix: more rows a workgroup where there would be many workgroups.
     fn suited(&self, mut cut: Cut) -> Cut {
-        while cut.lanes > FEW_LANES && self.rows / (cut.group / cut.lanes * cut.rows) > MANY_GROUPS {
+        let groups = |cut: Cut| self.rows / (cut.group / cut.lanes * cut.rows);
+        while cut.lanes > FEW_LANES && groups(cut) > MANY_GROUPS {
             cut.lanes /= 2;
+        }
+        if cut.shuffles() && cut.group < LARGEST && self.side().is_some() && groups(cut) > ENOUGH_GROUPS {
+            cut.group *= 2;
         }
         cut
     }

@@ -79,6 +79,11 @@ impl<'m> FusedLearner<'m> {
         Ok(self.layout.collect(&gradients))
     }
 
+    /// Windows of a step that it reads side by side at most: what the device binds at once may allow fewer than its room does.
+    pub fn at_once(&self) -> usize {
+        self.scratch.at_once
+    }
+
     fn gpu(&self) -> &'m Gpu {
         &self.model.gpu
     }

@@ -54,8 +54,8 @@ fn an_adapter_on_the_gpu_is_the_plain_paths_in_every_cut() {
         (BlockType::Q4_1, 24, narrow, 8, Kind::ALL.to_vec()),
         (BlockType::Q4_0, 72, narrow, 16, vec![Kind::K, Kind::Up, Kind::Down]),
         (BlockType::Q8_0, 32, narrow, 1, vec![Kind::Q, Kind::V, Kind::O, Kind::Gate]),
-        // More than is asked for ahead of weights and of A, and more rank than is made at once.
-        (BlockType::Q4_1, 32, 800, 20, Kind::ALL.to_vec()),
+        // More than is asked for ahead of weights and of A, more rank than is made at once, more rows than workgroups of 128 take.
+        (BlockType::Q4_1, 32, 3328, 20, Kind::ALL.to_vec()),
     ];
     for (matrices, d_head, d_ff, rank, kinds) in formats {
         let file = SmallModel { matrices, d_head, d_ff, vocab: VOCAB, seed: 1, ..Default::default() }.file();

@@ -145,10 +145,15 @@ fn cached_equals_uncached() {
     assert_close("cached", &plain_logits(&model, &ids[37..], &mut cache, None), &whole, 1e-5);
 }
 
+fn kernels(gpu: &Gpu, vocab: u32) -> [wgpu::ComputePipeline; 3] {
+    let texts = [("scan", sampling::scan(vocab)), ("weigh", sampling::weigh(vocab)), ("draw", sampling::draw(vocab))];
+    texts.map(|(label, text)| block_on(gpu.kernel(label, &text)).unwrap())
+}
+
 /// Runs the sampling kernels alone over given scores.
 fn gpu_draw(
     gpu: &Gpu,
-    kernels: &[wgpu::ComputePipeline; 2],
+    [scan, weigh, draw]: &[wgpu::ComputePipeline; 3],
     logits: &[f32],
     sampling: &Sampling,
     seen: &Seen,
@@ -159,6 +164,7 @@ fn gpu_draw(
     let parameters = gpu.upload("parameters", &sampling::parameters(sampling, Mix::Base));
     let seen = gpu.upload("seen", seen.words());
     let partial = gpu.buffer("partial", sampling::partial_words(vocab));
+    let totals = gpu.buffer("totals", sampling::TOTALS);
     let mut words = vec![0u32; state::WORDS as usize];
     words[state::DRAWN as usize] = step;
     words[state::COUNT as usize] = 1;
@@ -166,16 +172,21 @@ fn gpu_draw(
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&kernels[0]);
-        pass.set_bind_group(0, &gpu.bind(&kernels[0], &[&parameters, &seen, &scores, &partial]), &[]);
-        pass.dispatch_workgroups(sampling::scan_groups(vocab), 1, 1);
-        pass.set_pipeline(&kernels[1]);
-        pass.set_bind_group(0, &gpu.bind(&kernels[1], &[&parameters, &seen, &scores, &partial, &state]), &[]);
-        pass.dispatch_workgroups(1, 1, 1);
+        let shares = sampling::scan_groups(vocab);
+        let mut run = |kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: u32| {
+            pass.set_pipeline(kernel);
+            pass.set_bind_group(0, &gpu.bind(kernel, buffers), &[]);
+            pass.dispatch_workgroups(groups, 1, 1);
+        };
+        run(scan, &[&parameters, &seen, &scores, &partial], shares);
+        run(weigh, &[&parameters, &scores, &partial, &totals], shares);
+        run(draw, &[&parameters, &seen, &scores, &partial, &totals, &state], 1);
     }
     gpu.queue.submit([encoder.finish()]);
     let words: Vec<u32> = block_on(gpu.read_all(&state)).unwrap();
     assert_eq!(words[state::DRAWN as usize], step + 1, "the step is counted");
+    let totals: Vec<u32> = block_on(gpu.read_all(&totals)).unwrap();
+    assert!(totals.iter().all(|&total| total == 0), "the next draw begins anew");
     words[(state::DRAWN_IDS + step % state::MAX_DRAWN) as usize]
 }
 
@@ -184,10 +195,7 @@ fn the_gpu_draws_what_the_processor_draws() {
     // So many that the scan has more shares than the draw wants of the likeliest.
     const N: usize = 60_000;
     let gpu = gpu(GpuOptions::default());
-    let kernels = [
-        block_on(gpu.kernel("scan", &sampling::scan(N as u32))).unwrap(),
-        block_on(gpu.kernel("draw", &sampling::draw(N as u32))).unwrap(),
-    ];
+    let kernels = kernels(&gpu, N as u32);
     let mut random = fastrand::Rng::with_seed(9);
     let base = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, ..Default::default() };
     let settings = [
@@ -229,10 +237,7 @@ fn the_gpu_draws_what_the_processor_draws() {
 fn scores_that_are_no_numbers_are_reported() {
     const N: usize = 3000;
     let gpu = gpu(GpuOptions::default());
-    let kernels = [
-        block_on(gpu.kernel("scan", &sampling::scan(N as u32))).unwrap(),
-        block_on(gpu.kernel("draw", &sampling::draw(N as u32))).unwrap(),
-    ];
+    let kernels = kernels(&gpu, N as u32);
     let id = gpu_draw(&gpu, &kernels, &[f32::NAN; N], &Sampling::default(), &Seen::new(N), 0);
     assert!(id as usize >= N, "id {id} stands for an error and must lie outside the vocabulary");
 }
