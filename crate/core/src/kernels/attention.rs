@@ -32,8 +32,8 @@ pub struct Row {
     pub longest: u32,
 }
 
-/// Invocations of a workgroup of [`Attention::vector`]: the most that WebGPU promises.
-const TOGETHER: u32 = 256;
+/// Invocations of a workgroup of [`Attention::vector`].
+const TOGETHER: u32 = super::LARGEST_WORKGROUP;
 /// Queries a workgroup of the many-token kernel answers, one an invocation.
 pub const QUERIES: u32 = 32;
 /// Keys weighed between two rescalings, where an invocation answers one head.
@@ -131,8 +131,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         (0..held).for_each(|h| w.push_str(&format!("  var acc{h} = vec4<f32>();\n")));
         let first = self.first_seen("(len - 1u)");
         writeln!(w, "  for (var start = {first}; start < len; start += {TOGETHER}u) {{").ok();
-        let ahead = self.values_ahead(shares, held);
-        self.read_values(&mut w, shares, held, 0..ahead);
+        self.read_values(&mut w, shares, held);
         self.weigh_together(&mut w);
         w.push_str("    weight_sum *= shrink;\n");
         (0..held).for_each(|h| w.push_str(&format!("    acc{h} *= shrink;\n")));
@@ -243,17 +242,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         );
     }
 
+    /// Values of a stretch of keys that each invocation asks for before their weights are known: as far as registers go.
     fn values_ahead(&self, shares: u32, held: u32) -> u32 {
         (TOGETHER / shares).min(16 / held)
     }
 
-    /// Values of this stretch of keys, a share's `range`-th of them.
-    fn read_values(&self, w: &mut String, shares: u32, held: u32, range: std::ops::Range<u32>) {
+    /// Asks for them, as `v<part>_<n>`; `here` is how many keys the stretch has.
+    fn read_values(&self, w: &mut String, shares: u32, held: u32) {
         let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
-        if range.start == 0 {
-            writeln!(w, "    let here = min({TOGETHER}u, len - start);").ok();
-        }
-        for i in range {
+        writeln!(w, "    let here = min({TOGETHER}u, len - start);").ok();
+        for i in 0..self.values_ahead(shares, held) {
             writeln!(
                 w,
                 "    let j{i} = min(share + {}u, here - 1u);\n    let at{i} = (start + j{i}) * {stride}u + values;",
@@ -271,30 +269,26 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     fn gather_values(&self, w: &mut String, shares: u32, held: u32) {
         let ahead = self.values_ahead(shares, held);
         let (quads, stride) = (self.d_head / 4, self.n_kv_heads * 2);
-        if ahead > 0 {
-            writeln!(w, "    if (share < {shares}u) {{").ok();
-            for i in 0..ahead {
-                writeln!(w, "      let p{i} = select(0.0, score[j{i}], share + {}u < here);", i * shares).ok();
-            }
+        let add = |w: &mut String, n: u32| {
             for h in 0..held {
-                let sum = (0..ahead).map(|i| format!(" + p{i} * v{h}_{i}")).collect::<String>();
+                let sum = (0..n).map(|i| format!(" + p{i} * v{h}_{i}")).collect::<String>();
                 writeln!(w, "      acc{h} += vec4<f32>(){sum};").ok();
             }
-            let sum = (0..ahead).map(|i| format!(" + p{i}")).collect::<String>();
-            writeln!(w, "      weight_sum += 0.0{sum};\n    }}").ok();
-            if ahead * shares >= TOGETHER {
-                return;
-            }
+            let sum = (0..n).map(|i| format!(" + p{i}")).collect::<String>();
+            writeln!(w, "      weight_sum += 0.0{sum};").ok();
+        };
+        writeln!(w, "    if (share < {shares}u) {{").ok();
+        for i in 0..ahead {
+            writeln!(w, "      let p{i} = select(0.0, score[j{i}], share + {}u < here);", i * shares).ok();
+        }
+        add(w, ahead);
+        if ahead * shares >= TOGETHER {
+            w.push_str("    }\n");
+            return;
         }
         const SIDE_BY_SIDE: u32 = 4;
-        writeln!(
-            w,
-            "    if (share < {shares}u) {{
-      for (var j = share + {}u; j < here; j += {}u) {{",
-            ahead * shares,
-            shares * SIDE_BY_SIDE
-        )
-        .ok();
+        writeln!(w, "      for (var j = share + {}u; j < here; j += {}u) {{", ahead * shares, shares * SIDE_BY_SIDE)
+            .ok();
         for i in 0..SIDE_BY_SIDE {
             writeln!(
                 w,
@@ -310,11 +304,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             for i in 0..SIDE_BY_SIDE {
                 writeln!(w, "        let v{h}_{i} = cache[at{i}][{place}];").ok();
             }
-            let sum = (0..SIDE_BY_SIDE).map(|i| format!(" + p{i} * v{h}_{i}")).collect::<String>();
-            writeln!(w, "        acc{h} += vec4<f32>(){sum};").ok();
         }
-        let sum = (0..SIDE_BY_SIDE).map(|i| format!(" + p{i}")).collect::<String>();
-        writeln!(w, "        weight_sum += 0.0{sum};\n      }}\n    }}").ok();
+        add(w, SIDE_BY_SIDE);
+        w.push_str("      }\n    }\n");
     }
 
     /// One query a head, for processors that pose as a GPU: a workgroup a key head (or part of its query heads), each

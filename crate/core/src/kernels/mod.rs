@@ -26,6 +26,8 @@ mod vector;
 
 use std::fmt::Write;
 
+/// Most invocations a workgroup that WebGPU promises.
+const LARGEST_WORKGROUP: u32 = 256;
 /// Invocations a workgroup of the kernels for learning.
 const WORKGROUP: u32 = 64;
 

@@ -268,7 +268,9 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             bind(&mut w, "cache", "f32", true);
         }
         if normed {
-            let (partial, octet) = (one_token.map_or(0, |cut| cut.group) * self.streams, 8 * self.streams);
+            // Where lanes shuffle one of them holds the sum of all.
+            let sums = one_token.map_or(0, |cut| if shuffles { cut.group / cut.lanes } else { cut.group });
+            let (partial, octet) = (sums * self.streams, 8 * self.streams);
             writeln!(w, "var<workgroup> partial: array<f32, {partial}>;").ok();
             if !shuffles {
                 writeln!(w, "var<workgroup> octet: array<f32, {octet}>;").ok();
@@ -290,8 +292,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// Hands the sums `y0…` of rows `row…` of `token` to where the role puts them. `after` is what its position is past
-    /// the state's, `cache` where its text's half of the cache begins. What is read for it is there already where it was
-    /// asked for `ahead`: `old<row>_<token>` of the stream, `turn<row>` of rope.
+    /// the state's, `cache` where its text's half of the cache begins. What it is joined with was read already
+    /// where it was asked for `ahead`: rope as `turn<row>`, and the residual stream is in the sums.
     pub(super) fn store(&self, w: &mut String, rows: u32, after: &str, cache: &str, ahead: bool) {
         let all = self.rows;
         match self.role {

@@ -154,12 +154,21 @@ impl Side {
         }
         // Rows past the last are read in vain, so that whoever has an adapter does not wait for its rank first.
         self.ask_a(w, "  {", "k_begin", cut);
-        let stride = self.rows.div_ceil(4);
         for r in b_reads(rows) {
             // Past the rank stands something else.
-            let at = format!("b_from + lane * {stride}u + min((row + {r}u) / 4u, {}u)", stride - 1);
-            writeln!(w, "  let ahead{r} = side[select(0u, {at}, lane < rank)];").ok();
+            writeln!(w, "  let ahead{r} = side[select(0u, {}, lane < rank)];", self.b_at("lane", r)).ok();
         }
+    }
+
+    /// Where column `k` of B stands at row `row + r`, as text.
+    fn b_at(&self, k: &str, r: u32) -> String {
+        let stride = self.rows.div_ceil(4);
+        format!("b_from + {k} * {stride}u + min((row + {r}u) / 4u, {}u)", stride - 1)
+    }
+
+    /// Where a team's row of A begins in the round from `start`, as text.
+    fn a_at(&self, start: &str) -> String {
+        format!("{}u + ({start} + number) * {}u", self.a_from(), self.cols / 4)
     }
 
     /// Invocations that share a row of A where lanes shuffle: so many that rank 8 takes one round, or where subgroups are small
@@ -176,8 +185,7 @@ impl Side {
 
     /// Reads the first vectors of the rows of A from `start` on, one a team; `open` opens the block that does it.
     fn ask_a(&self, w: &mut String, open: &str, start: &str, cut: Cut) {
-        let row = format!("{}u + ({start} + number) * {}u", self.a_from(), self.cols / 4);
-        writeln!(w, "{open}\n    let row = {row};").ok();
+        writeln!(w, "{open}\n    let row = {};", self.a_at(start)).ok();
         for n in 0..self.loads(cut).min(AHEAD) {
             writeln!(w, "    v{n} = side[row + {}];", self.quad(n, cut)).ok();
         }
@@ -211,7 +219,7 @@ impl Side {
             writeln!(w, "    v += v{n} * {};", x(n)).ok();
         }
         if all > AHEAD {
-            let (row, step) = (format!("{}u + (start + number) * {quads}u", self.a_from()), AHEAD * team);
+            let (row, step) = (self.a_at("start"), AHEAD * team);
             writeln!(
                 w,
                 "    if (start + number < k_end) {{
@@ -391,9 +399,8 @@ impl Side {
 
     /// Reads column `k` of B at rows `row…`; one expression a row.
     fn columns(&self, w: &mut String, rows: u32) -> Vec<String> {
-        let stride = self.rows.div_ceil(4);
         for r in b_reads(rows) {
-            writeln!(w, "    let b{r} = side[b_from + k * {stride}u + min((row + {r}u) / 4u, {}u)];", stride - 1).ok();
+            writeln!(w, "    let b{r} = side[{}];", self.b_at("k", r)).ok();
         }
         self.elements(w, rows, |r| format!("b{r}"))
     }

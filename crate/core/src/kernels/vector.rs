@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::{
+    LARGEST_WORKGROUP,
     project::{Cut, Project, Role},
     side::MAX_RANK,
     state,
@@ -23,8 +24,6 @@ const MANY_GROUPS: u32 = 2048;
 /// So many workgroups keep a large device busy; where there are more, workgroups twice as large make norm and bottleneck half
 /// as often.
 const ENOUGH_GROUPS: u32 = 100;
-/// Most invocations a workgroup that WebGPU promises.
-const LARGEST: u32 = 256;
 /// Lanes that are left to a matrix of very many rows.
 const FEW_LANES: u32 = 4;
 
@@ -41,7 +40,7 @@ impl Project {
         while cut.lanes > FEW_LANES && groups(cut) > MANY_GROUPS {
             cut.lanes /= 2;
         }
-        if cut.shuffles() && cut.group < LARGEST && self.side().is_some() && groups(cut) > ENOUGH_GROUPS {
+        if cut.shuffles() && cut.group < LARGEST_WORKGROUP && self.side().is_some() && groups(cut) > ENOUGH_GROUPS {
             cut.group *= 2;
         }
         cut
