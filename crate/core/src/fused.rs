@@ -479,8 +479,8 @@ impl Scratch {
         let only = |needed: bool, words: usize| if needed { tokens * words } else { 1 };
         Self {
             state: gpu.buffer("state", state::WORDS as usize),
-            x: gpu.buffer("x", tokens * config.d_model),
             // Behind activations that a side path reads stands its bottleneck.
+            x: gpu.buffer("x", tokens * config.d_model + side::tail_one(side::MAX_PARTS)),
             normed: gpu.buffer("normed", tokens * config.d_model + 4 * side::tail(side::MAX_PARTS)),
             raw: gpu.buffer("raw", only(config.heads_apart(), config.d_query() + 2 * config.d_kv())),
             given: gpu.buffer("given", only(config.post_norm, config.d_model)),

@@ -101,7 +101,9 @@ pub async fn run(open: &Open, prompt: Option<&str>, all_cuts: bool) -> Result<Re
 /// A cut with as many lanes a row as one subgroup of `gpu` has at the least, up to eight; eight where it has none.
 fn lanes_of(gpu: &Gpu) -> Variant {
     let lanes = gpu.subgroup.map_or(8, |size| size.clamp(2, 8));
-    Variant { cut: Cut { rows: 2, lanes, group: 64, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) } }
+    Variant {
+        cut: Cut { rows: 2, lanes, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Shared(Size::Small) },
+    }
 }
 
 async fn compare(fused: &FusedModel, ids: &[u32], expected: &[f32]) -> Result<Compared> {

@@ -147,6 +147,9 @@ impl Plan<'_> {
             let products = [self.qkv(*qkv, 1), self.o(*o, 1), self.gate_up(*gate_up, 1), self.down(*down, 1)];
             needed.extend(products.into_iter().flat_map(|product| [Which::Vector(product), Which::Tile(product)]));
         }
+        if self.variant.cut.walk {
+            needed.push(Which::NarrowOne { streams: 1 });
+        }
         if self.config.heads_apart() {
             needed.push(Which::Heads(self.heads_of(1)));
         }
@@ -162,6 +165,7 @@ impl Plan<'_> {
 
     pub fn text(&self, which: Which) -> String {
         let (c, cut) = (self.config, self.variant.cut);
+        let (vocab, many) = (c.vocab as u32, sampling::workgroup(self.apart()));
         match which {
             Which::Embed(embed) => embed.wgsl(),
             Which::Norm(to) => norm::wgsl(c.d_model as u32, c.norm_eps, to),
@@ -170,12 +174,13 @@ impl Plan<'_> {
             Which::Attention(attention) => attention.vector(),
             Which::ManyAttention(attention) => attention.many(self.apart()),
             Which::Narrow => side::narrow(),
+            Which::NarrowOne { streams } => side::narrow_one(streams),
             Which::Vector(project) => project.vector(cut),
             Which::Tile(project) => project.tile(cut),
-            Which::Merge { peaks } => sampling::merge(c.vocab as u32, peaks),
-            Which::Scan => sampling::scan(c.vocab as u32),
-            Which::Weigh => sampling::weigh(c.vocab as u32),
-            Which::Draw => sampling::draw(c.vocab as u32),
+            Which::Merge { peaks } => sampling::merge(vocab, peaks, many),
+            Which::Scan => sampling::scan(vocab, many),
+            Which::Weigh => sampling::weigh(vocab, many),
+            Which::Draw => sampling::draw(vocab, many),
         }
     }
 
@@ -265,26 +270,26 @@ impl Plan<'_> {
             let qkv = self.qkv(layer.qkv.ty, streams);
             let kernel = self.kernel(Which::Vector(qkv)).await?;
             let groups = Groups::Fixed(qkv.vector_groups(cut));
+            list.extend(self.narrow_one(&sides.qkv, &s.x, streams).await?);
             list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.x, groups, streams).await?);
 
             let attention = self.kernel(Which::Attention(self.attention(i, streams))).await?;
             let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
             list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
 
-            list.push(self.vector(self.o(layer.o.ty, streams), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            let o = self.o(layer.o.ty, streams);
+            list.extend(self.vector(o, &layer.o, &sides.o, &s.attended, self.joined()).await?);
             list.extend(self.join(layer, 0, streams).await?);
             let gate_up = self.gate_up(layer.gate_up.ty, streams);
-            list.push(self.vector(gate_up, &layer.gate_up, &sides.gate_up, &s.x, &s.gated).await?);
-            list.push(
-                self.vector(self.down(layer.down.ty, streams), &layer.down, &sides.down, &s.gated, self.joined())
-                    .await?,
-            );
+            list.extend(self.vector(gate_up, &layer.gate_up, &sides.gate_up, &s.x, &s.gated).await?);
+            let down = self.down(layer.down.ty, streams);
+            list.extend(self.vector(down, &layer.down, &sides.down, &s.gated, self.joined()).await?);
             list.extend(self.join(layer, 1, streams).await?);
         }
         Ok(list)
     }
 
-    /// A projection of one token.
+    /// A projection of one token, after the bottleneck of its side path where kernels do not make that themselves.
     async fn vector(
         &self,
         project: Project,
@@ -292,10 +297,22 @@ impl Plan<'_> {
         side: &Side,
         from: &wgpu::Buffer,
         to: &wgpu::Buffer,
-    ) -> Result<Dispatch> {
+    ) -> Result<impl Iterator<Item = Dispatch>> {
+        let narrow = self.narrow_one(side, from, project.streams).await?;
         let kernel = self.kernel(Which::Vector(project)).await?;
         let buffers = [&self.scratch.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
-        Ok(self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(self.variant.cut))))
+        let product = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(self.variant.cut)));
+        Ok(narrow.into_iter().chain([product]))
+    }
+
+    /// The bottleneck of one token's side path, for kernels that find it behind their activations.
+    async fn narrow_one(&self, side: &Side, x: &wgpu::Buffer, streams: u32) -> Result<Option<Dispatch>> {
+        if !self.variant.cut.walk {
+            return Ok(None);
+        }
+        let kernel = self.kernel(Which::NarrowOne { streams }).await?;
+        let groups = Groups::Fixed(side.width.div_ceil(4));
+        Ok((side.width > 0).then(|| self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
     }
 
     async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {

@@ -49,19 +49,21 @@ impl Variant {
     /// neighbours reading neighbours.
     pub fn for_device(gpu: &Gpu) -> Self {
         let cut = if Self::of_software(gpu) {
-            Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+            // Lavapipe, whose loads cost less, takes half as long again with kernels that walk.
+            let walk = gpu.description.to_lowercase().contains("swiftshader");
+            Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk, tile: Tile::Apart(16) }
         } else {
             // More lanes only where they add up by shuffles.
             let (lanes, group) = if gpu.subgroup.is_some_and(|size| size >= 16) { (16, 128) } else { (8, 64) };
-            Cut { rows: 2, lanes, group, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
+            Cut { rows: 2, lanes, group, subgroup: gpu.subgroup, walk: false, tile: Tile::Shared(Size::Small) }
         };
         Self { cut }
     }
 
     /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
     pub const OTHERS: [Self; 2] = [
-        Self { cut: Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Apart(4) } },
-        Self { cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, tile: Tile::Apart(8) } },
+        Self { cut: Cut { rows: 2, lanes: 8, group: 64, subgroup: None, walk: false, tile: Tile::Apart(4) } },
+        Self { cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(8) } },
     ];
 
     /// Whether a processor poses as `gpu`: its kernels are known, and nothing is measured.
@@ -82,8 +84,11 @@ impl Variant {
         // Lanes that meet in workgroup memory, and none: shuffles are slow on some devices.
         let plain = [(2, 16, 64, None), (2, 8, 64, None), (4, 1, 64, None)];
         let mut tokens = Vec::new();
+        if present.cut.walk {
+            tokens.push(Self { cut: Cut { walk: false, ..present.cut } });
+        }
         for (rows, lanes, group, subgroup) in shuffled.into_iter().chain(plain) {
-            let one = Self { cut: Cut { rows, lanes, group, subgroup, tile } };
+            let one = Self { cut: Cut { rows, lanes, group, subgroup, walk: false, tile } };
             if one != present && !tokens.contains(&one) {
                 tokens.push(one);
             }
@@ -112,7 +117,7 @@ impl Variant {
         let variant: Self = serde_json::from_str(kept).ok()?;
         let [tokens, prompts] = Self::candidates(gpu);
         let present = Self::for_device(gpu);
-        let row = |v: &Self| (v.cut.rows, v.cut.lanes, v.cut.group, v.cut.subgroup);
+        let row = |v: &Self| (v.cut.rows, v.cut.lanes, v.cut.group, v.cut.subgroup, v.cut.walk);
         let known = tokens.iter().chain([&present]).any(|one| row(one) == row(&variant))
             && prompts.iter().chain([&present]).any(|one| one.cut.tile == variant.cut.tile);
         known.then_some(variant)
@@ -125,11 +130,14 @@ impl Variant {
 
     /// The cut in words, such as `2 rows, 16 lanes by shuffles, 64 a workgroup, tiles of 32`.
     pub fn words(self) -> String {
-        let Cut { rows, lanes, group, tile, .. } = self.cut;
+        let Cut { rows, lanes, group, walk, tile, .. } = self.cut;
         let tile = match tile {
             Tile::Apart(rows) => format!("{rows} rows of a prompt an invocation"),
             Tile::Shared(size) => format!("tiles of {}", size.lines()),
         };
+        if walk {
+            return format!("walking along the rows, {tile}");
+        }
         let by = if self.cut.shuffles() { " by shuffles" } else { "" };
         format!("{rows} rows, {lanes} lanes{by}, {group} a workgroup, {tile}")
     }

@@ -332,25 +332,30 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             position = state::POSITION,
         )
         .ok();
-        self.weigh(&mut w, heads, KEYS_TOGETHER, &format!("{} + l", self.first_seen("last")), SHARES);
+        self.hold(&mut w, heads);
+        self.weigh(&mut w, heads, KEYS_TOGETHER, &format!("{} + l", self.first_seen("last")), SHARES, true);
         for h in 0..heads {
             writeln!(w, "  tops[{}u + l] = top{h};", h * SHARES).ok();
         }
-        w.push_str("  workgroupBarrier();\n");
+        writeln!(w, "  workgroupBarrier();\n  var part: array<f32, {heads}>;").ok();
         for h in 0..heads {
             let others = (1..SHARES).map(|i| format!("  most = max(most, tops[{}u]);\n", h * SHARES + i));
             writeln!(
                 w,
-                "  {{\n  var most = tops[{at}u];\n{others}  let part = exp(top{h} - most);\n  sums[{at}u + l] = sum{h} * part;",
+                "  {{\n  var most = tops[{at}u];\n{others}  part[{h}u] = exp(top{h} - most);
+  sums[{at}u + l] = sum{h} * part[{h}u];\n  }}",
                 at = h * SHARES,
                 others = others.collect::<String>(),
             )
             .ok();
-            for i in 0..quads {
-                writeln!(w, "  parts[{}u + l] = a{h}_{i} * part;", (h * quads + i) * SHARES).ok();
-            }
-            w.push_str("  }\n");
         }
+        writeln!(
+            w,
+            "  for (var h = 0u; h < {heads}u; h++) {{
+    for (var i = 0u; i < {quads}u; i++) {{ parts[(h * {quads}u + i) * {SHARES}u + l] = acc[h][i] * part[h]; }}
+  }}"
+        )
+        .ok();
         writeln!(
             w,
             "  workgroupBarrier();
@@ -389,14 +394,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         .ok();
         // As many keys at once as registers are likely to hold.
         let keys = if heads > 1 || self.d_head > 128 { KEYS_TOGETHER } else { KEYS };
-        self.weigh(&mut w, heads, keys, &self.first_seen("last"), 1);
-        for h in 0..heads {
-            writeln!(w, "  let out{h} = &out[row + {h}u];").ok();
-            for i in 0..self.d_head / 4 {
-                writeln!(w, "  (*out{h})[{i}] = a{h}_{i} / sum{h};").ok();
-            }
-        }
-        w.push_str("}\n");
+        self.hold(&mut w, heads);
+        self.weigh(&mut w, heads, keys, &self.first_seen("last"), 1, true);
+        writeln!(w, "  var total: array<f32, {heads}>;").ok();
+        (0..heads).for_each(|h| w.push_str(&format!("  total[{h}u] = sum{h};\n")));
+        writeln!(
+            w,
+            "  for (var h = 0u; h < {heads}u; h++) {{
+    let result = &out[row + h];
+    for (var i = 0u; i < {}u; i++) {{ (*result)[i] = acc[h][i] / total[h]; }}
+  }}
+}}",
+            self.d_head / 4
+        )
+        .ok();
         w
     }
 
@@ -427,7 +438,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         )
         .ok();
         let first = format!("{} + share", self.first_seen("last"));
-        self.weigh(&mut w, 1, KEYS, &first, SHARES);
+        self.weigh(&mut w, 1, KEYS, &first, SHARES, false);
         // What each share has seen is worth as much as its largest score says.
         writeln!(
             w,
@@ -482,18 +493,46 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         (1..=group.min(MOST_TOGETHER / self.d_head)).rev().find(|&n| group.is_multiple_of(n)).unwrap_or(1)
     }
 
-    /// The running softmax of queries `row…` over every `apart`-th key from `first` to `last`, `keys` of them between two
-    /// rescalings; leaves `top`, `sum` and the weighted sums `a` of each head.
+    /// Brings the queries from `row` on, and room for their sums, into memory of the invocation's own.
     ///
-    /// Queries and sums are named variables, not arrays: an indexed array would live in memory, not in registers.
-    fn weigh(&self, w: &mut String, heads: u32, keys: u32, first: &str, apart: u32) {
+    /// Loops, as everything that reads or writes a buffer but the keys and values: each place in the text where a number
+    /// comes from a buffer takes a processor's driver long to compile.
+    fn hold(&self, w: &mut String, heads: u32) {
+        let quads = self.d_head / 4;
+        writeln!(
+            w,
+            "  var query: array<array<vec4<f32>, {quads}>, {heads}>;
+  var acc: array<array<vec4<f32>, {quads}>, {heads}>;
+  for (var h = 0u; h < {heads}u; h++) {{
+    let from_q = &q[row + h];
+    for (var i = 0u; i < {quads}u; i++) {{ query[h][i] = (*from_q)[i] * {scale:e}; }}
+  }}",
+            scale = 1.0 / (self.d_head as f32).sqrt()
+        )
+        .ok();
+    }
+
+    /// The running softmax of queries `row…` over every `apart`-th key from `first` to `last`, `keys` of them between two
+    /// rescalings; leaves `top`, `sum` and the weighted sums of each head.
+    ///
+    /// Queries and sums are named variables, `q` and `a`: an indexed array would live in memory, not in registers. Where no
+    /// registers hold them anyway they are [held](Attention::hold).
+    fn weigh(&self, w: &mut String, heads: u32, keys: u32, first: &str, apart: u32, held: bool) {
         let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
         let quads = d_head / 4;
         let scale = 1.0 / (d_head as f32).sqrt();
+        let name = |short: &str, long: &str, h: u32, i: u32| {
+            if held { format!("{long}[{h}u][{i}u]") } else { format!("{short}{h}_{i}") }
+        };
+        let (q, a) = (|h, i| name("q", "query", h, i), |h, i| name("a", "acc", h, i));
         for h in 0..heads {
-            writeln!(w, "  let query{h} = &q[row + {h}u];\n  var top{h} = -3.0e38;\n  var sum{h} = 0.0;").ok();
+            writeln!(w, "  var top{h} = -3.0e38;\n  var sum{h} = 0.0;").ok();
+            if held {
+                continue;
+            }
+            writeln!(w, "  let query{h} = &q[row + {h}u];").ok();
             for i in 0..quads {
-                writeln!(w, "  let q{h}_{i} = (*query{h})[{i}] * {scale:e};\n  var a{h}_{i} = vec4<f32>();").ok();
+                writeln!(w, "  let {} = (*query{h})[{i}] * {scale:e};\n  var {} = vec4<f32>();", q(h, i), a(h, i)).ok();
             }
         }
         let key_head = n_heads / n_kv_heads;
@@ -514,7 +553,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "    let k{j}_{i} = (*key{j})[{i}];").ok();
             }
             for h in 0..heads {
-                let dots = (0..quads).map(|i| format!(" + dot(q{h}_{i}, k{j}_{i})")).collect::<String>();
+                let dots = (0..quads).map(|i| format!(" + dot({}, k{j}_{i})", q(h, i))).collect::<String>();
                 writeln!(w, "    let s{h}_{j} = select(-3.0e38, 0.0{dots}, place{j} <= last);").ok();
             }
         }
@@ -529,7 +568,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             )
             .ok();
             for i in 0..quads {
-                writeln!(w, "    a{h}_{i} *= shrink{h};").ok();
+                writeln!(w, "    {} *= shrink{h};", a(h, i)).ok();
             }
             for j in 0..keys {
                 writeln!(w, "    let p{h}_{j} = exp(s{h}_{j} - top{h});\n    sum{h} += p{h}_{j};").ok();
@@ -539,7 +578,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             for i in 0..quads {
                 writeln!(w, "    {{\n      let v = (*value{j})[{i}];").ok();
                 for h in 0..heads {
-                    writeln!(w, "      a{h}_{i} += p{h}_{j} * v;").ok();
+                    writeln!(w, "      {} += p{h}_{j} * v;", a(h, i)).ok();
                 }
                 w.push_str("    }\n");
             }

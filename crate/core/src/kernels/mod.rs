@@ -23,6 +23,7 @@ pub mod side;
 pub mod transposed;
 pub(crate) mod unpack;
 mod vector;
+mod walk;
 
 use std::fmt::Write;
 

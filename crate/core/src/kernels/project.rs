@@ -12,7 +12,7 @@ use super::{
     shared::{self, Size},
     side::Side,
     state,
-    unpack::{bytes, decoders},
+    unpack::{bytes, decoders, lengths},
 };
 use crate::{config::Activation, quant::BlockType};
 
@@ -91,6 +91,10 @@ pub struct Cut {
     pub group: u32,
     /// Smallest subgroup of the device, to reduce with shuffles where it holds all lanes.
     pub subgroup: Option<u32>,
+    /// Whether the one-token kernels walk along rows with activations they hold; `rows`, `lanes` and `group` then only say
+    /// how attention is cut.
+    #[serde(default)]
+    pub walk: bool,
     /// How the tiled products are cut.
     pub tile: Tile,
 }
@@ -170,16 +174,32 @@ impl Project {
         if let Some(side) = self.side() {
             side.widen_tile(&mut w, tile_rows, tile_tokens, |r, t| format!("a{r}_{t}"));
         }
-        for t in 0..tile_tokens {
-            writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
-            for r in 0..tile_rows {
-                writeln!(w, "    let y{r} = a{r}_{t};").ok();
+        // A loop over the tokens where a processor compiles: each place a number is written to takes it long.
+        if let Tile::Apart(_) = cut.tile {
+            writeln!(w, "  var sums: array<array<f32, {tile_rows}>, {tile_tokens}>;").ok();
+            for (r, t) in (0..tile_rows).flat_map(|r| (0..tile_tokens).map(move |t| (r, t))) {
+                writeln!(w, "  sums[{t}u][{r}u] = a{r}_{t};").ok();
             }
-            self.store(&mut w, tile_rows, " + token", "", false);
-            w.push_str("  }\n");
+            let last = format!("min({tile_tokens}u, count - token0)");
+            writeln!(w, "  for (var t = 0u; t < {last}; t++) {{\n    let token = token0 + t;").ok();
+            self.store_tile(&mut w, tile_rows, |r| format!("sums[t][{r}u]"));
+        } else {
+            for t in 0..tile_tokens {
+                writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
+                self.store_tile(&mut w, tile_rows, |r| format!("a{r}_{t}"));
+            }
         }
         w.push_str("}\n");
         w
+    }
+
+    /// Hands a token's sums, which `sum` names, to where the role puts them, and closes the block.
+    fn store_tile(&self, w: &mut String, rows: u32, sum: impl Fn(u32) -> String) {
+        for r in 0..rows {
+            writeln!(w, "    let y{r} = {};", sum(r)).ok();
+        }
+        self.store(w, rows, " + token", "", false);
+        w.push_str("  }\n");
     }
 
     fn tile_apart(&self, w: &mut String, tile_rows: u32) {
@@ -241,6 +261,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         let vector = one_token.is_some();
         let shuffles = one_token.is_some_and(|cut| cut.shuffles());
         let normed = vector && self.role.normed();
+        // Who meets late has sums of blocks and of squares in workgroup memory.
+        let held = shuffles || one_token.is_some_and(|cut| cut.walk);
         // Browsers demand the directive, naga does not know it yet (gfx-rs/wgpu#5555).
         if shuffles && cfg!(target_arch = "wasm32") {
             w.push_str("enable subgroups;\n");
@@ -252,10 +274,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             binding += 1;
         };
         bind(&mut w, "state", "u32", false);
+        let [n_words, n_scales] = lengths(self.ty, self.rows, self.cols);
         // Nested arrays: browsers check the index of a block then, not of each of its parts.
-        let block = format!("array<vec4<u32>, {}>", self.parts());
-        bind(&mut w, "words", if vector { &block } else { "u32" }, false);
-        bind(&mut w, "scales", "u32", false);
+        let parts = self.parts();
+        let block = format!("array<vec4<u32>, {parts}>, {}", n_words / 4 / parts);
+        bind(&mut w, "words", &if vector { block } else { format!("u32, {n_words}") }, false);
+        bind(&mut w, "scales", &format!("u32, {n_scales}"), false);
         bind(&mut w, "x", if vector { "vec4<f32>" } else { "array<vec4<f32>, 2>" }, false);
         bind(&mut w, "out", "f32", true);
         if self.side().is_some() {
@@ -272,12 +296,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             let sums = one_token.map_or(0, |cut| if shuffles { cut.group / cut.lanes } else { cut.group });
             let (partial, octet) = (sums * self.streams, 8 * self.streams);
             writeln!(w, "var<workgroup> partial: array<f32, {partial}>;").ok();
-            if !shuffles {
+            if !held {
                 writeln!(w, "var<workgroup> octet: array<f32, {octet}>;").ok();
             }
         }
         if let Some(cut) = one_token {
-            if !shuffles {
+            if !held {
                 writeln!(w, "var<workgroup> block_sum: array<f32, {}>;", self.cols / 32 * self.streams).ok();
             }
             if let Some(side) = self.side() {

@@ -9,14 +9,18 @@ use crate::sample::{EXCLUDED, Mix, PLAUSIBLE, Sampling};
 
 /// Scores a workgroup of the first kernel looks at: so few that there are more largest ones than most people let be drawn.
 const SHARE: u32 = 1024;
+/// Invocations a workgroup where they are cheap.
 const WORKGROUP: u32 = 256;
+/// And where each that waits at a barrier costs microseconds, as on processors that pose as a GPU: as few as [`draw`] needs.
+const WORKGROUP_APART: u32 = 64;
 /// Parameter that holds the strength of a contrast.
 const STRENGTH: usize = 6;
 
 /// How many of the likeliest hold most of the probability, more often than not.
 const FEW: u32 = 48;
 
-/// Scores that an invocation of the second kernel reads at once.
+/// Scores that an invocation of the last kernel reads at once; four where processors compute, who do not wait for memory so long
+/// and compile slowly.
 const AT_ONCE: u32 = 16;
 /// Most scores that are listed for the passes over a few: pairs of words behind those of the groups.
 const LISTED: u32 = 2048;
@@ -32,6 +36,11 @@ pub fn partial_words(vocab: u32) -> usize {
 /// Workgroups of the first kernel.
 pub fn scan_groups(vocab: u32) -> u32 {
     vocab.div_ceil(SHARE)
+}
+
+/// Invocations a workgroup of the kernels, on a device where each is to do much and share little or on another.
+pub fn workgroup(apart: bool) -> u32 {
+    if apart { WORKGROUP_APART } else { WORKGROUP }
 }
 
 /// The parameter buffer's words.
@@ -53,7 +62,7 @@ pub fn parameters(sampling: &Sampling, mix: Mix) -> [u32; 8] {
 ///
 /// Two kernels, one after the other: with `peaks` each group writes the largest personal score it sees, then without
 /// it merges its share. Bindings: parameters, logits, partial; workgroups as the scan's.
-pub fn merge(vocab: u32, peaks: bool) -> String {
+pub fn merge(vocab: u32, peaks: bool, workgroup: u32) -> String {
     let groups = scan_groups(vocab);
     let share = if peaks {
         format!("best = max(best, logits[{vocab}u + i]);")
@@ -83,7 +92,7 @@ pub fn merge(vocab: u32, peaks: bool) -> String {
     workgroupBarrier();
   }}
   if (l == 0u) {{ partial[group.x] = vec2<u32>(bitcast<u32>(top[0]), 0u); }}",
-            half = WORKGROUP / 2
+            half = workgroup / 2
         )
     } else {
         String::new()
@@ -92,13 +101,13 @@ pub fn merge(vocab: u32, peaks: bool) -> String {
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec2<u32>>;
-var<workgroup> top: array<f32, {WORKGROUP}>;
-@compute @workgroup_size({WORKGROUP})
+var<workgroup> top: array<f32, {workgroup}>;
+@compute @workgroup_size({workgroup})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   let strength = bitcast<f32>(parameters[{STRENGTH}]);
   {open}
   let end = min((group.x + 1u) * {SHARE}u, {vocab}u);
-  for (var i = group.x * {SHARE}u + l; i < end; i += {WORKGROUP}u) {{
+  for (var i = group.x * {SHARE}u + l; i < end; i += {workgroup}u) {{
     {share}
   }}
   {close}
@@ -108,21 +117,21 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 }
 
 /// Bindings: parameters, seen, logits, partial. `partial[group]` is the largest score and its id.
-pub fn scan(vocab: u32) -> String {
+pub fn scan(vocab: u32, workgroup: u32) -> String {
     format!(
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read> seen: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>;
-var<workgroup> top: array<f32, {WORKGROUP}>;
-var<workgroup> who: array<u32, {WORKGROUP}>;
-@compute @workgroup_size({WORKGROUP})
+var<workgroup> top: array<f32, {workgroup}>;
+var<workgroup> who: array<u32, {workgroup}>;
+@compute @workgroup_size({workgroup})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   let penalty = bitcast<f32>(parameters[4]);
   let end = min((group.x + 1u) * {SHARE}u, {vocab}u);
   var best = -3.0e38;
   var id = 0xffffffffu;
-  for (var i = group.x * {SHARE}u + l; i < end; i += {WORKGROUP}u) {{
+  for (var i = group.x * {SHARE}u + l; i < end; i += {workgroup}u) {{
     var s = logits[i];
     if (penalty != 1.0 && ((seen[i >> 5u] >> (i & 31u)) & 1u) == 1u) {{
       s = select(s * penalty, s / penalty, s > 0.0);
@@ -143,7 +152,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   if (l == 0u) {{ partial[group.x] = vec2<u32>(bitcast<u32>(top[0]), who[0]); }}
 }}
 ",
-        half = WORKGROUP / 2
+        half = workgroup / 2
     )
 }
 
@@ -199,19 +208,19 @@ fn likeliest(l: u32) -> f32 {
 ";
 
 /// [`LIKELIEST`] for a vocabulary, and what it stands on.
-fn likeliest(vocab: u32) -> String {
+fn likeliest(vocab: u32, workgroup: u32) -> String {
     format!(
         "const VOCAB = {vocab}u;
 const GROUPS = {groups}u;
-const WORKGROUP = {WORKGROUP}u;
+const WORKGROUP = {workgroup}u;
 const HALF = {half}u;
 const FEW = {FEW}u;
-var<workgroup> top: array<f32, {WORKGROUP}>;
-var<workgroup> who: array<u32, {WORKGROUP}>;
+var<workgroup> top: array<f32, {workgroup}>;
+var<workgroup> who: array<u32, {workgroup}>;
 var<workgroup> bound: f32;
 {LIKELIEST}",
         groups = scan_groups(vocab),
-        half = WORKGROUP / 2,
+        half = workgroup / 2,
     )
 }
 
@@ -220,14 +229,14 @@ var<workgroup> bound: f32;
 /// `totals` gets the mass of all tokens and of those from the bound on, each in wholes and parts, and how many these are; they
 /// stand in `partial` behind what the scan wrote, as far as there is room. Probabilities are added up in two integers, of 2⁻¹³
 /// and 2⁻²⁶, since WGSL has no atomic floats: sums are the same in any order, and 2¹⁸ tokens cannot overflow them.
-pub fn weigh(vocab: u32) -> String {
+pub fn weigh(vocab: u32, workgroup: u32) -> String {
     format!(
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read_write> totals: array<atomic<u32>>;
 {likeliest}var<workgroup> masses: array<atomic<u32>, 4>;
-@compute @workgroup_size({WORKGROUP})
+@compute @workgroup_size({workgroup})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
   if (temperature() <= 0.0 || !(by_count() || by_mass())) {{ return; }}
   let best = likeliest(l);
@@ -258,14 +267,15 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
   if (l < 4u) {{ atomicAdd(&totals[l], atomicLoad(&masses[l])); }}
 }}
 ",
-        likeliest = likeliest(vocab),
+        likeliest = likeliest(vocab, workgroup),
     )
 }
 
 /// Bindings: parameters, seen, logits, partial, totals, state.
 ///
 /// Goes over the list, or where it is too short over all scores; leaves the totals at zero for the next token.
-pub fn draw(vocab: u32) -> String {
+pub fn draw(vocab: u32, workgroup: u32) -> String {
+    let at_once = if workgroup == WORKGROUP { AT_ONCE } else { 4 };
     format!(
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read_write> seen: array<u32>;
@@ -325,7 +335,7 @@ fn contend(d: Left, l: u32, i: u32, s: f32) {{
   if (noisy > top[l] || (noisy == top[l] && i < who[l])) {{ top[l] = noisy; who[l] = i; }}
 }}
 
-@compute @workgroup_size({WORKGROUP})
+@compute @workgroup_size({workgroup})
 fn main(@builtin(local_invocation_index) l: u32) {{
   let best = likeliest(l);
   let top_p = bitcast<f32>(parameters[2]);
@@ -439,14 +449,14 @@ fn main(@builtin(local_invocation_index) l: u32) {{
   }}
 }}
 ",
-        likeliest = likeliest(vocab),
+        likeliest = likeliest(vocab, workgroup),
         last = vocab - 1,
-        quads = AT_ONCE / 4,
-        many = AT_ONCE,
-        stride = AT_ONCE * WORKGROUP,
-        some = (0..AT_ONCE / 4)
+        quads = at_once / 4,
+        many = at_once,
+        stride = at_once * workgroup,
+        some = (0..at_once / 4)
             .map(|q| {
-                let element = |e: u32| format!("at(i + {}u)", (4 * q + e) * WORKGROUP);
+                let element = |e: u32| format!("at(i + {}u)", (4 * q + e) * workgroup);
                 format!("vec4<f32>({})", (0..4).map(element).collect::<Vec<_>>().join(", "))
             })
             .collect::<Vec<_>>()

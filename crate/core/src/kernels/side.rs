@@ -16,7 +16,7 @@
 //!
 //! The one-token kernels make the bottleneck `t = A·x` in each workgroup, for the parts its rows belong to: that costs a
 //! few per cent of the product, a dispatch of its own would cost more than the product on many drivers. The tiled kernels
-//! find `t` behind the activations they read, where [`narrow`] put it.
+//! and those that [walk](super::walk) find `t` behind the activations they read, where [`narrow`] or [`narrow_one`] put it.
 
 use std::fmt::Write;
 
@@ -37,12 +37,19 @@ const WORKGROUP: u32 = 64;
 const TEAM: u32 = 8;
 /// Vectors of A that an invocation asks for ahead.
 const AHEAD: u32 = 24;
+/// Invocations of [`narrow_one`].
+const TEAM_ONE: u32 = 16;
 /// Teams of [`narrow`].
 const TEAMS: u32 = WORKGROUP / TEAM;
 
 /// Vectors behind the activations of [`state::MAX_COUNT`] tokens that `parts` bottlenecks take.
 pub fn tail(parts: u32) -> usize {
     (parts * MAX_RANK * state::MAX_COUNT / 4) as usize
+}
+
+/// Numbers behind the activations that `parts` bottlenecks of one token take.
+pub fn tail_one(parts: u32) -> usize {
+    (parts * MAX_RANK) as usize
 }
 
 /// Workgroups of [`narrow`] along the bottleneck's `width`; along the tokens stands one a four.
@@ -90,6 +97,47 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     )
 }
 
+/// The bottleneck of one token, or of the second of two, written behind the activations: four numbers a workgroup.
+///
+/// For kernels that [walk](super::walk), whose workgroups are too busy to make it each. One text for every projection.
+/// Bindings: state, side, x.
+pub fn narrow_one(streams: u32) -> String {
+    format!(
+        "@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> side: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> x: array<vec4<f32>>;
+var<workgroup> team: array<vec4<f32>, {TEAM_ONE}>;
+@compute @workgroup_size({TEAM_ONE})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+  let quads = u32(side[0].y);
+  let last = u32(side[0].z) - 1u;
+  let a_from = u32(side[0].w);
+  let k = group.x * 4u;
+  let row0 = a_from + k * quads;
+  let row1 = a_from + min(k + 1u, last) * quads;
+  let row2 = a_from + min(k + 2u, last) * quads;
+  let row3 = a_from + min(k + 3u, last) * quads;
+  var s = vec4<f32>();
+  for (var i = l; i < quads; i += {TEAM_ONE}u) {{
+    var v = x[{personal}u * quads + i];
+    // Between rank and A stands the weight of the norm, where there is one.
+    if (a_from > 1u) {{ v *= side[1u + i]; }}
+    s += vec4<f32>(dot(side[row0 + i], v), dot(side[row1 + i], v), dot(side[row2 + i], v), dot(side[row3 + i], v));
+  }}
+  team[l] = s;
+  workgroupBarrier();
+  if (l == 0u) {{
+    for (var i = 1u; i < {TEAM_ONE}u; i++) {{ s += team[i]; }}
+    x[{max_count}u * quads + group.x] = s * bitcast<f32>(state[{factor}]);
+  }}
+}}
+",
+        personal = streams - 1,
+        max_count = state::MAX_COUNT,
+        factor = state::FACTOR,
+    )
+}
+
 /// What stands beside a projection, as text for its kernels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Side {
@@ -107,7 +155,7 @@ impl Side {
     /// Declares what a one-token kernel needs in workgroup memory.
     pub fn declare(&self, w: &mut String, cut: Cut) {
         writeln!(w, "var<workgroup> t: array<f32, {}>;", self.role.parts() * MAX_RANK).ok();
-        if !cut.shuffles() {
+        if cut.lanes > 1 && !cut.shuffles() {
             writeln!(w, "var<workgroup> team: array<f32, {}>;", cut.group).ok();
         }
     }
@@ -315,6 +363,21 @@ impl Side {
     workgroupBarrier();
   }}",
             state::FACTOR
+        )
+        .ok();
+    }
+
+    /// Brings the bottleneck that [`narrow_one`] made into workgroup memory, with `group` invocations.
+    pub fn bottleneck_kept(&self, w: &mut String, group: u32) {
+        self.open(w);
+        writeln!(
+            w,
+            "  for (var k = l; k * 4u < {parts}u * rank; k += {group}u) {{
+    let v = x[{from}u + k];
+    for (var i = 0u; i < 4u; i++) {{ t[k * 4u + i] = v[i]; }}
+  }}",
+            parts = self.role.parts(),
+            from = state::MAX_COUNT * self.cols / 4,
         )
         .ok();
     }

@@ -9,7 +9,7 @@ use super::{
     WORKGROUP, declare, entry,
     project::{Slice, Tile},
     shared::{self, Size},
-    unpack::{bytes, decoders},
+    unpack::{bytes, decoders, lengths},
 };
 use crate::quant::BlockType;
 
@@ -74,7 +74,9 @@ impl Transposed {
     /// Bindings: state, words, scales, dy, dx. Workgroups `(groups, tokens / self.tokens(), splits)`.
     pub fn wgsl(&self) -> String {
         let dy = if self.whole() { "vec4<f32>" } else { "f32" };
-        let buffers = [("state", "u32", false), ("words", "u32", false), ("scales", "u32", false), ("dy", dy, false)];
+        let [words, scales] = lengths(self.ty, self.rows, self.cols).map(|n| format!("u32, {n}"));
+        let buffers =
+            [("state", "u32", false), ("words", &words, false), ("scales", &scales, false), ("dy", dy, false)];
         let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
         w.push_str(&decoders(self.ty));
         match self.cut() {

@@ -1,6 +1,6 @@
 //! Weights out of their blocks, as text that every kernel over quantised matrices begins with.
 
-use crate::quant::BlockType;
+use crate::quant::{BlockType, plane_lens};
 
 /// `low` and `high` unpack eight weights of a 4-bit block, four of them each, from the word that holds them all.
 ///
@@ -71,6 +71,16 @@ const SCALE_6: &str = "fn block_scale(i: u32) -> vec2<f32> {
 /// Whether a format has a byte a weight for the kernels: two words an eighth of a block.
 pub(crate) fn bytes(ty: BlockType) -> bool {
     matches!(ty, BlockType::Q8_0 | BlockType::Q5_1 | BlockType::Q5K | BlockType::Q6K)
+}
+
+/// Words and scales of a matrix of `rows` by `cols`, as WGSL's `u32`.
+///
+/// Arrays of a known length: browsers check an index against a number then, and need not divide a buffer's bytes to know the
+/// length, which software drivers do at every access, lane by lane.
+pub(super) fn lengths(ty: BlockType, rows: u32, cols: u32) -> [u32; 2] {
+    let weights = rows * cols;
+    let words = if bytes(ty) { weights / 4 } else { weights / 8 };
+    [words, plane_lens(ty, weights as usize / ty.block_len())[2] as u32]
 }
 
 /// WGSL functions that unpack the words and scales of a format, as [`Packed::for_kernels`](crate::quant::Packed) has

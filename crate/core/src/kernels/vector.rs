@@ -1,4 +1,5 @@
-//! The product of [`project`](super::project) for one token: a matrix–vector product, cut among lanes.
+//! The product of [`project`](super::project) for one token: a matrix–vector product, cut among lanes. [`walk`](super::walk) has
+//! another way.
 //!
 //! What stands before the sums (norm, bottleneck of the side path) each workgroup makes for itself. Where lanes add up by
 //! shuffles, everything that a kernel reads is asked for before anything is computed, so that a device waits for memory about
@@ -30,6 +31,9 @@ const FEW_LANES: u32 = 4;
 impl Project {
     /// At most this many bytes of workgroup memory does the kernel take.
     pub fn workgroup_bytes(&self, cut: Cut) -> u32 {
+        if cut.walk {
+            return self.walk_bytes();
+        }
         let a_stream = self.cols * 4 + self.cols / 32 * 4 + (cut.group + 8) * 4;
         self.streams * a_stream + self.role.parts() * MAX_RANK * 4 + 2 * cut.group * 4
     }
@@ -48,6 +52,9 @@ impl Project {
 
     /// Workgroups of the kernel.
     pub fn vector_groups(&self, cut: Cut) -> u32 {
+        if cut.walk {
+            return self.walk_groups();
+        }
         let cut = self.suited(cut);
         self.rows.div_ceil(cut.group / cut.lanes * cut.rows)
     }
@@ -57,9 +64,12 @@ impl Project {
     /// Bindings: state, words, scales, x, out, then [side](super::side) (for [`Role::Head`] the norm), then rope and
     /// cache for [`Role::Qkv`].
     pub fn vector(&self, cut: Cut) -> String {
+        if cut.walk {
+            return self.walk(cut);
+        }
         let cut = self.suited(cut);
         let mut w = self.header(Some(cut));
-        let (blocks, quads) = (self.cols / 32, self.cols / 4);
+        let blocks = self.cols / 32;
         let Cut { rows, lanes, group, .. } = cut;
         let groups = group / lanes;
         writeln!(
@@ -72,10 +82,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             all_blocks = blocks * self.streams,
         )
         .ok();
-        // Two streams stand in the first two rows of the activations.
-        let last = matches!(self.role, Role::Head(_)) && self.streams == 1;
-        let first = if last { format!("(state[{}] - 1u) * {quads}u", state::COUNT) } else { "0u".into() };
-        writeln!(w, "  let first = {first};").ok();
+        writeln!(w, "  let first = {};", self.first_quad()).ok();
         let ahead = cut.shuffles();
         if ahead {
             self.ask(&mut w, cut);
@@ -105,17 +112,31 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         if lanes > 1 {
             writeln!(w, "  if (lane != 0u) {{ return; }}").ok();
         }
+        self.hand_over(&mut w, rows, ahead);
+        w.push_str("}\n");
+        w
+    }
+
+    /// Where the activations begin, as text. Two streams stand in the first two rows of them.
+    pub(super) fn first_quad(&self) -> String {
+        match self.role {
+            Role::Head(_) if self.streams == 1 => format!("(state[{}] - 1u) * {}u", state::COUNT, self.cols / 4),
+            _ => "0u".into(),
+        }
+    }
+
+    /// Hands the sums `a<row>_<stream>` of `rows` rows to where the role puts them; what they are joined with may have been
+    /// read `ahead`.
+    pub(super) fn hand_over(&self, w: &mut String, rows: u32, ahead: bool) {
         for s in 0..self.streams {
             writeln!(w, "  {{\n    let token = {s}u;").ok();
             for r in 0..rows {
                 let old = if ahead && self.role == Role::Residual { format!("old{r}_{s} + ") } else { String::new() };
                 writeln!(w, "    let y{r} = {old}a{r}_{s} * scale{s};").ok();
             }
-            self.store(&mut w, rows, "", if s > 0 { " + arrayLength(&cache) / 2u" } else { "" }, ahead);
+            self.store(w, rows, "", if s > 0 { " + arrayLength(&cache) / 2u" } else { "" }, ahead);
             w.push_str("  }\n");
         }
-        w.push_str("}\n");
-        w
     }
 
     /// Rounds of the lanes' walk along their rows whose weights are asked for ahead.
@@ -132,7 +153,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// Where the norm's weight of quad `i` stands, as text: a side buffer holds it after its first vector.
-    fn norm(&self, i: &str) -> String {
+    pub(super) fn norm(&self, i: &str) -> String {
         if self.side().is_none() { format!("norm[{i}]") } else { format!("side[1u + {i}]") }
     }
 
@@ -233,7 +254,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// What the sums of each stream are to be multiplied by: where there is a norm, by the squares' sum, which stands in
     /// `parts` parts in `from`.
-    fn scales(&self, w: &mut String, from: &str, parts: u32) {
+    pub(super) fn scales(&self, w: &mut String, from: &str, parts: u32) {
         for s in 0..self.streams {
             if !self.role.normed() {
                 writeln!(w, "  let scale{s} = 1.0;").ok();
@@ -297,7 +318,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// Reads the block at `at`: its scale and its words.
-    fn block(&self, w: &mut String, at: &str, name: &str) {
+    pub(super) fn block(&self, w: &mut String, at: &str, name: &str) {
         writeln!(w, "    let s{name} = block_scale({at});\n    let words{name} = &words[{at}];").ok();
         for part in 0..self.parts() {
             writeln!(w, "    let w{name}_{part} = (*words{name})[{part}];").ok();
@@ -317,7 +338,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             let all = (k + 1) * cut.lanes <= blocks;
             let open = if all { "  {".to_owned() } else { format!("  if (lane + {}u < {blocks}u) {{", k * cut.lanes) };
             writeln!(w, "{open}").ok();
-            self.block_sums(w, cut, &format!("at_{k}"), &format!("{k}_"));
+            self.block_sums(w, cut, blocks, &format!("at_{k}"), &format!("{k}_"));
             w.push_str("  }\n");
         }
         if ahead * cut.lanes >= blocks {
@@ -327,13 +348,14 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for r in 0..cut.rows {
             self.block(w, &format!("base{r} + b"), &r.to_string());
         }
-        self.block_sums(w, cut, "b", "");
+        self.block_sums(w, cut, blocks, "b", "");
         w.push_str("  }\n");
     }
 
-    /// Adds what block `b` of each row gives; `read` begins the names of what [`Project::block`] read of it.
-    fn block_sums(&self, w: &mut String, cut: Cut, b: &str, read: &str) {
-        let (blocks, streams) = (self.cols / 32, self.streams);
+    /// Adds what block `b` of each row gives, of `blocks` a stream whose activations stand in `xs`; `read` begins the names of
+    /// what [`Project::block`] read of it.
+    pub(super) fn block_sums(&self, w: &mut String, cut: Cut, blocks: u32, b: &str, read: &str) {
+        let streams = self.streams;
         // Cheaper than to meet once more, where shuffles are all that lanes share.
         let own = cut.shuffles();
         for s in 0..streams {

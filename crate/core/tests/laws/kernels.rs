@@ -68,24 +68,30 @@ pub fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel, adapter
 
 /// Whole rows for an invocation.
 pub fn whole(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(16) }
+}
+
+/// Rows that go by activations which invocations hold.
+pub fn walking(gpu: &Gpu) -> Cut {
+    Cut { walk: true, ..whole(gpu) }
 }
 
 /// Lanes added up by shuffles.
 pub fn shuffled(gpu: &Gpu) -> Cut {
-    Cut { rows: 2, lanes: 4, group: 128, subgroup: gpu.subgroup, tile: Tile::Shared(Size::Small) }
+    Cut { rows: 2, lanes: 4, group: 128, subgroup: gpu.subgroup, walk: false, tile: Tile::Shared(Size::Small) }
 }
 
 /// Lanes added up in workgroup memory.
 pub fn tree(_: &Gpu) -> Cut {
-    Cut { rows: 2, lanes: 8, group: 32, subgroup: None, tile: Tile::Shared(Size::Large) }
+    Cut { rows: 2, lanes: 8, group: 32, subgroup: None, walk: false, tile: Tile::Shared(Size::Large) }
 }
 
 /// A small model in each cut, the last one within WebGPU's default limits.
-pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 3] {
+pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 4] {
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     [
         ("whole rows", load_fused(file, GpuOptions::default(), whole)),
+        ("walking", load_fused(file, GpuOptions { default_limits: true, ..GpuOptions::default() }, walking)),
         ("shuffled lanes", load_fused(file, GpuOptions::default(), shuffled)),
         ("lanes by workgroup", load_fused(file, bare, tree)),
     ]
@@ -145,8 +151,10 @@ fn cached_equals_uncached() {
     assert_close("cached", &plain_logits(&model, &ids[37..], &mut cache, None), &whole, 1e-5);
 }
 
-fn kernels(gpu: &Gpu, vocab: u32) -> [wgpu::ComputePipeline; 3] {
-    let texts = [("scan", sampling::scan(vocab)), ("weigh", sampling::weigh(vocab)), ("draw", sampling::draw(vocab))];
+fn kernels(gpu: &Gpu, vocab: u32, apart: bool) -> [wgpu::ComputePipeline; 3] {
+    let n = sampling::workgroup(apart);
+    let [scan, weigh, draw] = [sampling::scan(vocab, n), sampling::weigh(vocab, n), sampling::draw(vocab, n)];
+    let texts = [("scan", scan), ("weigh", weigh), ("draw", draw)];
     texts.map(|(label, text)| block_on(gpu.kernel(label, &text)).unwrap())
 }
 
@@ -195,7 +203,8 @@ fn the_gpu_draws_what_the_processor_draws() {
     // So many that the scan has more shares than the draw wants of the likeliest.
     const N: usize = 60_000;
     let gpu = gpu(GpuOptions::default());
-    let kernels = kernels(&gpu, N as u32);
+    // Large workgroups and small ones.
+    let kernels = [false, true].map(|apart| kernels(&gpu, N as u32, apart));
     let mut random = fastrand::Rng::with_seed(9);
     let base = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, ..Default::default() };
     let settings = [
@@ -220,11 +229,13 @@ fn the_gpu_draws_what_the_processor_draws() {
             let mut seen = Seen::new(N);
             (0..500).for_each(|_| seen.insert(random.u32(0..N as u32)));
             let expected = sampling.draw(&mut logits.clone(), &seen, step).unwrap();
-            let found = gpu_draw(&gpu, &kernels, &logits, sampling, &seen, step);
-            draws += 1;
-            if found != expected {
-                differing += 1;
-                eprintln!("setting {i}, step {step}: {found} on the GPU, {expected} on the processor");
+            for kernels in &kernels {
+                let found = gpu_draw(&gpu, kernels, &logits, sampling, &seen, step);
+                draws += 1;
+                if found != expected {
+                    differing += 1;
+                    eprintln!("setting {i}, step {step}: {found} on the GPU, {expected} on the processor");
+                }
             }
         }
     }
@@ -237,9 +248,11 @@ fn the_gpu_draws_what_the_processor_draws() {
 fn scores_that_are_no_numbers_are_reported() {
     const N: usize = 3000;
     let gpu = gpu(GpuOptions::default());
-    let kernels = kernels(&gpu, N as u32);
-    let id = gpu_draw(&gpu, &kernels, &[f32::NAN; N], &Sampling::default(), &Seen::new(N), 0);
-    assert!(id as usize >= N, "id {id} stands for an error and must lie outside the vocabulary");
+    for apart in [false, true] {
+        let kernels = kernels(&gpu, N as u32, apart);
+        let id = gpu_draw(&gpu, &kernels, &[f32::NAN; N], &Sampling::default(), &Seen::new(N), 0);
+        assert!(id as usize >= N, "id {id} stands for an error and must lie outside the vocabulary");
+    }
 }
 
 #[test]

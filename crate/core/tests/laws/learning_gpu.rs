@@ -97,7 +97,9 @@ pub fn gradients_equal_the_plain_ones(
 
 #[test]
 fn every_gradient_on_the_gpu_equals_the_plain_one() {
-    let shared = |size| move |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Shared(size) };
+    let shared = |size| {
+        move |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, walk: false, tile: Tile::Shared(size) }
+    };
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 24, 1);
     let model = load_fused(&file, bare, shared(Size::Small));
@@ -128,13 +130,14 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
 }
 
 pub fn software(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, tile: Tile::Apart(16) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(16) }
 }
 
 #[test]
 fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
-    let shared = |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, tile: Tile::Shared(Size::Small) };
+    let shared =
+        |_: &Gpu| Cut { rows: 2, lanes: 8, group: 64, subgroup: None, walk: false, tile: Tile::Shared(Size::Small) };
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 5);
     let windows: Vec<_> = [40, 64, 2, 64, 17].into_iter().zip(31..).map(|(n, seed)| ids(n, seed)).collect();
     let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();

@@ -104,7 +104,7 @@ const WRONG: [(&str, &str, &str, &str); 12] = [
 fn a_kernel_that_computes_wrongly_is_found_whichever_it_is() {
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4);
     // Short kernels: they are built many times.
-    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, group: 64, subgroup: None, tile: Tile::Apart(2) };
+    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(2) };
     let mut model = load_fused(&file, GpuOptions::default(), cut);
     let variant = model.variant();
     for (label, text, wrong, found) in WRONG {
