@@ -16,7 +16,7 @@ use imprint_core::{
 use pollster::block_on;
 
 use crate::{
-    kernels::{fused_equals_plain, load_fused, shuffled, small_model, tree, whole},
+    kernels::{fused_equals_plain, load_fused, shuffled, small_model, tree, walking, whole},
     material::*,
 };
 
@@ -29,7 +29,7 @@ fn prove(model: &mut FusedModel, file: &Vec<u8>, others: &[Variant]) -> Result<O
 fn a_device_that_computes_rightly_passes_the_trial_in_every_cut() {
     for (matrices, embedding) in [(BlockType::Q4_1, BlockType::Q8_0), (BlockType::Q4_0, BlockType::Q4_0)] {
         let file = small_model(matrices, embedding, 32, 3);
-        for cut in [whole, shuffled, tree] {
+        for cut in [whole, walking, shuffled, tree] {
             let mut model = load_fused(&file, GpuOptions::default(), cut);
             let variant = model.variant();
             assert_eq!(prove(&mut model, &file, &Variant::OTHERS).unwrap(), None);
@@ -88,7 +88,7 @@ fn the_trial_of_the_real_model_changes_nothing_it_writes() {
 const WRONG: [(&str, &str, &str, &str); 12] = [
     ("embed", "low(words[at]), EVEN, s", "low(words[at]), EVEN, 1.03 * s", "read a prompt"),
     ("norm", "* scale * weight[i]", "* scale * 1.03 * weight[i]", "read a prompt"),
-    ("attention", "/ sum0", "/ 1.1 / sum0", "read a prompt"),
+    ("attention", "/ total[h]", "/ 1.1 / total[h]", "read a prompt"),
     ("attention", "v / sum;", "v / 1.1 / sum;", "read a token"),
     ("qkv", "dot(p0, u)", "0.9 * dot(p0, u)", "read a prompt"),
     ("qkv", "dot(l0, p0)", "0.9 * dot(l0, p0)", "read a token"),
@@ -100,14 +100,27 @@ const WRONG: [(&str, &str, &str, &str); 12] = [
     ("draw", "+ gumbel(d.stream, i)", "+ gumbel(d.stream, i + 1u)", "draw"),
 ];
 
+/// The same of kernels that walk.
+const WRONG_WALKING: [(&str, &str, &str, &str); 4] = [
+    ("qkv", "sums[0u + n] = a0_0", "sums[0u + n] = 0.9 * a0_0", "read a token"),
+    ("residual", "dot(h0, q0)", "0.9 * dot(h0, q0)", "read a token"),
+    ("gate up", "a1_0 += sums", "a1_0 += 0.9 * sums", "read a token"),
+    ("scores", "dot(x0, x0)", "0.9 * dot(x0, x0)", "scores"),
+];
+
 #[test]
 fn a_kernel_that_computes_wrongly_is_found_whichever_it_is() {
-    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4);
     // Short kernels: they are built many times.
-    let cut = |_: &Gpu| Cut { rows: 2, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(2) };
-    let mut model = load_fused(&file, GpuOptions::default(), cut);
+    let cut = Cut { rows: 2, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(2) };
+    each_is_found(cut, &WRONG);
+    each_is_found(Cut { walk: true, ..cut }, &WRONG_WALKING);
+}
+
+fn each_is_found(cut: Cut, faults: &[(&'static str, &'static str, &'static str, &str)]) {
+    let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4);
+    let mut model = load_fused(&file, GpuOptions::default(), |_| cut);
     let variant = model.variant();
-    for (label, text, wrong, found) in WRONG {
+    for &(label, text, wrong, found) in faults {
         let (hit, hits) = std::sync::mpsc::channel();
         model.gpu.wrong = Some(Box::new(move |of, wgsl| {
             if of == label && wgsl.contains(text) {
