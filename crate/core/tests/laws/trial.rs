@@ -5,7 +5,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::{
-        gpu::{Gpu, GpuOptions},
+        gpu::GpuOptions,
         project::{Cut, Tile},
     },
     model::Keep,
