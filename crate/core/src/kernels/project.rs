@@ -261,7 +261,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         let vector = one_token.is_some();
         let shuffles = one_token.is_some_and(|cut| cut.shuffles());
         let normed = vector && self.role.normed();
-        // Who meets late has sums of blocks and of squares in workgroup memory.
+        // Such invocations have for themselves what the others share in workgroup memory: sums of blocks and of squares.
         let held = shuffles || one_token.is_some_and(|cut| cut.walk);
         // Browsers demand the directive, naga does not know it yet (gfx-rs/wgpu#5555).
         if shuffles && cfg!(target_arch = "wasm32") {

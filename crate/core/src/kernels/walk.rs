@@ -44,16 +44,10 @@ impl Project {
     fn steps(&self) -> Steps {
         let blocks = self.cols / 32;
         let fits = |each: &u32| blocks.is_multiple_of(*each) && blocks / each <= LARGEST_WORKGROUP;
-        let each = BLOCKS_EACH.into_iter().find(fits).or_else(|| (1..=blocks).find(fits)).unwrap_or(blocks);
+        let each = BLOCKS_EACH.into_iter().chain(1..=blocks).find(fits).unwrap_or(blocks);
         let shares = blocks / each;
         // Such devices compute four invocations at once.
-        let teams = if shares.is_multiple_of(4) {
-            1
-        } else if shares.is_multiple_of(2) {
-            2
-        } else {
-            4
-        };
+        let teams = 4 >> shares.trailing_zeros().min(2);
         let teams = if shares * teams <= LARGEST_WORKGROUP { teams } else { 1 };
         let groups = (self.rows / ENOUGH_ROWS).clamp(1, MOST_GROUPS);
         let groups = 1 << groups.ilog2();

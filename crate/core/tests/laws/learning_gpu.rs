@@ -18,7 +18,7 @@ use pollster::block_on;
 
 use crate::{
     golden_run::{Open, UPDATE, follows_golden_run, tells_of_a_loss_that_is_no_number},
-    kernels::{VOCAB, ids, load_fused, small_model},
+    kernels::{VOCAB, ids, load_fused, small_model, whole},
     material::*,
 };
 
@@ -55,7 +55,7 @@ fn adapter_of(model: &FusedModel, rank: usize, kinds: &[Kind], seed: u64) -> Ada
 
 #[test]
 fn an_adapter_that_changes_nothing_scores_as_the_model() {
-    let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3), GpuOptions::default(), software);
+    let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3), GpuOptions::default(), whole);
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 1).unwrap();
     let mut learner = block_on(FusedLearner::new(&model, &adapter, 130, Room { at_once: 1, keep: true })).unwrap();
     for n in [2, 64, 66, 130] {
@@ -105,7 +105,7 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     let model = load_fused(&file, bare, shared(Size::Small));
     gradients_equal_the_plain_ones("Q4_1", &file, &model, &Kind::ALL, &[129]);
     let file = small_model(BlockType::Q4_0, BlockType::Q4_0, 72, 2);
-    let model = load_fused(&file, GpuOptions::default(), software);
+    let model = load_fused(&file, GpuOptions::default(), whole);
     gradients_equal_the_plain_ones("Q4_0", &file, &model, &[Kind::Q, Kind::V, Kind::Up], &[9, 70, 130]);
     let (large, bare) = (SmallModel { d_model: 256, d_ff: 512, d_head: 64, vocab: VOCAB, ..Default::default() }, bare);
     for (matrices, embedding) in [(BlockType::Q4K, BlockType::Q6K), (BlockType::Q6K, BlockType::Q5K)] {
@@ -124,13 +124,9 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
         SmallModel { matrices: BlockType::Q8_0, embedding: BlockType::Q4_1, vocab: VOCAB + 3, ..Default::default() };
     let file = odd.file();
     let kinds = [Kind::K, Kind::O, Kind::Gate, Kind::Down];
-    for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared(Size::Small))] {
+    for model in [load_fused(&file, GpuOptions::default(), whole), load_fused(&file, bare, shared(Size::Small))] {
         gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66, 3]);
     }
-}
-
-pub fn software(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(16) }
 }
 
 #[test]
@@ -141,7 +137,7 @@ fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 5);
     let windows: Vec<_> = [40, 64, 2, 64, 17].into_iter().zip(31..).map(|(n, seed)| ids(n, seed)).collect();
     let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();
-    for model in [load_fused(&file, GpuOptions::default(), software), load_fused(&file, bare, shared)] {
+    for model in [load_fused(&file, GpuOptions::default(), whole), load_fused(&file, bare, shared)] {
         let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
         let of = |room| {
             let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, room)).unwrap();
@@ -160,7 +156,7 @@ fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
 
 #[test]
 fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
-    let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4), GpuOptions::default(), software);
+    let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4), GpuOptions::default(), whole);
     let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
     let update = Update { clip: Some(0.5), weight_decay: 0.1, rate: 1e-2, ..UPDATE };
     let (one, two) = (ids(40, 1), ids(17, 2));
@@ -195,7 +191,7 @@ fn boundless(model: &FusedModel) -> Adapter {
 #[test]
 fn every_learner_tells_of_a_loss_that_is_no_number() {
     let file = small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 3);
-    let (model, plain) = (load_fused(&file, GpuOptions::default(), software), load_plain(&file, Keep::Dense));
+    let (model, plain) = (load_fused(&file, GpuOptions::default(), whole), load_plain(&file, Keep::Dense));
     let adapter = boundless(&model);
     let window = ids(20, 1);
     let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
