@@ -257,7 +257,7 @@ impl Load<'_> {
             block_on(FusedModel::load(gpu, self.gguf, self.source, self.capacity, kernels.variant, on_tensor))?;
         drop(progress);
         kernels.choose(&mut model, self.terminal)?;
-        let reason = block_on(model.prove(self.gguf, self.source, &Variant::OTHERS))?;
+        let reason = block_on(model.prove(&Variant::OTHERS))?;
         if let Some(reason) = &reason {
             self.terminal.note(reason);
         }

@@ -27,6 +27,7 @@ use built::Kernels;
 use contrast::Both;
 use draw::Draws;
 use plan::{Blocks as Bound, Caches, Formats, Plan};
+use trial::Trial;
 use upload::{formats, read_layer};
 use vocabulary::upload_vocabulary;
 
@@ -180,6 +181,7 @@ pub struct FusedModel {
     draws: Draws,
     weight_bytes: u64,
     pub(crate) layers: Vec<Layer>,
+    trial: Trial,
 }
 
 impl FusedModel {
@@ -217,6 +219,7 @@ impl FusedModel {
             false => embedding.clone(),
         };
         let weight_bytes = gpu.allocated_bytes() - before;
+        let trial = Trial::of(gguf, source, &config, &formats, capacity).await?;
         let caches = Caches::new(&gpu, &config, capacity, 1);
         let plain = Sides::of(&gpu, &config, &layers, None);
         let plan = Plan { gpu: &gpu, config: &config, scratch: &scratch, variant, kernels: &kernels };
@@ -247,6 +250,7 @@ impl FusedModel {
             draws,
             weight_bytes,
             layers,
+            trial,
             gpu,
         })
     }

@@ -116,7 +116,7 @@ async fn on_gpu(
     let mut model = FusedModel::load(gpu, gguf, source, capacity, kernels.variant, on_tensor).await?;
     let tried = kernels.choose(&mut model).await?;
     let started_ms = now_ms();
-    let reason = model.prove(gguf, source, &Variant::OTHERS).await?;
+    let reason = model.prove(&Variant::OTHERS).await?;
     let trial_ms = Some(now_ms() - started_ms);
     let kernels = Some(model.variant().words());
     let device = DeviceInfo { kind: "webgpu", description, reason, kernels, tried, trial_ms };

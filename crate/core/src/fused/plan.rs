@@ -138,7 +138,7 @@ impl Plan<'_> {
 
     /// Lets the driver compile all that a text is written with, known from the formats of the matrices alone.
     pub fn begin(&self, formats: &Formats) {
-        let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Narrow, Which::Scan, Which::Weigh, Which::Draw];
+        let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Scan, Which::Weigh, Which::Draw];
         needed.extend(formats.embedding.iter().map(|slab| Which::Embed(slab.embed(self.config, 1))));
         needed.extend(formats.head.iter().map(|slab| Which::Vector(self.head(slab, 1))));
         for (i, [qkv, o, gate_up, down]) in formats.blocks.iter().enumerate() {
@@ -147,9 +147,6 @@ impl Plan<'_> {
             let products = [self.qkv(*qkv, 1), self.o(*o, 1), self.gate_up(*gate_up, 1), self.down(*down, 1)];
             needed.extend(products.into_iter().flat_map(|product| [Which::Vector(product), Which::Tile(product)]));
         }
-        if self.variant.cut.walk {
-            needed.push(Which::NarrowOne { streams: 1 });
-        }
         if self.config.heads_apart() {
             needed.push(Which::Heads(self.heads_of(1)));
         }
@@ -157,6 +154,14 @@ impl Plan<'_> {
             needed.push(Which::Norm(To::Stream { streams: 1 }));
         }
         needed.into_iter().for_each(|which| self.kernels.begin(self, which));
+    }
+
+    /// As [`Plan::begin`] for what an adapter takes besides.
+    pub fn begin_sides(&self) {
+        self.kernels.begin(self, Which::Narrow);
+        if self.variant.cut.walk {
+            self.kernels.begin(self, Which::NarrowOne { streams: 1 });
+        }
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -307,12 +312,12 @@ impl Plan<'_> {
 
     /// The bottleneck of one token's side path, for kernels that find it behind their activations.
     async fn narrow_one(&self, side: &Side, x: &wgpu::Buffer, streams: u32) -> Result<Option<Dispatch>> {
-        if !self.variant.cut.walk {
+        if !self.variant.cut.walk || side.width == 0 {
             return Ok(None);
         }
         let kernel = self.kernel(Which::NarrowOne { streams }).await?;
         let groups = Groups::Fixed(side.width.div_ceil(4));
-        Ok((side.width > 0).then(|| self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
+        Ok(Some(self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
     }
 
     async fn norm(&self, weight: &wgpu::Buffer) -> Result<Dispatch> {
@@ -323,10 +328,12 @@ impl Plan<'_> {
 
     /// The bottleneck of a side path over the activations in `x`, where there is one.
     async fn narrow(&self, side: &Side, x: &wgpu::Buffer) -> Result<Option<Dispatch>> {
-        // Built even where no path is: whoever attaches one later does not wait for it.
+        if side.width == 0 {
+            return Ok(None);
+        }
         let kernel = self.kernel(Which::Narrow).await?;
         let groups = Groups::PerTokens(side::narrow_groups(side.width), 4);
-        Ok((side.width > 0).then(|| self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
+        Ok(Some(self.dispatch(&kernel, &[&self.scratch.state, &side.buffer, x], groups)))
     }
 
     /// Many tokens of one text.

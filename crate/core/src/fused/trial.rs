@@ -5,8 +5,12 @@
 
 use std::ops::Range;
 
-use super::{Bindings, Dispatch, FusedModel, Lists, Variant, plan::Blocks as Bound};
+use super::{
+    Bindings, Dispatch, FusedModel, Lists, Variant,
+    plan::{Blocks as Bound, Formats},
+};
 use crate::{
+    config::ModelConfig,
     error::{Error, ErrorKind, Result},
     gguf::{Gguf, Source},
     packed::{Blocks, Packed},
@@ -28,17 +32,13 @@ const TOLERANCE: f32 = 5e-3;
 const SAMPLING: Sampling =
     Sampling { temperature: 1.0, top_k: 40, top_p: 0.95, min_p: 0.01, repetition_penalty: 1.0, seed: 1 };
 
-/// The trial of one model: what goes in.
-struct Trial {
+/// The trial of one model: what goes in, and what must come out.
+pub(super) struct Trial {
     ids: Vec<u32>,
     /// Blocks that hold every kernel of the model.
     n_layers: usize,
     /// Which rows of the vocabulary are compared.
     rows: [Range<usize>; 2],
-}
-
-/// What must come out.
-struct Expected {
     /// The residual stream after the blocks, of the last token.
     x: Vec<f32>,
     /// Scores of the rows compared.
@@ -60,24 +60,16 @@ impl FusedModel {
     /// A text under way is over.
     ///
     /// # Errors
-    /// `device-wrong` with all that was wrong when no variant computes rightly, and what `source` and the device report.
+    /// `device-wrong` with all that was wrong when no variant computes rightly, and what the device reports.
     ///
     /// # Panics
     /// If an adapter is attached: our bug, this is for a model just loaded.
-    pub async fn prove(&mut self, gguf: &Gguf, source: &impl Source, others: &[Variant]) -> Result<Option<String>> {
+    pub async fn prove(&mut self, others: &[Variant]) -> Result<Option<String>> {
         assert!(self.personal.is_none(), "the trial is of the model alone");
-        let trial = self.trial().await?;
-        let mut expected = None;
         let mut wrong: Vec<String> = Vec::new();
         let mut others = others.iter().filter(|&&other| other != self.variant).copied().collect::<Vec<_>>().into_iter();
         loop {
-            // The processor computes while the device does.
-            let under_way = self.attempt(&trial).await?;
-            let expected = match &expected {
-                Some(there) => there,
-                None => expected.insert(self.expected(&trial, gguf, source).await?),
-            };
-            match trial.flaw(&self.found(under_way).await?, expected)? {
+            match self.trial.flaw(&self.attempt().await?)? {
                 None => return Ok((!wrong.is_empty()).then(|| format!("other kernels are used: {}", wrong.join("; ")))),
                 Some(flaw) => wrong.push(flaw),
             }
@@ -114,61 +106,6 @@ impl FusedModel {
         self.gpu.check()
     }
 
-    async fn trial(&self) -> Result<Trial> {
-        let vocab = self.config.vocab;
-        let part = |start: usize| start..(start + ROWS).min(vocab);
-        let rows = [part(vocab / 2), part(vocab.saturating_sub(ROWS))];
-        // Spread over the rows of the middle, where words are that the model has often read.
-        let ids = (0..TOKENS.min(self.capacity)).map(|i| (rows[0].start + i * 7 % rows[0].len()) as u32).collect();
-        Ok(Trial { ids, n_layers: self.layers_with_every_kernel().await?, rows })
-    }
-
-    /// What the processor computes of it in f32.
-    async fn expected(&self, trial: &Trial, gguf: &Gguf, source: &impl Source) -> Result<Expected> {
-        let packed = self.packed(gguf, source, trial.n_layers, &trial.rows).await?;
-        let ranks: Vec<u32> = trial.ids.iter().map(|id| id - trial.rows[0].start as u32).collect();
-        let (x, scores) = Processor::new(packed).trace(&ranks);
-        Ok(Expected { x, scores })
-    }
-
-    /// The first `n_layers` blocks with a vocabulary of `rows`.
-    async fn packed(
-        &self,
-        gguf: &Gguf,
-        source: &impl Source,
-        n_layers: usize,
-        rows: &[Range<usize>; 2],
-    ) -> Result<Packed> {
-        let config = &self.config;
-        let mut on_tensor = |_, _| Ok(());
-        let mut reader = Reader::new(gguf, source, &mut on_tensor);
-        let mut layers = Vec::with_capacity(n_layers);
-        for layer in 0..n_layers {
-            layers.push(read_layer(&mut reader, config, layer).await?);
-        }
-        let norm = reader.vector(OUTPUT_NORM, config.d_model).await?;
-        let embedding = pick(gguf, source, EMBEDDING, rows).await?;
-        let head =
-            if gguf.tensor(OUTPUT).is_some() { pick(gguf, source, OUTPUT, rows).await? } else { embedding.clone() };
-        let config = crate::config::ModelConfig { n_layers, vocab: embedding.rows, ..config.clone() };
-        Ok(Packed { config, embedding, layers, norm, head })
-    }
-
-    /// The fewest first blocks in which every kernel of the model occurs.
-    async fn layers_with_every_kernel(&self) -> Result<usize> {
-        let kernels = |lists: &Lists| -> Vec<wgpu::ComputePipeline> {
-            lists.decode.iter().chain(&lists.prefill).map(|dispatch| dispatch.kernel.clone()).collect()
-        };
-        let all = kernels(&self.bindings.borrow().base);
-        for n in 1..self.layers.len() {
-            let some = kernels(&self.first(n).await?);
-            if all.iter().all(|kernel| some.contains(kernel)) {
-                return Ok(n);
-            }
-        }
-        Ok(self.layers.len())
-    }
-
     /// The dispatches of the first `n` blocks.
     async fn first(&self, n: usize) -> Result<Lists> {
         let caches = self.bindings.borrow().caches.clone();
@@ -176,9 +113,9 @@ impl FusedModel {
         self.plan().lists(&self.embedding, &blocks).await
     }
 
-    /// Begins to read the trial's tokens at once, the last of them again one by one, to score and to draw: the result is for
-    /// [`FusedModel::found`] to wait for.
-    async fn attempt(&self, trial: &Trial) -> Result<wgpu::Buffer> {
+    /// Reads the trial's tokens at once, the last of them again one by one, scores and draws.
+    async fn attempt(&self) -> Result<Found> {
+        let trial = &self.trial;
         let (ids, d_model, vocab) = (&trial.ids, self.config.d_model, self.config.vocab);
         let lists = self.first(trial.n_layers).await?;
         self.start(&SAMPLING, &Seen::new(vocab), Mix::Base);
@@ -205,11 +142,6 @@ impl FusedModel {
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);
         self.gpu.queue.submit([encoder.finish()]);
-        Ok(staging)
-    }
-
-    async fn found(&self, staging: wgpu::Buffer) -> Result<Found> {
-        let (d_model, vocab) = (self.config.d_model, self.config.vocab);
         let words: Vec<u32> = self.gpu.read(&staging).await?;
         staging.destroy();
         let numbers = |range: Range<usize>| words[range].iter().map(|&word| f32::from_bits(word)).collect::<Vec<_>>();
@@ -223,13 +155,32 @@ impl FusedModel {
 }
 
 impl Trial {
+    /// Has the processor compute in f32 what must come out: before the kernels are there, so that it does while they compile.
+    pub(super) async fn of(
+        gguf: &Gguf,
+        source: &impl Source,
+        config: &ModelConfig,
+        formats: &Formats,
+        capacity: usize,
+    ) -> Result<Self> {
+        let vocab = config.vocab;
+        let part = |start: usize| start..(start + ROWS).min(vocab);
+        let rows = [part(vocab / 2), part(vocab.saturating_sub(ROWS))];
+        // Spread over the rows of the middle, where words are that the model has often read.
+        let ranks: Vec<u32> = (0..TOKENS.min(capacity)).map(|i| (i * 7 % rows[0].len()) as u32).collect();
+        let ids = ranks.iter().map(|rank| rows[0].start as u32 + rank).collect();
+        let n_layers = layers_with_every_kernel(config, formats);
+        let (x, scores) = Processor::new(packed(gguf, source, config, n_layers, &rows).await?).trace(&ranks);
+        Ok(Self { ids, n_layers, rows, x, scores })
+    }
+
     /// What is wrong with what a device made, if anything is.
-    fn flaw(&self, found: &Found, expected: &Expected) -> Result<Option<String>> {
+    fn flaw(&self, found: &Found) -> Result<Option<String>> {
         let scores: Vec<f32> = self.rows.iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
         let compared = [
-            ("the kernels that read a prompt", &found.many_x, &expected.x),
-            ("the kernels that read a token", &found.single_x, &expected.x),
-            ("the kernel that scores", &scores, &expected.scores),
+            ("the kernels that read a prompt", &found.many_x, &self.x),
+            ("the kernels that read a token", &found.single_x, &self.x),
+            ("the kernel that scores", &scores, &self.scores),
         ];
         for (what, found, expected) in compared {
             if let Some(apart) = apart(found, expected) {
@@ -247,6 +198,34 @@ fn apart(found: &[f32], expected: &[f32]) -> Option<f32> {
     let errors = found.iter().zip(expected).map(|(a, b)| (a - b).abs() / largest);
     let most = errors.fold(0.0f32, |most, error| if error > most || error.is_nan() { error } else { most });
     (most.is_nan() || most > TOLERANCE).then_some(most)
+}
+
+/// The fewest first blocks in which every kernel of the model occurs: blocks differ by their formats and by what they see.
+fn layers_with_every_kernel(config: &ModelConfig, formats: &Formats) -> usize {
+    let kinds: Vec<_> = formats.blocks.iter().enumerate().map(|(i, block)| (block, config.window_of(i))).collect();
+    let all = kinds.len();
+    (1..all).find(|&n| kinds[n..].iter().all(|kind| kinds[..n].contains(kind))).unwrap_or(all)
+}
+
+/// The first `n_layers` blocks with a vocabulary of `rows`.
+async fn packed(
+    gguf: &Gguf,
+    source: &impl Source,
+    config: &ModelConfig,
+    n_layers: usize,
+    rows: &[Range<usize>; 2],
+) -> Result<Packed> {
+    let mut on_tensor = |_, _| Ok(());
+    let mut reader = Reader::new(gguf, source, &mut on_tensor);
+    let mut layers = Vec::with_capacity(n_layers);
+    for layer in 0..n_layers {
+        layers.push(read_layer(&mut reader, config, layer).await?);
+    }
+    let norm = reader.vector(OUTPUT_NORM, config.d_model).await?;
+    let embedding = pick(gguf, source, EMBEDDING, rows).await?;
+    let head = if gguf.tensor(OUTPUT).is_some() { pick(gguf, source, OUTPUT, rows).await? } else { embedding.clone() };
+    let config = ModelConfig { n_layers, vocab: embedding.rows, ..config.clone() };
+    Ok(Packed { config, embedding, layers, norm, head })
 }
 
 /// Some rows of the matrix `name`, after each other.

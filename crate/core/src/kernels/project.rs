@@ -171,26 +171,41 @@ impl Project {
                 (shared::EACH_ROWS, size.each_tokens())
             }
         };
-        if let Some(side) = self.side() {
-            side.widen_tile(&mut w, tile_rows, tile_tokens, |r, t| format!("a{r}_{t}"));
-        }
-        // A loop over the tokens where a processor compiles: each place a number is written to takes it long.
-        if let Tile::Apart(_) = cut.tile {
-            writeln!(w, "  var sums: array<array<f32, {tile_rows}>, {tile_tokens}>;").ok();
-            for (r, t) in (0..tile_rows).flat_map(|r| (0..tile_tokens).map(move |t| (r, t))) {
-                writeln!(w, "  sums[{t}u][{r}u] = a{r}_{t};").ok();
-            }
-            let last = format!("min({tile_tokens}u, count - token0)");
-            writeln!(w, "  for (var t = 0u; t < {last}; t++) {{\n    let token = token0 + t;").ok();
-            self.store_tile(&mut w, tile_rows, |r| format!("sums[t][{r}u]"));
-        } else {
-            for t in 0..tile_tokens {
-                writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
-                self.store_tile(&mut w, tile_rows, |r| format!("a{r}_{t}"));
+        match cut.tile {
+            Tile::Apart(_) => self.finish_apart(&mut w, tile_rows, tile_tokens),
+            Tile::Shared(_) => {
+                if let Some(side) = self.side() {
+                    side.widen_tile(&mut w, tile_rows, tile_tokens, |r, t| format!("a{r}_{t}"));
+                }
+                for t in 0..tile_tokens {
+                    writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
+                    self.store_tile(&mut w, tile_rows, |r| format!("a{r}_{t}"));
+                }
             }
         }
         w.push_str("}\n");
         w
+    }
+
+    /// The side path and the role, some rows after the other and of these some tokens: a processor's driver takes long over each
+    /// place in the text that does something.
+    fn finish_apart(&self, w: &mut String, rows: u32, tokens: u32) {
+        let each = if rows.is_multiple_of(4) { 4 } else { 2 };
+        let all = |rows: u32| (0..rows).flat_map(move |r| (0..tokens).map(move |t| (r, t)));
+        writeln!(w, "  var sums: array<array<f32, {tokens}>, {rows}>;").ok();
+        all(rows).for_each(|(r, t)| w.push_str(&format!("  sums[{r}u][{t}u] = a{r}_{t};\n")));
+        writeln!(w, "  for (var part = 0u; part < {rows}u; part += {each}u) {{\n    let row = row + part;").ok();
+        let sum = |r: u32, t: u32| format!("y{r}_{t}");
+        all(each).for_each(|(r, t)| w.push_str(&format!("    var {} = sums[part + {r}u][{t}u];\n", sum(r, t))));
+        if let Some(side) = self.side() {
+            side.widen_tile(w, each, tokens, sum);
+        }
+        writeln!(w, "    var whole: array<array<f32, {each}>, {tokens}>;").ok();
+        all(each).for_each(|(r, t)| w.push_str(&format!("    whole[{t}u][{r}u] = {};\n", sum(r, t))));
+        writeln!(w, "    for (var t = 0u; t < min({tokens}u, count - token0); t++) {{\n    let token = token0 + t;")
+            .ok();
+        self.store_tile(w, each, |r| format!("whole[t][{r}u]"));
+        w.push_str("  }\n");
     }
 
     /// Hands a token's sums, which `sum` names, to where the role puts them, and closes the block.

@@ -1,7 +1,7 @@
 //! The trial at load: a driver that computes wrongly is found, whichever kernel it is, and another cut takes over.
 
 use imprint_core::{
-    ErrorKind, Result,
+    ErrorKind,
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::{
@@ -20,11 +20,6 @@ use crate::{
     material::*,
 };
 
-fn prove(model: &mut FusedModel, file: &Vec<u8>, others: &[Variant]) -> Result<Option<String>> {
-    let gguf = block_on(Gguf::read(file)).unwrap();
-    block_on(model.prove(&gguf, file, others))
-}
-
 #[test]
 fn a_device_that_computes_rightly_passes_the_trial_in_every_cut() {
     for (matrices, embedding) in [(BlockType::Q4_1, BlockType::Q8_0), (BlockType::Q4_0, BlockType::Q4_0)] {
@@ -32,7 +27,7 @@ fn a_device_that_computes_rightly_passes_the_trial_in_every_cut() {
         for cut in [whole, walking, shuffled, tree] {
             let mut model = load_fused(&file, GpuOptions::default(), cut);
             let variant = model.variant();
-            assert_eq!(prove(&mut model, &file, &Variant::OTHERS).unwrap(), None);
+            assert_eq!(block_on(model.prove(&Variant::OTHERS)).unwrap(), None);
             assert_eq!(model.variant(), variant);
         }
     }
@@ -56,7 +51,7 @@ fn every_family_passes_the_trial_with_all_its_kernels() {
         };
         let file = small.file();
         let mut model = load_fused(&file, GpuOptions::default(), tree);
-        assert_eq!(prove(&mut model, &file, &[]).unwrap(), None, "{family}");
+        assert_eq!(block_on(model.prove(&[])).unwrap(), None, "{family}");
         // Attention without a window stands in the sixth block alone: the trial must reach it. A norm behind takes factors away.
         if family == "gemma3" {
             let variant = model.variant();
@@ -65,7 +60,7 @@ fn every_family_passes_the_trial_with_all_its_kernels() {
                 if spoilt { wgsl.replace("a0_1 / ", "0.5 * a0_1 / ") } else { wgsl.to_owned() }
             }));
             block_on(model.recut(variant)).unwrap();
-            assert_eq!(prove(&mut model, &file, &[]).unwrap_err().kind(), ErrorKind::DeviceWrong);
+            assert_eq!(block_on(model.prove(&[])).unwrap_err().kind(), ErrorKind::DeviceWrong);
         }
     }
 }
@@ -79,7 +74,7 @@ fn the_trial_of_the_real_model_changes_nothing_it_writes() {
     let mut model = block_on(FusedModel::load(gpu, &gguf, &file, 64, variant, &mut |_, _| Ok(()))).unwrap();
     let before = draw(&model);
     let started = std::time::Instant::now();
-    assert_eq!(prove(&mut model, &file, &[]).unwrap(), None);
+    assert_eq!(block_on(model.prove(&[])).unwrap(), None);
     println!("the trial took {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     assert_eq!(draw(&model), before);
 }
@@ -131,13 +126,13 @@ fn each_is_found(cut: Cut, faults: &[(&'static str, &'static str, &'static str, 
         }));
         block_on(model.recut(variant)).unwrap();
         assert!(hits.try_recv().is_ok(), "no kernel {label} has {text}");
-        let error = prove(&mut model, &file, &[]).unwrap_err();
+        let error = block_on(model.prove(&[])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeviceWrong, "{label}: {error}");
         assert!(error.to_string().contains(found), "{label}, {text}: {error}");
     }
     model.gpu.wrong = None;
     block_on(model.recut(variant)).unwrap();
-    assert_eq!(prove(&mut model, &file, &[]).unwrap(), None, "the same device without the fault");
+    assert_eq!(block_on(model.prove(&[])).unwrap(), None, "the same device without the fault");
 }
 
 #[test]
@@ -147,7 +142,7 @@ fn where_one_cut_computes_wrongly_the_next_takes_over_and_it_is_told() {
     // Lanes that meet by shuffles: what a driver with broken subgroups would do.
     model.gpu.wrong = Some(Box::new(|_, wgsl| wgsl.replace("subgroupShuffleXor(a0_0, 1u)", "a0_0")));
     block_on(model.recut(model.variant())).unwrap();
-    let told = prove(&mut model, &file, &Variant::OTHERS).unwrap().expect("the first cut is wrong");
+    let told = block_on(model.prove(&Variant::OTHERS)).unwrap().expect("the first cut is wrong");
     assert!(told.contains("other kernels are used") && told.contains("read a token"), "{told}");
     assert_eq!(model.variant(), Variant::OTHERS[0]);
     let plain = load_plain(&file, Keep::Dense);
@@ -160,5 +155,5 @@ fn numbers_that_are_none_are_found() {
     let mut model = load_fused(&file, GpuOptions::default(), whole);
     model.gpu.wrong = Some(Box::new(|_, wgsl| wgsl.replace("inverseSqrt(total0", "inverseSqrt(-total0")));
     block_on(model.recut(model.variant())).unwrap();
-    assert_eq!(prove(&mut model, &file, &[]).unwrap_err().code(), "device-wrong");
+    assert_eq!(block_on(model.prove(&[])).unwrap_err().code(), "device-wrong");
 }
