@@ -7,6 +7,7 @@ mod adapt;
 pub(crate) mod built;
 mod contrast;
 mod draw;
+mod matrix;
 pub(crate) mod plan;
 pub(crate) mod profile;
 mod trial;
@@ -14,6 +15,7 @@ mod tune;
 mod upload;
 mod vocabulary;
 
+pub(crate) use matrix::Matrix;
 pub use profile::{Best, KernelTime};
 pub use tune::Tried;
 pub use upload::check_kernels;
@@ -26,6 +28,7 @@ use adapt::Sides;
 use built::Kernels;
 use contrast::Both;
 use draw::Draws;
+use matrix::dims;
 use plan::{Blocks as Bound, Caches, Formats, Plan};
 use trial::Trial;
 use upload::{formats, read_layer};
@@ -38,7 +41,6 @@ use crate::{
     error::Result,
     gguf::{Gguf, Source},
     kernels::{gpu::Gpu, project::Cut, sampling, score, side, state},
-    quant::BlockType,
     sample::{Mix, Sampling, Seen},
     weights::{EMBEDDING, OUTPUT, OUTPUT_NORM, OnTensor, Reader},
 };
@@ -49,6 +51,18 @@ struct Dispatch {
     kernel: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
     groups: Groups,
+    /// What it does, where its kernel does not tell: of products with one kernel for several matrices.
+    over: Option<Over>,
+}
+
+/// The matrix that a dispatch goes over.
+#[derive(Clone, Copy)]
+struct Over {
+    name: &'static str,
+    /// Bytes of its weights.
+    bytes: u64,
+    /// Multiplications and additions a token.
+    flops: u64,
 }
 
 /// Workgroups of a dispatch.
@@ -84,14 +98,6 @@ struct Scoring {
     norm: Dispatch,
     /// Scores and likelihoods of some of them.
     rows: Vec<Dispatch>,
-}
-
-/// A quantised matrix in GPU memory.
-#[derive(Clone)]
-pub(crate) struct Matrix {
-    pub(crate) words: wgpu::Buffer,
-    pub(crate) scales: wgpu::Buffer,
-    pub(crate) ty: BlockType,
 }
 
 /// A block's weights in GPU memory.
@@ -130,6 +136,8 @@ struct Scratch {
     raw: wgpu::Buffer,
     /// What attention or the feed-forward layer gives, where a norm follows it.
     given: wgpu::Buffer,
+    /// A product that stands alone, of the widest matrix.
+    product: wgpu::Buffer,
     q: wgpu::Buffer,
     attended: wgpu::Buffer,
     gated: wgpu::Buffer,
@@ -210,7 +218,7 @@ impl FusedModel {
         let embedding = upload_vocabulary(&gpu, &mut reader, EMBEDDING, &config).await?;
         let mut layers = Vec::with_capacity(config.n_layers);
         for layer in 0..config.n_layers {
-            layers.push(read_layer(&gpu, &mut reader, &config, layer).await?);
+            layers.push(read_layer(&gpu, &mut reader, (&config, &formats), layer).await?);
             gpu.check()?;
         }
         let output_norm = gpu.upload("output norm", &reader.vector(OUTPUT_NORM, config.d_model).await?);
@@ -479,6 +487,7 @@ impl Scratch {
     fn new(gpu: &Gpu, config: &ModelConfig, capacity: usize) -> Self {
         let tokens = state::MAX_COUNT as usize;
         let rows = score::rows(config.vocab);
+        let widest = dims(config).map(|[rows, _]| rows).into_iter().max().unwrap_or(0);
         // Buffers of models that need them; the others bind a word.
         let only = |needed: bool, words: usize| if needed { tokens * words } else { 1 };
         Self {
@@ -488,6 +497,7 @@ impl Scratch {
             normed: gpu.buffer("normed", tokens * config.d_model + 4 * side::tail(side::MAX_PARTS)),
             raw: gpu.buffer("raw", only(config.heads_apart(), config.d_query() + 2 * config.d_kv())),
             given: gpu.buffer("given", only(config.post_norm, config.d_model)),
+            product: gpu.buffer("product", tokens * widest),
             q: gpu.buffer("q", tokens * config.d_query()),
             attended: gpu.buffer("attended", tokens * config.d_query() + 4 * side::tail(1)),
             gated: gpu.buffer("gated", tokens * config.d_ff + 4 * side::tail(1)),

@@ -37,23 +37,27 @@ impl Needs {
     /// second time.
     ///
     /// - cache: `4 · n_layers · capacity · 2·d_kv`
-    /// - working space on a GPU: `4 · (512 · (2·d_model + 2·d_query + 2·d_kv + d_ff + 640) + rows · vocab + 2 · capacity · d_head)`
+    /// - working space on a GPU: `4 · (512 · (2·d_model + 2·d_query + 2·d_kv + 3·d_ff + 640) + rows · vocab + 2 · capacity · d_head)`
     pub fn of(gguf: &Gguf, config: &ModelConfig, capacity: usize) -> Self {
         let size = |number: usize| number as u64;
         let sum = |bytes: fn(&TensorInfo) -> u64| gguf.tensors().iter().map(bytes).sum::<u64>();
         let vocab = size(config.vocab);
-        let blocks = gguf.tensors().iter().filter(|tensor| tensor.rows() != vocab);
-        // Gate and up lie in one buffer, and so do query, key and value.
-        let joined = 2 * blocks.map(on_gpu).max().unwrap_or(0);
+        // The matrices of a block lie in one buffer, but for their scales.
+        let block = |layer| {
+            let name = format!("blk.{layer}.");
+            gguf.tensors().iter().filter(|tensor| tensor.name.starts_with(&name)).map(on_gpu).sum::<u64>()
+        };
+        let block = (0..config.n_layers).map(block).max().unwrap_or(0);
         let layer = 4 * size(capacity).next_multiple_of(32) * 2 * size(config.d_kv());
         let cache = size(config.n_layers) * layer;
         let (d_model, d_query, d_kv) = (size(config.d_model), size(config.d_query()), size(config.d_kv()));
-        let widths = 2 * d_model + 2 * d_query + 2 * d_kv + size(config.d_ff) + BOTTLENECKS;
+        let widest = d_model.max(d_query + 2 * d_kv).max(2 * size(config.d_ff));
+        let widths = 2 * d_model + 2 * d_query + 2 * d_kv + size(config.d_ff) + widest + BOTTLENECKS;
         let scores = 4 * vocab * (GPU_SCORES / vocab).clamp(2, GPU_ROWS);
         let work = 4 * (READ * widths + 2 * size(capacity) * size(config.d_head)) + scores + SMALL_BYTES;
         Self {
             gpu_bytes: sum(on_gpu) + cache + work,
-            gpu_piece_bytes: joined.max(layer).max(scores),
+            gpu_piece_bytes: block.max(layer).max(scores).max(4 * READ * widest),
             cpu_bytes: sum(on_cpu) + cache + 4 * vocab * CPU_ROWS + TOKEN_BYTES * vocab,
         }
     }

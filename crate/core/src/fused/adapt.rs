@@ -63,7 +63,7 @@ impl Sides {
 
 impl FusedModel {
     /// Puts `adapter` beside the weights, in place of one that is there. No weight is touched; the first
-    /// one has two small kernels built.
+    /// one has a few small kernels built.
     ///
     /// # Errors
     /// As [`Adapter::check`], `invalid-option` for a rank over [`MAX_RANK`], `out-of-memory`, `device-lost`.
@@ -77,7 +77,7 @@ impl FusedModel {
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         self.detach();
-        self.plan().begin_sides();
+        self.plan().begin_sides(&self.formats);
         let sides = Sides::of(&self.gpu, &self.config, &self.layers, Some(adapter));
         let caches = self.bindings.get_mut().caches.clone();
         let lists = self.lists(&caches, &sides, 1).await?;

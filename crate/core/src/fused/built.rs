@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::{Variant, plan::Plan};
+use super::{Dispatch, Over, Variant, plan::Plan};
 use crate::{
     error::Result,
     kernels::{
@@ -11,6 +11,7 @@ use crate::{
         gpu::{Begun, Gpu},
         heads::Heads,
         norm::To,
+        product::Product,
         project::{Project, Role},
     },
 };
@@ -27,6 +28,9 @@ pub(super) enum Which {
     NarrowOne { streams: u32 },
     Vector(Project),
     Tile(Project),
+    Product(Product),
+    Widen(Project),
+    Rest(Project),
     Merge { peaks: bool },
     Scan,
     Weigh,
@@ -35,7 +39,7 @@ pub(super) enum Which {
 
 impl Which {
     /// As [`Which::label`], and tells the two products apart that go into the residual stream.
-    fn name(self, d_ff: usize) -> &'static str {
+    pub fn name(self, d_ff: usize) -> &'static str {
         match self {
             Which::Vector(p) | Which::Tile(p) => match p.role {
                 Role::Residual | Role::Given if p.cols as usize == d_ff => "down",
@@ -53,7 +57,13 @@ impl Which {
             Which::Norm(_) => "norm",
             Which::Heads(_) => "heads",
             Which::Attention(_) | Which::ManyAttention(_) => "attention",
-            Which::Narrow | Which::NarrowOne { .. } => "side path",
+            Which::Narrow | Which::NarrowOne { .. } | Which::Widen(_) => "side path",
+            Which::Product(_) => "product",
+            Which::Rest(project) => match project.role {
+                Role::Qkv { .. } => "rope",
+                Role::GateUp(_) => "gate",
+                _ => "join",
+            },
             Which::Merge { .. } => "contrast",
             Which::Scan => "scan",
             Which::Weigh => "weigh",
@@ -138,16 +148,19 @@ impl Kernels {
         }
     }
 
-    /// What a dispatch of `kernel` does for `tokens` from `position` on, in a model whose feed-forward layers are `d_ff` wide.
-    pub fn work(&self, kernel: &wgpu::ComputePipeline, position: usize, tokens: usize, d_ff: usize) -> Work {
+    /// What `dispatch` does for `tokens` from `position` on, in a model whose feed-forward layers are `d_ff` wide.
+    pub fn work(&self, dispatch: &Dispatch, position: usize, tokens: usize, d_ff: usize) -> Work {
+        if let Some(Over { name, bytes, flops }) = dispatch.over {
+            return Work { name, bytes, flops: flops * tokens as u64 };
+        }
         let built = self.built.borrow();
-        let Some((_, which, _)) = built.iter().find(|(.., built)| built == kernel) else {
+        let Some((_, which, _)) = built.iter().find(|(.., built)| *built == dispatch.kernel) else {
             return Work { name: "other", bytes: 0, flops: 0 };
         };
         let (bytes, flops) = match which {
             Which::Vector(p) | Which::Tile(p) => {
-                let (rows, cols) = (u64::from(p.rows), u64::from(p.cols));
-                (rows * p.ty.row_bytes(p.cols as usize) as u64, 2 * rows * cols * tokens as u64)
+                let [bytes, flops] = p.work();
+                (bytes, flops * tokens as u64)
             }
             Which::Attention(a) | Which::ManyAttention(a) => {
                 let keys = |at: usize| (at as u64 + 1).min(if a.window == 0 { u64::MAX } else { a.window.into() });

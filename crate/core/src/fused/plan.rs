@@ -1,21 +1,24 @@
 //! Weights and buffers into dispatches: which kernels, with which bindings, in which order.
 
 use super::{
-    Dispatch, Groups, Layer, Lists, Matrix, Scoring, Scratch, Variant,
+    Dispatch, Groups, Layer, Lists, Matrix, Over, Scoring, Scratch, Variant,
     adapt::{Side, Sides},
     built::{Kernels, Which},
+    matrix::dims,
     vocabulary::{Part, Slab},
 };
 use crate::{
     config::ModelConfig,
     error::Result,
     kernels::{
-        attention::{Attention, QUERIES},
+        attention::Attention,
         gpu::Gpu,
         heads::Heads,
         norm::{self, To},
-        project::{Cut, Project, Role},
+        product::Product,
+        project::{Project, Role, Tile},
         sampling, score, side,
+        unpack::lengths,
     },
     quant::BlockType,
 };
@@ -35,6 +38,27 @@ pub(super) struct Formats {
     /// Of each block: q k v, o, gate and up, down.
     pub blocks: Vec<[BlockType; 4]>,
     pub head: Vec<Slab>,
+}
+
+impl Formats {
+    /// Words and scales of the longest matrix of this format in any block.
+    pub fn longest(&self, config: &ModelConfig, ty: BlockType) -> [u32; 2] {
+        let all = self.blocks.iter().flat_map(|types| types.iter().zip(dims(config))).filter(|(of, _)| **of == ty);
+        all.map(|(_, [rows, cols])| lengths(ty, rows as u32, cols as u32))
+            .reduce(|a, b| [a[0].max(b[0]), a[1].max(b[1])])
+            .unwrap_or_default()
+    }
+}
+
+/// A projection of a list of dispatches: the kernel and what it binds.
+struct Projection<'a> {
+    project: Project,
+    matrix: &'a Matrix,
+    side: &'a Side,
+    from: &'a wgpu::Buffer,
+    to: &'a wgpu::Buffer,
+    /// Rope and cache, where rows are turned.
+    more: Vec<wgpu::BufferBinding<'a>>,
 }
 
 /// What the blocks of a list of dispatches bind.
@@ -91,27 +115,16 @@ impl Plan<'_> {
         Project { ty, rows: rows as u32, cols: cols as u32, role, eps: self.config.norm_eps, streams }
     }
 
-    fn qkv(&self, ty: BlockType, streams: u32) -> Project {
-        let c = self.config;
-        let role = qkv_role(c);
-        self.project(ty, c.d_query() + 2 * c.d_kv(), c.d_model, role, streams)
+    /// The projections of a block of these formats: q k v, o, gate and up, down.
+    fn projects(&self, types: [BlockType; 4], streams: u32) -> [Project; 4] {
+        let dims = dims(self.config);
+        let roles = [qkv_role(self.config), self.joining(), Role::GateUp(self.config.activation), self.joining()];
+        [0, 1, 2, 3].map(|i| self.project(types[i], dims[i][0], dims[i][1], roles[i], streams))
     }
 
     /// What the projections do that the residual stream comes after.
     fn joining(&self) -> Role {
         if self.config.post_norm { Role::Given } else { Role::Residual }
-    }
-
-    fn o(&self, ty: BlockType, streams: u32) -> Project {
-        self.project(ty, self.config.d_model, self.config.d_query(), self.joining(), streams)
-    }
-
-    fn gate_up(&self, ty: BlockType, streams: u32) -> Project {
-        self.project(ty, 2 * self.config.d_ff, self.config.d_model, Role::GateUp(self.config.activation), streams)
-    }
-
-    fn down(&self, ty: BlockType, streams: u32) -> Project {
-        self.project(ty, self.config.d_model, self.config.d_ff, self.joining(), streams)
     }
 
     fn head(&self, slab: &Slab, streams: u32) -> Project {
@@ -126,14 +139,9 @@ impl Plan<'_> {
         heads_kernel(self.config, streams)
     }
 
-    /// Whether each invocation is to do much and share little, as the cut has it for the products.
-    fn apart(&self) -> bool {
-        self.variant.cut.lanes == 1
-    }
-
     /// Heads a workgroup of attention answers.
     fn heads(&self) -> u32 {
-        self.attention(0, 1).heads(self.apart())
+        self.attention(0, 1).heads(self.variant.cut)
     }
 
     /// Lets the driver compile all that a text is written with, known from the formats of the matrices alone.
@@ -141,11 +149,20 @@ impl Plan<'_> {
         let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Scan, Which::Weigh, Which::Draw];
         needed.extend(formats.embedding.iter().map(|slab| Which::Embed(slab.embed(self.config, 1))));
         needed.extend(formats.head.iter().map(|slab| Which::Vector(self.head(slab, 1))));
-        for (i, [qkv, o, gate_up, down]) in formats.blocks.iter().enumerate() {
+        for (i, types) in formats.blocks.iter().enumerate() {
             let attention = self.attention(i, 1);
             needed.extend([Which::Attention(attention), Which::ManyAttention(attention)]);
-            let products = [self.qkv(*qkv, 1), self.o(*o, 1), self.gate_up(*gate_up, 1), self.down(*down, 1)];
-            needed.extend(products.into_iter().flat_map(|product| [Which::Vector(product), Which::Tile(product)]));
+            for project in self.projects(*types, 1) {
+                needed.push(Which::Vector(project));
+                match self.variant.cut.tile {
+                    Tile::Shared(_) => needed.push(Which::Tile(project)),
+                    Tile::Apart(rows) => {
+                        let lengths = formats.longest(self.config, project.ty);
+                        needed.push(Which::Product(Product { ty: project.ty, lengths, rows }));
+                        needed.extend((!project.role.plain()).then_some(Which::Rest(project)));
+                    }
+                }
+            }
         }
         if self.config.heads_apart() {
             needed.push(Which::Heads(self.heads_of(1)));
@@ -157,8 +174,12 @@ impl Plan<'_> {
     }
 
     /// As [`Plan::begin`] for what an adapter takes besides.
-    pub fn begin_sides(&self) {
+    pub fn begin_sides(&self, formats: &Formats) {
         self.kernels.begin(self, Which::Narrow);
+        if matches!(self.variant.cut.tile, Tile::Apart(_)) {
+            let all = formats.blocks.iter().flat_map(|types| self.projects(*types, 1));
+            all.for_each(|project| self.kernels.begin(self, Which::Widen(project)));
+        }
         if self.variant.cut.walk {
             self.kernels.begin(self, Which::NarrowOne { streams: 1 });
         }
@@ -170,18 +191,23 @@ impl Plan<'_> {
 
     pub fn text(&self, which: Which) -> String {
         let (c, cut) = (self.config, self.variant.cut);
-        let (vocab, many) = (c.vocab as u32, sampling::workgroup(self.apart()));
+        let (vocab, many) = (c.vocab as u32, sampling::workgroup(cut.apart()));
         match which {
             Which::Embed(embed) => embed.wgsl(),
             Which::Norm(to) => norm::wgsl(c.d_model as u32, c.norm_eps, to),
             Which::Heads(heads) => heads.wgsl(),
-            Which::Attention(attention) if self.apart() => attention.vector_apart(),
-            Which::Attention(attention) => attention.vector(),
-            Which::ManyAttention(attention) => attention.many(self.apart()),
+            Which::Attention(attention) => attention.one(cut),
+            Which::ManyAttention(attention) => attention.many(cut),
             Which::Narrow => side::narrow(),
             Which::NarrowOne { streams } => side::narrow_one(streams),
             Which::Vector(project) => project.vector(cut),
-            Which::Tile(project) => project.tile(cut),
+            Which::Tile(project) => match cut.tile {
+                Tile::Shared(size) => project.tile(size),
+                Tile::Apart(_) => unreachable!("a product and its rest are kernels of their own there"),
+            },
+            Which::Product(product) => product.wgsl(),
+            Which::Widen(project) => project.widen(),
+            Which::Rest(project) => project.rest(),
             Which::Merge { peaks } => sampling::merge(vocab, peaks, many),
             Which::Scan => sampling::scan(vocab, many),
             Which::Weigh => sampling::weigh(vocab, many),
@@ -190,22 +216,17 @@ impl Plan<'_> {
     }
 
     fn dispatch(&self, kernel: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer], groups: Groups) -> Dispatch {
-        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind(kernel, buffers), groups }
+        self.dispatch_parts(kernel, &buffers.iter().map(|buffer| all(buffer)).collect::<Vec<_>>(), groups)
     }
 
-    /// As [`Plan::dispatch`], with the part of a cache among the buffers.
-    fn with_cache(
+    /// As [`Plan::dispatch`], with parts of buffers.
+    fn dispatch_parts(
         &self,
         kernel: &wgpu::ComputePipeline,
-        before: &[&wgpu::Buffer],
-        cache: &wgpu::BufferBinding<'_>,
-        after: &[&wgpu::Buffer],
+        parts: &[wgpu::BufferBinding<'_>],
         groups: Groups,
     ) -> Dispatch {
-        let mut parts: Vec<_> = before.iter().map(|buffer| buffer.as_entire_buffer_binding()).collect();
-        parts.push(cache.clone());
-        parts.extend(after.iter().map(|buffer| buffer.as_entire_buffer_binding()));
-        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind_parts(kernel, &parts), groups }
+        Dispatch { kernel: kernel.clone(), bindings: self.gpu.bind_parts(kernel, parts), groups, over: None }
     }
 
     async fn embed(&self, embedding: &[Part], streams: u32) -> Result<Vec<Dispatch>> {
@@ -214,8 +235,8 @@ impl Plan<'_> {
         let mut list = Vec::with_capacity(embedding.len());
         for part in embedding {
             let kernel = self.kernel(Which::Embed(part.slab.embed(self.config, streams))).await?;
-            let Matrix { words, scales, .. } = &part.matrix;
-            list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x], groups));
+            let [words, scales] = part.matrix.own();
+            list.push(self.dispatch_parts(&kernel, &[all(&s.state), words, scales, all(&s.x)], groups));
         }
         Ok(list)
     }
@@ -239,74 +260,87 @@ impl Plan<'_> {
         Ok(Some(self.dispatch(&kernel, &[&s.state, &s.given, &norms[which], &s.x], groups)))
     }
 
-    /// Queries, keys and values from the activations `x`: by `kernel`, and where heads are handled apart by another one.
-    async fn queries(
-        &self,
-        kernel: &wgpu::ComputePipeline,
-        (i, layer, sides, cache): (usize, &Layer, &Sides, &wgpu::BufferBinding<'_>),
-        x: &wgpu::Buffer,
-        groups: Groups,
+    /// The projections of block `i`: q k v, o, gate and up, down; `normed` holds what the first and the third read.
+    fn projections<'b>(
+        &'b self,
+        (i, layer, sides): (usize, &'b Layer, &'b Sides),
+        cache: &wgpu::BufferBinding<'b>,
+        normed: &'b wgpu::Buffer,
         streams: u32,
-    ) -> Result<Vec<Dispatch>> {
+    ) -> [Projection<'b>; 4] {
         let s = self.scratch;
-        let (words, scales, side) = (&layer.qkv.words, &layer.qkv.scales, &sides.qkv.buffer);
-        let rope = s.rope(self.config, i);
-        let Some(more) = &layer.more else {
-            let buffers = [&s.state, words, scales, x, &s.q, side, rope];
-            return Ok(vec![self.with_cache(kernel, &buffers, cache, &[], groups)]);
+        let matrices = [&layer.qkv, &layer.o, &layer.gate_up, &layer.down];
+        let [qkv, o, gate_up, down] = self.projects(matrices.map(|matrix| matrix.ty), streams);
+        let (queries, more) = match qkv.role.turned() {
+            true => (&s.q, vec![all(s.rope(self.config, i)), cache.clone()]),
+            false => (&s.raw, Vec::new()),
         };
-        let product = self.dispatch(kernel, &[&s.state, words, scales, x, &s.raw, side], groups);
-        let heads = self.heads_of(streams);
+        let of = |project, matrix, side, from, to| Projection { project, matrix, side, from, to, more: Vec::new() };
+        [
+            Projection { more, ..of(qkv, &layer.qkv, &sides.qkv, normed, queries) },
+            of(o, &layer.o, &sides.o, &s.attended, self.joined()),
+            of(gate_up, &layer.gate_up, &sides.gate_up, normed, &s.gated),
+            of(down, &layer.down, &sides.down, &s.gated, self.joined()),
+        ]
+    }
+
+    /// What brings queries, keys and values to attention, where the projection before it does not.
+    async fn turn(
+        &self,
+        i: usize,
+        layer: &Layer,
+        cache: &wgpu::BufferBinding<'_>,
+        streams: u32,
+    ) -> Result<Option<Dispatch>> {
+        let Some(more) = &layer.more else { return Ok(None) };
+        let (s, heads) = (self.scratch, self.heads_of(streams));
         let kernel = self.kernel(Which::Heads(heads)).await?;
         let groups = match streams {
             1 => Groups::PerTokens(heads.groups(), 1),
             n => Groups::Plane(heads.groups(), n),
         };
-        let turned = self.with_cache(&kernel, &[&s.state, &s.raw, more, rope, &s.q], cache, &[], groups);
-        Ok(vec![product, turned])
+        let rope = s.rope(self.config, i);
+        let parts = [all(&s.state), all(&s.raw), all(more), all(rope), all(&s.q), cache.clone()];
+        Ok(Some(self.dispatch_parts(&kernel, &parts, groups)))
     }
 
     /// One token, of one text or of two.
     pub async fn decode(&self, embedding: &[Part], blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let (c, s) = (self.config, self.scratch);
         let streams = blocks.streams();
         let mut list = self.embed(embedding, streams).await?;
         for (i, layer, sides, cache) in blocks.each() {
-            let qkv = self.qkv(layer.qkv.ty, streams);
-            let kernel = self.kernel(Which::Vector(qkv)).await?;
-            let groups = Groups::Fixed(qkv.vector_groups(cut));
-            list.extend(self.narrow_one(&sides.qkv, &s.x, streams).await?);
-            list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.x, groups, streams).await?);
+            let [qkv, o, gate_up, down] = self.projections((i, layer, sides), &cache, &s.x, streams);
+            list.extend(self.vector(qkv).await?);
+            list.extend(self.turn(i, layer, &cache, streams).await?);
 
             let attention = self.kernel(Which::Attention(self.attention(i, streams))).await?;
             let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
-            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
+            list.push(self.attend(&attention, &cache, groups));
 
-            let o = self.o(layer.o.ty, streams);
-            list.extend(self.vector(o, &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.extend(self.vector(o).await?);
             list.extend(self.join(layer, 0, streams).await?);
-            let gate_up = self.gate_up(layer.gate_up.ty, streams);
-            list.extend(self.vector(gate_up, &layer.gate_up, &sides.gate_up, &s.x, &s.gated).await?);
-            let down = self.down(layer.down.ty, streams);
-            list.extend(self.vector(down, &layer.down, &sides.down, &s.gated, self.joined()).await?);
+            list.extend(self.vector(gate_up).await?);
+            list.extend(self.vector(down).await?);
             list.extend(self.join(layer, 1, streams).await?);
         }
         Ok(list)
     }
 
+    fn attend(&self, kernel: &wgpu::ComputePipeline, cache: &wgpu::BufferBinding<'_>, groups: Groups) -> Dispatch {
+        let s = self.scratch;
+        self.dispatch_parts(kernel, &[all(&s.state), all(&s.q), cache.clone(), all(&s.attended)], groups)
+    }
+
     /// A projection of one token, after the bottleneck of its side path where kernels do not make that themselves.
-    async fn vector(
-        &self,
-        project: Project,
-        matrix: &Matrix,
-        side: &Side,
-        from: &wgpu::Buffer,
-        to: &wgpu::Buffer,
-    ) -> Result<impl Iterator<Item = Dispatch>> {
+    async fn vector(&self, projection: Projection<'_>) -> Result<impl Iterator<Item = Dispatch>> {
+        let Projection { project, matrix, side, from, to, mut more } = projection;
         let narrow = self.narrow_one(side, from, project.streams).await?;
         let kernel = self.kernel(Which::Vector(project)).await?;
-        let buffers = [&self.scratch.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
-        let product = self.dispatch(&kernel, &buffers, Groups::Fixed(project.vector_groups(self.variant.cut)));
+        let [words, scales] = matrix.own();
+        let mut parts = vec![all(&self.scratch.state), words, scales, all(from), all(to), all(&side.buffer)];
+        parts.append(&mut more);
+        let product = self.dispatch_parts(&kernel, &parts, Groups::Fixed(project.vector_groups(self.variant.cut)));
         Ok(narrow.into_iter().chain([product]))
     }
 
@@ -338,48 +372,85 @@ impl Plan<'_> {
 
     /// Many tokens of one text.
     pub async fn prefill(&self, embedding: &[Part], blocks: &Blocks<'_>) -> Result<Vec<Dispatch>> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let (c, s) = (self.config, self.scratch);
         let mut list = self.embed(embedding, 1).await?;
         for (i, layer, sides, cache) in blocks.each() {
+            let [qkv, o, gate_up, down] = self.projections((i, layer, sides), &cache, &s.normed, 1);
             list.push(self.norm(&layer.attention_norm).await?);
-            list.extend(self.narrow(&sides.qkv, &s.normed).await?);
-            let qkv = self.qkv(layer.qkv.ty, 1);
-            let kernel = self.kernel(Which::Tile(qkv)).await?;
-            list.extend(self.queries(&kernel, (i, layer, sides, &cache), &s.normed, tiles(&qkv, cut), 1).await?);
+            list.extend(self.tile(qkv).await?);
+            list.extend(self.turn(i, layer, &cache, 1).await?);
 
             let attention = self.kernel(Which::ManyAttention(self.attention(i, 1))).await?;
-            let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), QUERIES);
-            list.push(self.with_cache(&attention, &[&s.state, &s.q], &cache, &[&s.attended], groups));
+            let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), Attention::queries(self.variant.cut));
+            list.push(self.attend(&attention, &cache, groups));
 
-            list.extend(self.tile(self.o(layer.o.ty, 1), &layer.o, &sides.o, &s.attended, self.joined()).await?);
+            list.extend(self.tile(o).await?);
             list.extend(self.join(layer, 0, 1).await?);
             list.push(self.norm(&layer.ffn_norm).await?);
-            list.extend(
-                self.tile(self.gate_up(layer.gate_up.ty, 1), &layer.gate_up, &sides.gate_up, &s.normed, &s.gated)
-                    .await?,
-            );
-            list.extend(
-                self.tile(self.down(layer.down.ty, 1), &layer.down, &sides.down, &s.gated, self.joined()).await?,
-            );
+            list.extend(self.tile(gate_up).await?);
+            list.extend(self.tile(down).await?);
             list.extend(self.join(layer, 1, 1).await?);
         }
         Ok(list)
     }
 
     /// A projection of many tokens, after the bottleneck of its side path.
-    async fn tile(
+    async fn tile(&self, projection: Projection<'_>) -> Result<Vec<Dispatch>> {
+        let Projection { project, matrix, side, from, to, mut more } = projection;
+        let s = self.scratch;
+        let mut list: Vec<_> = self.narrow(side, from).await?.into_iter().collect();
+        if let Tile::Shared(size) = self.variant.cut.tile {
+            let kernel = self.kernel(Which::Tile(project)).await?;
+            let [words, scales] = matrix.own();
+            let mut parts = vec![all(&s.state), words, scales, all(from), all(to), all(&side.buffer)];
+            parts.append(&mut more);
+            let groups = Groups::PerTokens(project.rows.div_ceil(size.lines()), size.lines());
+            list.push(self.dispatch_parts(&kernel, &parts, groups));
+            return Ok(list);
+        }
+        let sums = if project.role.plain() { to } else { &s.product };
+        list.push(self.product(project, matrix, from, sums).await?);
+        let groups = Groups::PerTokens(project.rest_groups(), Project::REST_TOKENS);
+        if side.width > 0 {
+            let kernel = self.kernel(Which::Widen(project)).await?;
+            list.push(self.dispatch(&kernel, &[&s.state, &side.buffer, from, sums], groups));
+        }
+        if !project.role.plain() {
+            let kernel = self.kernel(Which::Rest(project)).await?;
+            let mut parts = vec![all(&s.state), all(sums), all(to)];
+            parts.append(&mut more);
+            list.push(self.dispatch_parts(&kernel, &parts, groups));
+        }
+        Ok(list)
+    }
+
+    /// The product alone, of many tokens: by its own kernel where a workgroup shares tiles, else by that of the format.
+    async fn product(
         &self,
         project: Project,
         matrix: &Matrix,
-        side: &Side,
         from: &wgpu::Buffer,
         to: &wgpu::Buffer,
-    ) -> Result<impl Iterator<Item = Dispatch>> {
-        let narrow = self.narrow(side, from).await?;
-        let kernel = self.kernel(Which::Tile(project)).await?;
-        let buffers = [&self.scratch.state, &matrix.words, &matrix.scales, from, to, &side.buffer];
-        let product = self.dispatch(&kernel, &buffers, tiles(&project, self.variant.cut));
-        Ok(narrow.into_iter().chain([product]))
+    ) -> Result<Dispatch> {
+        let state = &self.scratch.state;
+        match self.variant.cut.tile {
+            Tile::Shared(size) => {
+                let kernel = self.kernel(Which::Tile(project)).await?;
+                let [words, scales] = matrix.own();
+                let groups = Groups::PerTokens(project.rows.div_ceil(size.lines()), size.lines());
+                Ok(self.dispatch_parts(&kernel, &[all(state), words, scales, all(from), all(to)], groups))
+            }
+            Tile::Apart(rows) => {
+                let product = matrix.product(rows);
+                let kernel = self.kernel(Which::Product(product)).await?;
+                let [shape, words, scales] = matrix.open();
+                let groups = Groups::PerTokens(product.groups(project.rows), Product::TOKENS);
+                let parts = [all(state), shape, words, scales, all(from), all(to)];
+                let [bytes, flops] = project.work();
+                let over = Over { name: Which::Tile(project).name(self.config.d_ff), bytes, flops };
+                Ok(Dispatch { over: Some(over), ..self.dispatch_parts(&kernel, &parts, groups) })
+            }
+        }
     }
 
     /// The head over the last token of one text, or of two.
@@ -387,11 +458,12 @@ impl Plan<'_> {
         let s = self.scratch;
         let mut list = Vec::with_capacity(head.len());
         for part in head {
-            let Matrix { words, scales, .. } = &part.matrix;
             let project = self.head(&part.slab, streams);
             let kernel = self.kernel(Which::Vector(project)).await?;
             let groups = Groups::Fixed(project.vector_groups(self.variant.cut));
-            list.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits, norm], groups));
+            let [words, scales] = part.matrix.own();
+            let parts = [all(&s.state), words, scales, all(&s.x), all(&s.logits), all(norm)];
+            list.push(self.dispatch_parts(&kernel, &parts, groups));
         }
         Ok(list)
     }
@@ -435,13 +507,11 @@ impl Plan<'_> {
 
     /// Final norm of the tokens read, then scores and likelihoods of [`score::rows`] of them.
     pub async fn scoring(&self, head: &[Part], norm: &wgpu::Buffer) -> Result<Scoring> {
-        let (c, s, cut) = (self.config, self.scratch, self.variant.cut);
+        let (c, s) = (self.config, self.scratch);
         let mut rows = Vec::with_capacity(head.len() + 1);
         for part in head {
-            let Matrix { words, scales, ty } = &part.matrix;
-            let project = self.project(*ty, part.slab.rows, c.d_model, Role::Scores(part.slab.slice), 1);
-            let kernel = self.kernel(Which::Tile(project)).await?;
-            rows.push(self.dispatch(&kernel, &[&s.state, words, scales, &s.x, &s.logits], tiles(&project, cut)));
+            let project = self.project(part.matrix.ty, part.slab.rows, c.d_model, Role::Scores(part.slab.slice), 1);
+            rows.push(self.product(project, &part.matrix, &s.x, &s.logits).await?);
         }
         let kernel = self.gpu.kernel("likelihood", &score::wgsl(c.vocab as u32)).await?;
         rows.push(self.dispatch(&kernel, &[&s.state, &s.targets, &s.logits, &s.nll], Groups::Tokens));
@@ -480,6 +550,6 @@ pub(crate) fn heads_kernel(c: &ModelConfig, streams: u32) -> Heads {
     }
 }
 
-fn tiles(project: &Project, cut: Cut) -> Groups {
-    Groups::PerTokens(project.tile_groups(cut), Project::tile_tokens(cut))
+fn all(buffer: &wgpu::Buffer) -> wgpu::BufferBinding<'_> {
+    buffer.as_entire_buffer_binding()
 }

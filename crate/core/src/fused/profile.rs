@@ -100,8 +100,7 @@ impl FusedModel {
             self.write_state(position, ids);
             times.push(clocked(&self.gpu, list.len(), |i, pass| list[i].record(pass, ids.len() as u32)).await?);
         }
-        let work =
-            list.iter().map(|dispatch| self.kernels.work(&dispatch.kernel, position, ids.len(), self.config.d_ff));
+        let work = list.iter().map(|dispatch| self.kernels.work(dispatch, position, ids.len(), self.config.d_ff));
         Ok(KernelTime::sum(work.zip(medians(times))))
     }
 
@@ -168,7 +167,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         let out = self.gpu.buffer("roof", INVOCATIONS as usize);
         let buffers: Vec<_> = inputs.iter().copied().chain([&out]).collect();
         let bindings = self.gpu.bind(&kernel, &buffers);
-        let dispatch = Dispatch { kernel, bindings, groups: Groups::Fixed(INVOCATIONS / 64) };
+        let dispatch = Dispatch { kernel, bindings, groups: Groups::Fixed(INVOCATIONS / 64), over: None };
         let mut best = f64::INFINITY;
         for _ in 0..5 {
             best = best.min(clocked(&self.gpu, 1, |_, pass| dispatch.record(pass, 1)).await?[0]);

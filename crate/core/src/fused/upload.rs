@@ -1,6 +1,6 @@
 //! Weights onto the GPU: which can go there, in which format, and block by block.
 
-use super::{Layer, Matrix, plan::Formats, vocabulary::Slab};
+use super::{Layer, matrix::Matrix, plan::Formats, vocabulary::Slab};
 use crate::{
     config::ModelConfig,
     error::{Error, ErrorKind, Result},
@@ -49,10 +49,10 @@ pub(super) fn formats(gpu: &Gpu, gguf: &Gguf, config: &ModelConfig) -> Formats {
     Formats { embedding: slabs(EMBEDDING), blocks: (0..config.n_layers).map(block).collect(), head: slabs(head) }
 }
 
-fn upload(gpu: &Gpu, label: &str, blocks: Blocks) -> Result<Matrix> {
+fn upload(gpu: &Gpu, to: &Matrix, blocks: Blocks) -> Result<()> {
     let blocks = blocks.widened()?;
-    let packed = pack(blocks.ty, &blocks.bytes)?.for_kernels();
-    Ok(Matrix { words: gpu.upload(label, &packed.words), scales: gpu.upload(label, &packed.scales), ty: packed.ty })
+    to.write(gpu, [0, 0], &pack(blocks.ty, &blocks.bytes)?.for_kernels());
+    Ok(())
 }
 
 /// Rows of several matrices as one: after each other, or alternating.
@@ -77,20 +77,27 @@ fn join<const N: usize>(parts: [Blocks; N], alternate: bool) -> Result<Blocks> {
 pub(super) async fn read_layer<S: Source>(
     gpu: &Gpu,
     reader: &mut Reader<'_, S>,
-    config: &ModelConfig,
+    (config, formats): (&ModelConfig, &Formats),
     layer: usize,
 ) -> Result<Layer> {
     let read = weights::read_layer(reader, config, layer).await?;
     let [q, k, v, o, gate, up, down] = read.weights;
     let More { bias, head_norms, post_norms } = read.more;
     let more: Vec<f32> = bias.into_iter().flatten().chain(head_norms.into_iter().flatten()).flatten().collect();
+    let [qkv, output, gate_up, d] = Matrix::block(gpu, config, formats, layer);
+    upload(gpu, &qkv, join([q, k, v], false)?)?;
+    upload(gpu, &output, o)?;
+    upload(gpu, &gate_up, join([gate, up], true)?)?;
+    upload(gpu, &d, down)?;
+    // What was written is held by the host until it is on its way.
+    gpu.queue.submit([]);
     Ok(Layer {
         attention_norm: gpu.upload("norm", &read.attention_norm),
-        qkv: upload(gpu, "qkv", join([q, k, v], false)?)?,
-        o: upload(gpu, "o", o)?,
+        qkv,
+        o: output,
         ffn_norm: gpu.upload("norm", &read.ffn_norm),
-        gate_up: upload(gpu, "gate up", join([gate, up], true)?)?,
-        down: upload(gpu, "down", down)?,
+        gate_up,
+        down: d,
         more: (!more.is_empty()).then(|| gpu.upload("heads", &more)),
         post_norms: post_norms.map(|norms| norms.map(|norm| gpu.upload("norm", &norm))),
     })

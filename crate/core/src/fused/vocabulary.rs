@@ -1,12 +1,17 @@
 //! Embedding and head in GPU memory: in parts, where they are larger than the device binds at once.
 
-use super::Matrix;
+use super::matrix::Matrix;
 use crate::{
     config::ModelConfig,
     error::Result,
     gguf::Source,
-    kernels::{embed::Embed, gpu::Gpu, project::Slice, unpack::bytes},
-    quant::{BlockType, pack, plane_lens},
+    kernels::{
+        embed::Embed,
+        gpu::Gpu,
+        project::Slice,
+        unpack::{bytes, lengths},
+    },
+    quant::{BlockType, pack},
     weights::Reader,
 };
 
@@ -81,22 +86,16 @@ pub(super) async fn upload_vocabulary<S: Source>(
     let (all, cols) = (config.vocab, config.d_model);
     let file_ty = reader.format(name, all, cols)?;
     let ty = file_ty.widened();
-    let (n_blocks, words) = (cols / ty.block_len(), words(ty, cols));
-    let scales = |rows: usize| plane_lens(ty, rows * n_blocks)[2];
+    let before = |rows: usize| lengths(ty, rows as u32, cols as u32).map(|n| n as usize);
     let piece = steps(PIECE, file_ty.row_bytes(cols));
     let mut parts = Vec::new();
     for slab in Slab::all(gpu, config, file_ty) {
         let (first, rows) = (slab.slice.first as usize, slab.rows);
-        let matrix = Matrix { words: gpu.buffer(name, rows * words), scales: gpu.buffer(name, scales(rows)), ty };
+        let matrix = Matrix::alone(gpu, name, ty, [rows as u32, cols as u32], slab.slice);
         for start in (0..rows).step_by(piece) {
             let range = first + start..first + (start + piece).min(rows);
             let read = reader.rows(name, all, cols, range).await?.widened()?;
-            let packed = pack(read.ty, &read.bytes)?.for_kernels();
-            let write = |buffer: &wgpu::Buffer, at: usize, data: &[u32]| {
-                gpu.queue.write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(data));
-            };
-            write(&matrix.words, start * words, &packed.words);
-            write(&matrix.scales, scales(start), &packed.scales);
+            matrix.write(gpu, before(start), &pack(read.ty, &read.bytes)?.for_kernels());
         }
         // What was written is held by the host until it is on its way.
         gpu.queue.submit([]);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::state;
+use super::{project::Cut, state};
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Row {
 
 /// Invocations of a workgroup of [`Attention::vector`].
 const TOGETHER: u32 = super::LARGEST_WORKGROUP;
-/// Queries a workgroup of the many-token kernel answers, one an invocation.
-pub const QUERIES: u32 = 32;
+/// Queries a workgroup of the many-token kernels answers where invocations need not stay apart.
+const QUERIES: u32 = 32;
 /// Keys weighed between two rescalings, where an invocation answers one head.
 const KEYS: u32 = 4;
 /// The same where it answers several.
@@ -44,7 +44,7 @@ const KEYS_TOGETHER: u32 = 1;
 const MOST_TOGETHER: u32 = 256;
 /// Longest head of [`Attention::many_shared`]: more would not fit WebGPU's workgroup memory.
 const MOST_SHARED: u32 = 64;
-/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::vector_apart`]: what a software driver
+/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::apart`]: what a software driver
 /// computes side by side.
 const SHARES: u32 = 4;
 
@@ -61,7 +61,7 @@ impl Attention {
         )
     }
 
-    /// Where a workgroup of a one-query kernel finds the `heads` it answers: `row` among the queries, `head` in its text,
+    /// Where a workgroup of one query finds the `heads` it answers: `row` among the queries, `head` in its text,
     /// `text` where that text's keys begin.
     fn rows(&self, heads: u32) -> String {
         let n_heads = self.n_heads;
@@ -70,7 +70,9 @@ impl Attention {
         } else {
             "0u".into()
         };
-        format!("  let row = group.x * {heads}u;\n  let head = row % {n_heads}u;\n  let text = {text};\n")
+        format!(
+            "  let row = group.y * {n_heads}u + group.x * {heads}u;\n  let head = row % {n_heads}u;\n  let text = {text};\n"
+        )
     }
 
     /// The first position that a query at `last` sees, as text.
@@ -91,7 +93,7 @@ impl Attention {
     ///
     /// Loads stand side by side in the text, so that a device waits once for many. Bindings: state, q, cache, out. The
     /// cache holds `[position][keys of all heads, values of all heads]`.
-    pub fn vector(&self) -> String {
+    fn vector(&self) -> String {
         let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
         let quads = d_head / 4;
         // Each invocation holds one quad of the head for a share of the keys.
@@ -309,12 +311,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w.push_str("      }\n    }\n");
     }
 
-    /// One query a head, for processors that pose as a GPU: a workgroup a key head (or part of its query heads), each
-    /// invocation weighs a share of the keys for all of them on its own.
+    /// One query a head, or many, for processors that pose as a GPU: a workgroup a query and key head (or part of its query
+    /// heads), each invocation weighs a share of the keys for all of them on its own.
     ///
     /// There every load costs several sums and every barrier more, so a key serves all queries of its group, and
-    /// invocations meet once, at the end. Bindings as [`Attention::vector`]; workgroups `n_heads / together`.
-    pub fn vector_apart(&self) -> String {
+    /// invocations meet once, at the end. Bindings as [`Attention::vector`]; workgroups `(n_heads / together, tokens)`.
+    fn apart(&self) -> String {
         let heads = self.together();
         let quads = self.d_head / 4;
         let mut w = self.header();
@@ -325,7 +327,7 @@ var<workgroup> sums: array<f32, {sums}>;
 var<workgroup> parts: array<vec4<f32>, {parts}>;
 @compute @workgroup_size({SHARES})
 fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-{rows}  let last = state[{position}];",
+{rows}  let last = state[{position}] + group.y;",
             rows = self.rows(heads),
             sums = SHARES * heads,
             parts = SHARES * heads * quads,
@@ -333,7 +335,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         )
         .ok();
         self.hold(&mut w, heads);
-        self.weigh(&mut w, heads, KEYS_TOGETHER, &format!("{} + l", self.first_seen("last")), SHARES, true);
+        self.weigh(&mut w, heads, self.keys(heads), &format!("{} + l", self.first_seen("last")), SHARES, true);
         for h in 0..heads {
             writeln!(w, "  tops[{}u + l] = top{h};", h * SHARES).ok();
         }
@@ -372,10 +374,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// Many queries: an invocation answers one query of one head, or with `together` of all heads that share a key head.
+    /// Many queries: an invocation answers one of so many heads that share a key head.
     ///
     /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / QUERIES)`.
-    fn many_apart(&self, heads: u32) -> String {
+    fn many_alone(&self, heads: u32) -> String {
         let mut w = self.header();
         writeln!(
             w,
@@ -392,10 +394,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             n_heads = self.n_heads,
         )
         .ok();
-        // As many keys at once as registers are likely to hold.
-        let keys = if heads > 1 || self.d_head > 128 { KEYS_TOGETHER } else { KEYS };
         self.hold(&mut w, heads);
-        self.weigh(&mut w, heads, keys, &self.first_seen("last"), 1, true);
+        self.weigh(&mut w, heads, self.keys(heads), &self.first_seen("last"), 1, true);
         writeln!(w, "  var total: array<f32, {heads}>;").ok();
         (0..heads).for_each(|h| w.push_str(&format!("  total[{h}u] = sum{h};\n")));
         writeln!(
@@ -411,8 +411,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// As [`Attention::many_apart`] for one head a workgroup, whose invocations share the keys of a query: for devices that have
-    /// room for more of them. Only for heads up to [`MOST_SHARED`]; workgroups `(n_heads, tokens / QUERIES)`.
+    /// Keys between two rescalings, where an invocation answers so many heads: as many as registers are likely to hold.
+    fn keys(&self, heads: u32) -> u32 {
+        if heads > 1 || self.d_head > 128 { KEYS_TOGETHER } else { KEYS }
+    }
+
+    /// As [`Attention::many_alone`], but several invocations share the keys of a query: for devices that have room for more of
+    /// them. Only for heads up to [`MOST_SHARED`]; workgroups `(n_heads, tokens / QUERIES)`.
     fn many_shared(&self) -> String {
         let quads = self.d_head / 4;
         let mut w = self.header();
@@ -474,17 +479,30 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// Heads a workgroup answers: several for processors that pose as a GPU, whose invocations stay `apart`.
-    pub fn heads(&self, apart: bool) -> u32 {
-        if apart { self.together() } else { 1 }
+    /// Heads a workgroup answers: several for processors that pose as a GPU, whose invocations stay apart.
+    pub fn heads(&self, cut: Cut) -> u32 {
+        if cut.apart() { self.together() } else { 1 }
     }
 
-    /// Many queries, a workgroup [`QUERIES`] of them: each answered by one invocation, or where they need not stay `apart` by
-    /// several.
+    /// Queries a workgroup answers where there are many.
+    pub fn queries(cut: Cut) -> u32 {
+        if cut.walk { 1 } else { QUERIES }
+    }
+
+    /// One query. Bindings as [`Attention::vector`]; workgroups `n_heads / heads`.
+    pub fn one(&self, cut: Cut) -> String {
+        if cut.apart() { self.apart() } else { self.vector() }
+    }
+
+    /// Many queries. Where [`Cut::walk`] is set it is the kernel of one, which saves a driver that compiles slowly a second.
     ///
-    /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / QUERIES)`.
-    pub fn many(&self, apart: bool) -> String {
-        if apart || self.d_head > MOST_SHARED { self.many_apart(self.heads(apart)) } else { self.many_shared() }
+    /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / queries)`.
+    pub fn many(&self, cut: Cut) -> String {
+        match cut {
+            Cut { walk: true, .. } => self.apart(),
+            cut if cut.apart() || self.d_head > MOST_SHARED => self.many_alone(self.heads(cut)),
+            _ => self.many_shared(),
+        }
     }
 
     /// Query heads an invocation may answer at once: all that share a key head, or a part of them where they are many.
@@ -538,14 +556,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         let key_head = n_heads / n_kv_heads;
         writeln!(w, "  for (var start = {first}; start <= last; start += {}u) {{", keys * apart).ok();
         for j in 0..keys {
-            // Keys past the query are read at its own place and weigh nothing.
+            // Keys past the query, which the first never is, are read at its own place and weigh nothing.
+            if j > 0 {
+                writeln!(w, "    let place{j} = start + {}u;", j * apart).ok();
+            }
+            let place = if j == 0 { "start".to_owned() } else { format!("min(place{j}, last)") };
             writeln!(
                 w,
-                "    let place{j} = start + {}u;
-    let at{j} = min(place{j}, last) * {}u + text + head / {key_head}u;
+                "    let at{j} = {place} * {}u + text + head / {key_head}u;
     let key{j} = &cache[at{j}];
     let value{j} = &cache[at{j} + {n_kv_heads}u];",
-                j * apart,
                 2 * n_kv_heads,
             )
             .ok();
@@ -554,7 +574,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             for h in 0..heads {
                 let dots = (0..quads).map(|i| format!(" + dot({}, k{j}_{i})", q(h, i))).collect::<String>();
-                writeln!(w, "    let s{h}_{j} = select(-3.0e38, 0.0{dots}, place{j} <= last);").ok();
+                match j {
+                    0 => writeln!(w, "    let s{h}_0 = 0.0{dots};").ok(),
+                    _ => writeln!(w, "    let s{h}_{j} = select(-3.0e38, 0.0{dots}, place{j} <= last);").ok(),
+                };
             }
         }
         for h in 0..heads {
@@ -567,9 +590,6 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 "    let shrink{h} = exp(top{h} - new_top{h});\n    sum{h} *= shrink{h};\n    top{h} = new_top{h};"
             )
             .ok();
-            for i in 0..quads {
-                writeln!(w, "    {} *= shrink{h};", a(h, i)).ok();
-            }
             for j in 0..keys {
                 writeln!(w, "    let p{h}_{j} = exp(s{h}_{j} - top{h});\n    sum{h} += p{h}_{j};").ok();
             }
@@ -578,7 +598,8 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             for i in 0..quads {
                 writeln!(w, "    {{\n      let v = (*value{j})[{i}];").ok();
                 for h in 0..heads {
-                    writeln!(w, "      {} += p{h}_{j} * v;", a(h, i)).ok();
+                    let before = if j == 0 { format!("{} * shrink{h}", a(h, i)) } else { a(h, i) };
+                    writeln!(w, "      {} = {before} + p{h}_{j} * v;", a(h, i)).ok();
                 }
                 w.push_str("    }\n");
             }

@@ -15,6 +15,7 @@ pub mod heads;
 pub mod low_rank;
 mod low_rank_shared;
 pub mod norm;
+pub mod product;
 pub mod project;
 pub mod sampling;
 pub mod score;

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::{config::Activation, quant::BlockType};
 
-/// Invocations a workgroup of the tiled kernel.
-const WORKGROUP: u32 = 64;
-
 /// What a projection does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -66,6 +63,16 @@ impl Role {
     /// Whether the one-token kernel norms its input.
     pub fn normed(self) -> bool {
         matches!(self, Role::Qkv { .. } | Role::GateUp(_) | Role::Head(_))
+    }
+
+    /// Whether queries and keys are rotated, and keys and values go to the cache.
+    pub fn turned(self) -> bool {
+        matches!(self, Role::Qkv { turned: true, .. })
+    }
+
+    /// Whether the rows stay what the product makes them.
+    pub fn plain(self) -> bool {
+        matches!(self, Role::Given | Role::Qkv { turned: false, .. } | Role::Scores(_))
     }
 
     /// Projections in the matrix that may have a low-rank path beside them.
@@ -126,143 +133,37 @@ pub struct Project {
     pub streams: u32,
 }
 
-/// Tokens an invocation of the tiled product computes.
-const TILE_TOKENS: u32 = 8;
-/// Invocations of a workgroup along the rows; the others lie along the tokens.
-const TILE_ACROSS: u32 = 8;
-/// Tokens a workgroup of it covers.
-const TILE_HEIGHT: u32 = WORKGROUP / TILE_ACROSS * TILE_TOKENS;
-
 impl Project {
-    /// Workgroups of the tiled kernel along the rows; along the tokens stands one a [`Project::tile_tokens`].
-    pub fn tile_groups(&self, cut: Cut) -> u32 {
-        self.rows.div_ceil(match cut.tile {
-            Tile::Apart(rows) => TILE_ACROSS * rows,
-            Tile::Shared(size) => size.lines(),
-        })
-    }
-
-    /// Tokens a workgroup of the tiled kernel covers.
-    pub fn tile_tokens(cut: Cut) -> u32 {
-        match cut.tile {
-            Tile::Apart(_) => TILE_HEIGHT,
-            Tile::Shared(size) => size.lines(),
-        }
+    /// Bytes of its weights, and multiplications and additions a token.
+    pub fn work(&self) -> [u64; 2] {
+        let (rows, cols) = (u64::from(self.rows), u64::from(self.cols));
+        [rows * self.ty.row_bytes(self.cols as usize) as u64, 2 * rows * cols]
     }
 
     pub(super) fn side(&self) -> Option<Side> {
         (self.role.parts() > 0).then_some(Side { role: self.role, rows: self.rows, cols: self.cols })
     }
 
-    /// The kernel for many tokens; its input is normed already.
+    /// The kernel for many tokens in tiles that a workgroup shares; its input is normed already.
     ///
     /// Bindings: state, words, scales, x, out, then [side](super::side) unless it makes scores, then rope and cache for
     /// [`Role::Qkv`]. Behind the activations stands the side path's bottleneck.
-    pub fn tile(&self, cut: Cut) -> String {
+    pub fn tile(&self, size: Size) -> String {
+        let (rows, tokens) = (shared::EACH_ROWS, size.each_tokens());
         let mut w = self.header(None);
-        let (tile_rows, tile_tokens) = match cut.tile {
-            Tile::Apart(rows) => {
-                self.tile_apart(&mut w, rows);
-                (rows, TILE_TOKENS)
-            }
-            Tile::Shared(size) => {
-                w.push_str(&size.entry());
-                shared::product(&mut w, size, self.ty, self.rows, self.cols / 32);
-                (shared::EACH_ROWS, size.each_tokens())
-            }
-        };
-        match cut.tile {
-            Tile::Apart(_) => self.finish_apart(&mut w, tile_rows, tile_tokens),
-            Tile::Shared(_) => {
-                if let Some(side) = self.side() {
-                    side.widen_tile(&mut w, tile_rows, tile_tokens, |r, t| format!("a{r}_{t}"));
-                }
-                for t in 0..tile_tokens {
-                    writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
-                    self.store_tile(&mut w, tile_rows, |r| format!("a{r}_{t}"));
-                }
-            }
+        w.push_str(&size.entry());
+        shared::product(&mut w, size, self.ty, self.rows, self.cols / 32);
+        if let Some(side) = self.side() {
+            side.widen_tile(&mut w, rows, tokens, |r, t| format!("a{r}_{t}"));
+        }
+        for t in 0..tokens {
+            writeln!(w, "  if (token0 + {t}u < count) {{\n    let token = token0 + {t}u;").ok();
+            (0..rows).for_each(|r| w.push_str(&format!("    let y{r} = a{r}_{t};\n")));
+            self.store(&mut w, rows, " + token", "", false);
+            w.push_str("  }\n");
         }
         w.push_str("}\n");
         w
-    }
-
-    /// The side path and the role, some rows after the other and of these some tokens: a processor's driver takes long over each
-    /// place in the text that does something.
-    fn finish_apart(&self, w: &mut String, rows: u32, tokens: u32) {
-        let each = if rows.is_multiple_of(4) { 4 } else { 2 };
-        let all = |rows: u32| (0..rows).flat_map(move |r| (0..tokens).map(move |t| (r, t)));
-        writeln!(w, "  var sums: array<array<f32, {tokens}>, {rows}>;").ok();
-        all(rows).for_each(|(r, t)| w.push_str(&format!("  sums[{r}u][{t}u] = a{r}_{t};\n")));
-        writeln!(w, "  for (var part = 0u; part < {rows}u; part += {each}u) {{\n    let row = row + part;").ok();
-        let sum = |r: u32, t: u32| format!("y{r}_{t}");
-        all(each).for_each(|(r, t)| w.push_str(&format!("    var {} = sums[part + {r}u][{t}u];\n", sum(r, t))));
-        if let Some(side) = self.side() {
-            side.widen_tile(w, each, tokens, sum);
-        }
-        writeln!(w, "    var whole: array<array<f32, {each}>, {tokens}>;").ok();
-        all(each).for_each(|(r, t)| w.push_str(&format!("    whole[{t}u][{r}u] = {};\n", sum(r, t))));
-        writeln!(w, "    for (var t = 0u; t < min({tokens}u, count - token0); t++) {{\n    let token = token0 + t;")
-            .ok();
-        self.store_tile(w, each, |r| format!("whole[t][{r}u]"));
-        w.push_str("  }\n");
-    }
-
-    /// Hands a token's sums, which `sum` names, to where the role puts them, and closes the block.
-    fn store_tile(&self, w: &mut String, rows: u32, sum: impl Fn(u32) -> String) {
-        for r in 0..rows {
-            writeln!(w, "    let y{r} = {};", sum(r)).ok();
-        }
-        self.store(w, rows, " + token", "", false);
-        w.push_str("  }\n");
-    }
-
-    fn tile_apart(&self, w: &mut String, tile_rows: u32) {
-        let (blocks, octets) = (self.cols / 32, self.cols / 8);
-        writeln!(
-            w,
-            "@compute @workgroup_size({WORKGROUP})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-  let row = (group.x * {TILE_ACROSS}u + l % {TILE_ACROSS}u) * {tile_rows}u;
-  let token0 = (group.y * {down}u + l / {TILE_ACROSS}u) * {TILE_TOKENS}u;
-  let count = state[{count}];
-  if (row >= {rows}u || token0 >= count) {{ return; }}",
-            down = WORKGROUP / TILE_ACROSS,
-            count = state::COUNT,
-            rows = self.rows,
-        )
-        .ok();
-        for t in 0..TILE_TOKENS {
-            writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * {octets}u;").ok();
-        }
-        for r in 0..tile_rows {
-            writeln!(w, "  let base{r} = min(row + {r}u, {}u) * {blocks}u;", self.rows - 1).ok();
-            for t in 0..TILE_TOKENS {
-                writeln!(w, "  var a{r}_{t} = 0.0;").ok();
-            }
-        }
-        writeln!(w, "  for (var b = 0u; b < {blocks}u; b++) {{").ok();
-        for r in 0..tile_rows {
-            writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
-        }
-        // A loop over the eighths of a block, not four copies: drivers take long over long kernels.
-        w.push_str("    for (var o = 0u; o < 4u; o++) {\n");
-        let eighth = self.parts();
-        for r in 0..tile_rows {
-            let word = format!("words[((base{r} + b) * 4u + o) * {eighth}u");
-            let second = if eighth == 2 { " + 1u" } else { "" };
-            writeln!(w, "      let p{r} = weights(low({word}]), EVEN, s{r}, o);").ok();
-            writeln!(w, "      let q{r} = weights(high({word}{second}]), ODD, s{r}, o);").ok();
-        }
-        for t in 0..TILE_TOKENS {
-            writeln!(w, "      {{ let pair = &x[x{t} + b * 4u + o]; let u = (*pair)[0]; let v = (*pair)[1];").ok();
-            for r in 0..tile_rows {
-                writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
-            }
-            w.push_str("      }\n");
-        }
-        w.push_str("    }\n");
-        w.push_str("  }\n");
     }
 
     /// `vec4<u32>` words a block.
@@ -302,7 +203,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         } else if normed {
             bind(&mut w, "norm", "vec4<f32>", false);
         }
-        if matches!(self.role, Role::Qkv { turned: true, .. }) {
+        if self.role.turned() {
             bind(&mut w, "rope", "vec2<f32>", false);
             bind(&mut w, "cache", "f32", true);
         }
@@ -397,6 +298,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 }
 
 impl Cut {
+    /// Whether each invocation is to do much and share little: on processors posing as a GPU.
+    pub fn apart(&self) -> bool {
+        self.lanes == 1
+    }
+
     /// Whether a subgroup holds all lanes of a row, which then add up by shuffles.
     pub fn shuffles(&self) -> bool {
         self.lanes > 1 && self.subgroup.is_some_and(|size| size >= self.lanes)

@@ -77,7 +77,7 @@ pub(crate) fn bytes(ty: BlockType) -> bool {
 ///
 /// Arrays of a known length: browsers check an index against a number then, and need not divide a buffer's bytes to know the
 /// length, which software drivers do at every access, lane by lane.
-pub(super) fn lengths(ty: BlockType, rows: u32, cols: u32) -> [u32; 2] {
+pub(crate) fn lengths(ty: BlockType, rows: u32, cols: u32) -> [u32; 2] {
     let weights = rows * cols;
     let words = if bytes(ty) { weights / 4 } else { weights / 8 };
     [words, plane_lens(ty, weights as usize / ty.block_len())[2] as u32]

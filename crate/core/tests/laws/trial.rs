@@ -80,14 +80,17 @@ fn the_trial_of_the_real_model_changes_nothing_it_writes() {
 }
 
 /// A kernel by its label, a piece of its text, what a wrong driver makes of it, and what the trial calls it.
-const WRONG: [(&str, &str, &str, &str); 12] = [
+const WRONG: [(&str, &str, &str, &str); 15] = [
     ("embed", "low(words[at]), EVEN, s", "low(words[at]), EVEN, 1.03 * s", "read a prompt"),
     ("norm", "* scale * weight[i]", "* scale * 1.03 * weight[i]", "read a prompt"),
     ("attention", "/ total[h]", "/ 1.1 / total[h]", "read a prompt"),
     ("attention", "v / sum;", "v / 1.1 / sum;", "read a token"),
-    ("qkv", "dot(p0, u)", "0.9 * dot(p0, u)", "read a prompt"),
+    ("product", "dot(p0, u)", "0.9 * dot(p0, u)", "read a prompt"),
+    ("product", "dot(q1, v)", "0.9 * dot(q1, v)", "read a prompt"),
+    ("rope", "y0 * turn.x", "0.9 * y0 * turn.x", "read a prompt"),
+    ("gate", "* y1", "* 0.9 * y1", "read a prompt"),
+    ("join", "+= y0", "-= y0", "read a prompt"),
     ("qkv", "dot(l0, p0)", "0.9 * dot(l0, p0)", "read a token"),
-    ("residual", "dot(q1, v)", "0.9 * dot(q1, v)", "read a prompt"),
     ("residual", "dot(h0, q0)", "0.9 * dot(h0, q0)", "read a token"),
     ("gate up", "dot(l1, p0)", "0.9 * dot(l1, p0)", "read a token"),
     ("scores", "dot(l1, p0)", "0.9 * dot(l1, p0)", "scores"),
@@ -96,7 +99,8 @@ const WRONG: [(&str, &str, &str, &str); 12] = [
 ];
 
 /// The same of kernels that walk.
-const WRONG_WALKING: [(&str, &str, &str, &str); 4] = [
+const WRONG_WALKING: [(&str, &str, &str, &str); 5] = [
+    ("attention", "v / sum;", "v / 1.1 / sum;", "read a prompt"),
     ("qkv", "sums[0u + n] = a0_0", "sums[0u + n] = 0.9 * a0_0", "read a token"),
     ("residual", "dot(h0, q0)", "0.9 * dot(h0, q0)", "read a token"),
     ("gate up", "a1_0 += sums", "a1_0 += 0.9 * sums", "read a token"),

@@ -13,13 +13,14 @@ use crate::{
     },
     kernels::{
         adamw,
-        attention::{Attention, QUERIES, Row},
+        attention::{Attention, Row},
         cross_entropy,
         finish::{self, Finish, Then},
         gpu::Begun,
         low_rank::LowRank,
         norm::{self, To},
-        project::{Project, Role, Slice},
+        product::Product,
+        project::{Project, Role, Slice, Tile},
         state,
         transposed::{self, Transposed},
     },
@@ -187,7 +188,7 @@ impl<'a> Planner<'a> {
 
     /// Whether each invocation is to do much and share little, as the model's cut has it.
     fn apart(&self) -> bool {
-        self.model.variant.cut.lanes == 1
+        self.model.variant.cut.apart()
     }
 
     fn attention(&self, l: usize) -> Attention {
@@ -208,8 +209,8 @@ impl<'a> Planner<'a> {
         let (s, model) = (self.scratch, self.model);
         for part in &model.embedding {
             let wgsl = part.slab.embed(&model.config, 1).wgsl();
-            let Matrix { words, scales, .. } = &part.matrix;
-            let parts = [all(&s.state), all(words), all(scales), all(&s.kept[0].input)];
+            let [words, scales] = part.matrix.own();
+            let parts = [all(&s.state), words, scales, all(&s.kept[0].input)];
             self.push("embed", wgsl, &parts, [Tokens(1), Fixed(1), Fixed(1)]).await?;
         }
         Ok(())
@@ -243,10 +244,18 @@ impl<'a> Planner<'a> {
         let [rows, cols] = dims.map(|n| n as u32);
         let role = Role::Scores(slice);
         let project = Project { ty: m.ty, rows, cols, role, eps: self.model.config.norm_eps, streams: 1 };
-        let cut = self.model.variant.cut;
-        let parts = [all(state), all(&m.words), all(&m.scales), x, all(y)];
-        let groups = [Fixed(project.tile_groups(cut)), Tokens(Project::tile_tokens(cut)), Fixed(1)];
-        self.push(label, project.tile(cut), &parts, groups).await?;
+        match self.model.variant.cut.tile {
+            Tile::Shared(size) => {
+                let [words, scales] = m.own();
+                let groups = [Fixed(rows.div_ceil(size.lines())), Tokens(size.lines()), Fixed(1)];
+                self.push(label, project.tile(size), &[all(state), words, scales, x, all(y)], groups).await?;
+            }
+            Tile::Apart(each) => {
+                let (product, [shape, words, scales]) = (m.product(each), m.open());
+                let groups = [Fixed(product.groups(rows)), Tokens(Product::TOKENS), Fixed(1)];
+                self.push(label, product.wgsl(), &[all(state), shape, words, scales, x, all(y)], groups).await?;
+            }
+        }
         self.over(m, dims);
         Ok(())
     }
@@ -362,8 +371,10 @@ impl<'a> Planner<'a> {
         let attention = self.attention(l);
         let values = s.values(l);
         let parts = [all(&s.state), all(&values.q), all(&values.kv), all(&kept.attended)];
-        let groups = [Fixed(attention.n_heads / attention.heads(self.apart())), Tokens(QUERIES), Fixed(1)];
-        self.push("attention", attention.many(self.apart()), &parts, groups).await?;
+        let cut = self.model.variant.cut;
+        let across = Fixed(attention.n_heads / attention.heads(cut));
+        let groups = [across, Tokens(Attention::queries(cut)), Fixed(1)];
+        self.push("attention", attention.many(cut), &parts, groups).await?;
         let path = self.path(l, Place::O);
         self.give(l, 0, (&layer.o, path, &kept.attended), [&kept.input, &kept.middle]).await?;
         self.gate(l).await?;
@@ -406,7 +417,8 @@ impl<'a> Planner<'a> {
     async fn product_back(&mut self, m: &Matrix, side: &Side, dy: &wgpu::Buffer) -> Result<()> {
         let (s, low) = (self.scratch, &side.low);
         let product = self.transposed(m, low.rows(), low.cols);
-        let parts = [all(&s.state), all(&m.words), all(&m.scales), all(dy), all(&s.dx)];
+        let [words, scales] = m.own();
+        let parts = [all(&s.state), words, scales, all(dy), all(&s.dx)];
         let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(1)];
         self.push("product back", product.wgsl(), &parts, groups).await?;
         self.over(m, [low.rows() as usize, low.cols as usize]);
@@ -532,8 +544,8 @@ impl<'a> Planner<'a> {
                 first_split: (i * splits) as u32,
                 ..self.transposed(&part.matrix, part.slab.rows as u32, c.d_model as u32)
             };
-            let Matrix { words, scales, .. } = &part.matrix;
-            let parts = [all(state), all(words), all(scales), all(&s.logits), all(&s.shares)];
+            let [words, scales] = part.matrix.own();
+            let parts = [all(state), words, scales, all(&s.logits), all(&s.shares)];
             let groups = [Fixed(product.groups()), Tokens(product.tokens()), Fixed(splits as u32)];
             self.push("head back", product.wgsl(), &parts, groups).await?;
             self.over(&part.matrix, [part.slab.rows, c.d_model]);
