@@ -19,8 +19,7 @@ const STRENGTH: usize = 6;
 /// How many of the likeliest hold most of the probability, more often than not.
 const FEW: u32 = 48;
 
-/// Scores that an invocation of the last kernel reads at once; four where processors compute, who do not wait for memory so long
-/// and compile slowly.
+/// Scores that an invocation of the last kernel reads at once, so that a device waits for memory once.
 const AT_ONCE: u32 = 16;
 /// Most scores that are listed for the passes over a few: pairs of words behind those of the groups.
 const LISTED: u32 = 2048;
@@ -275,7 +274,6 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 ///
 /// Goes over the list, or where it is too short over all scores; leaves the totals at zero for the next token.
 pub fn draw(vocab: u32, workgroup: u32) -> String {
-    let at_once = if workgroup == WORKGROUP { AT_ONCE } else { 4 };
     format!(
         "@group(0) @binding(0) var<storage, read> parameters: array<u32>;
 @group(0) @binding(1) var<storage, read_write> seen: array<u32>;
@@ -303,11 +301,6 @@ fn gumbel(stream: u32, id: u32) -> f32 {{
   var e = a * (1.0 + a * (1.0 / 2.0 + a * (1.0 / 3.0 + a * (1.0 / 4.0 + a * (1.0 / 5.0 + a / 6.0)))));
   if (a >= 0.1) {{ e = -log(1.0 - a); }}
   return -log(e);
-}}
-fn at(i: u32) -> f32 {{ return logits[min(i, {last}u)]; }}
-// Side by side, so that the device waits for memory once.
-fn some(i: u32) -> array<vec4<f32>, {quads}> {{
-  return array<vec4<f32>, {quads}>({some});
 }}
 fn put(bin: u32, z: f32) {{
   let m = parts(z);
@@ -365,17 +358,7 @@ fn main(@builtin(local_invocation_index) l: u32) {{
         let least_counted = select(3.0e38, bound, by_count());
         let least_weighed = select(3.0e38, max(least_mass, select(least_mass, bound, few)), by_mass());
         let pass_now = Pass(shift, pass_ == 0u, prefix_c, prefix_m, least_counted, least_weighed, best, inverse);
-        if (by_list) {{
-          for (var i = l; i < n_listed; i += WORKGROUP) {{ sort(pass_now, bitcast<f32>(partial[GROUPS + i].y)); }}
-        }} else {{
-          for (var first = l; first < VOCAB; first += {stride}u) {{
-            var read = some(first);
-            for (var j = 0u; j < {many}u; j++) {{
-              if (first + j * WORKGROUP < VOCAB) {{ sort(pass_now, read[j / 4u][j % 4u]); }}
-            }}
-          }}
-        }}
-        workgroupBarrier();
+{sort}        workgroupBarrier();
         if (l < 64u) {{
           var n = 0u;
           var m = 0.0;
@@ -416,21 +399,7 @@ fn main(@builtin(local_invocation_index) l: u32) {{
     top[l] = -3.0e38;
     who[l] = chosen;
     let left = Left(floor_, least, best, inverse, stream);
-    if (by_list) {{
-      for (var i = l; i < n_listed; i += WORKGROUP) {{
-        let one = partial[GROUPS + i];
-        contend(left, l, one.x, bitcast<f32>(one.y));
-      }}
-    }} else {{
-      for (var first = l; first < VOCAB; first += {stride}u) {{
-        var read = some(first);
-        for (var j = 0u; j < {many}u; j++) {{
-          let i = first + j * WORKGROUP;
-          if (i < VOCAB) {{ contend(left, l, i, read[j / 4u][j % 4u]); }}
-        }}
-      }}
-    }}
-    largest(l);
+{contend}    largest(l);
     chosen = who[0];
   }}
   workgroupBarrier();
@@ -450,22 +419,55 @@ fn main(@builtin(local_invocation_index) l: u32) {{
 }}
 ",
         likeliest = likeliest(vocab, workgroup),
-        last = vocab - 1,
-        quads = at_once / 4,
-        many = at_once,
-        stride = at_once * workgroup,
-        some = (0..at_once / 4)
-            .map(|q| {
-                let element = |e: u32| format!("at(i + {}u)", (4 * q + e) * workgroup);
-                format!("vec4<f32>({})", (0..4).map(element).collect::<Vec<_>>().join(", "))
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
+        sort = sweep(vocab, workgroup, "sort(pass_now, s);"),
+        contend = sweep(vocab, workgroup, "contend(left, l, i, s);"),
         drawn = state::DRAWN,
         drawn_ids = state::DRAWN_IDS,
         max_drawn = state::MAX_DRAWN,
         position = state::POSITION,
         count = state::COUNT,
         ids = state::IDS,
+    )
+}
+
+/// A loop over the list, or where it is too short over all scores, that does `each` with the score `s` of token `i`.
+fn sweep(vocab: u32, workgroup: u32, each: &str) -> String {
+    if workgroup == WORKGROUP_APART {
+        // Once in the text: the drivers of processors take long over each place that does something.
+        return format!(
+            "        for (var n = l; n < select(VOCAB, n_listed, by_list); n += WORKGROUP) {{
+          var i = n;
+          var s = 0.0;
+          if (by_list) {{ i = partial[GROUPS + n].x; s = bitcast<f32>(partial[GROUPS + n].y); }} else {{ s = logits[n]; }}
+          {each}
+        }}
+"
+        );
+    }
+    let quad = |q: u32| {
+        let element = |e: u32| format!("logits[min(first + {}u, {}u)]", (4 * q + e) * workgroup, vocab - 1);
+        format!("vec4<f32>({})", (0..4).map(element).collect::<Vec<_>>().join(", "))
+    };
+    format!(
+        "        if (by_list) {{
+          for (var n = l; n < n_listed; n += WORKGROUP) {{
+            let i = partial[GROUPS + n].x;
+            let s = bitcast<f32>(partial[GROUPS + n].y);
+            {each}
+          }}
+        }} else {{
+          for (var first = l; first < VOCAB; first += {stride}u) {{
+            var read = array<vec4<f32>, {quads}>({read});
+            for (var j = 0u; j < {AT_ONCE}u; j++) {{
+              let i = first + j * WORKGROUP;
+              let s = read[j / 4u][j % 4u];
+              if (i < VOCAB) {{ {each} }}
+            }}
+          }}
+        }}
+",
+        stride = AT_ONCE * workgroup,
+        quads = AT_ONCE / 4,
+        read = (0..AT_ONCE / 4).map(quad).collect::<Vec<_>>().join(", "),
     )
 }
