@@ -6,6 +6,7 @@ pub mod adamw;
 pub mod attention;
 pub mod attention_back;
 mod attention_back_shared;
+mod attention_vector;
 pub(crate) mod clock;
 pub mod cross_entropy;
 pub mod embed;
