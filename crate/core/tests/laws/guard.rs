@@ -130,7 +130,8 @@ fn names_are_kept_out() {
     for model in &parrots() {
         for mode in [Mode::Scale, Mode::Contrast] {
             let prompt = "before breakfast, and found that her brother";
-            let free = WriteOptions { strength: Some(1.2), mode: Some(mode), ..options(Guard::new(prints()), 0.0) };
+            let named = options(Guard::new(prints()), 0.0);
+            let free = WriteOptions { strength: Some(1.2), mode: Some(mode), max_tokens: 12, ..named };
             let named = write(model, prompt, &free, 4);
             assert!(named.text.starts_with(" Quill had"), "{mode:?}: {}", named.text);
             let guard = Some(Guard { without_names: true, ..Guard::new(prints()) });

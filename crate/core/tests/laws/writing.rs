@@ -214,9 +214,9 @@ fn the_gpu_writes_the_processors_text() {
 #[test]
 fn a_text_is_the_same_however_many_tokens_are_drawn_ahead() {
     let model = fused(&file(), GpuOptions::default(), Variant::for_device);
-    let first = write(&model, PROMPT, options(24, 1.2));
+    let first = write(&model, PROMPT, options(18, 1.2));
     for batches in [[2, 2, 2, 2], [8, 3, 1, 5], [4, 32, 2, 9]] {
-        let mut session = model.begin(PROMPT, options(24, 1.2)).unwrap();
+        let mut session = model.begin(PROMPT, options(18, 1.2)).unwrap();
         let (mut ids, mut finish) = (Vec::new(), None);
         for batch in batches.iter().cycle() {
             session.batch = *batch;
@@ -230,18 +230,18 @@ fn a_text_is_the_same_however_many_tokens_are_drawn_ahead() {
         assert_eq!((&ids, finish), (&first.ids, Some(first.finish)), "{batches:?}");
     }
     // A text that is left or stopped with tokens on their way is followed by another, as if nothing had been.
-    let mut left = model.begin(PROMPT, options(24, 0.3)).unwrap();
+    let mut left = model.begin(PROMPT, options(18, 0.3)).unwrap();
     left.batch = 4;
     (0..3).for_each(|_| drop(block_on(model.next(&mut left)).unwrap()));
     let stop = first.text.chars().skip(12).take(5).collect::<String>();
-    let mut stopped = model.begin(PROMPT, WriteOptions { stop: vec![stop.clone()], ..options(24, 1.2) }).unwrap();
+    let mut stopped = model.begin(PROMPT, WriteOptions { stop: vec![stop.clone()], ..options(18, 1.2) }).unwrap();
     stopped.batch = 4;
     let stopped = write_on(&model, stopped);
     assert_eq!(stopped.text, first.text[..first.text.find(&stop).unwrap()]);
-    assert_eq!(write(&model, PROMPT, options(24, 1.2)).ids, first.ids);
+    assert_eq!(write(&model, PROMPT, options(18, 1.2)).ids, first.ids);
     // One that goes on after another was begun is told so.
     let mut texts = [1, 2].map(|n| {
-        let mut session = model.begin(PROMPT, options(24, 1.2)).unwrap();
+        let mut session = model.begin(PROMPT, options(18, 1.2)).unwrap();
         session.batch = 4;
         (0..n).for_each(|_| drop(block_on(model.next(&mut session)).unwrap()));
         session
