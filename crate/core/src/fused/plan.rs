@@ -17,7 +17,9 @@ use crate::{
         norm::{self, To},
         product::Product,
         project::{Project, Role, Tile},
-        sampling, score, side,
+        sampling, score,
+        shared::Size,
+        side,
         unpack::lengths,
     },
     quant::BlockType,
@@ -170,19 +172,29 @@ impl Plan<'_> {
         if self.config.post_norm {
             needed.push(Which::Norm(To::Stream { streams: 1 }));
         }
-        needed.into_iter().for_each(|which| self.kernels.begin(self, which));
+        self.begin_each(&needed);
+    }
+
+    /// Begins kernels, of which blocks ask for the same ones: a text is long to write, and is written once.
+    fn begin_each(&self, needed: &[Which]) {
+        for (i, which) in needed.iter().enumerate() {
+            if !needed[..i].contains(which) {
+                self.kernels.begin(self, *which);
+            }
+        }
     }
 
     /// As [`Plan::begin`] for what an adapter takes besides.
     pub fn begin_sides(&self, formats: &Formats) {
-        self.kernels.begin(self, Which::Narrow);
+        let mut needed = vec![Which::Narrow];
         if matches!(self.variant.cut.tile, Tile::Apart(_)) {
             let all = formats.blocks.iter().flat_map(|types| self.projects(*types, 1));
-            all.for_each(|project| self.kernels.begin(self, Which::Widen(project)));
+            needed.extend(all.map(Which::Widen));
         }
         if self.variant.cut.walk {
-            self.kernels.begin(self, Which::NarrowOne { streams: 1 });
+            needed.push(Which::NarrowOne { streams: 1 });
         }
+        self.begin_each(&needed);
     }
 
     async fn kernel(&self, which: Which) -> Result<wgpu::ComputePipeline> {
@@ -400,12 +412,8 @@ impl Plan<'_> {
         let s = self.scratch;
         let mut list: Vec<_> = self.narrow(side, from).await?.into_iter().collect();
         if let Tile::Shared(size) = self.variant.cut.tile {
-            let kernel = self.kernel(Which::Tile(project)).await?;
-            let [words, scales] = matrix.own();
-            let mut parts = vec![all(&s.state), words, scales, all(from), all(to), all(&side.buffer)];
-            parts.append(&mut more);
-            let groups = Groups::PerTokens(project.rows.div_ceil(size.lines()), size.lines());
-            list.push(self.dispatch_parts(&kernel, &parts, groups));
+            more.insert(0, all(&side.buffer));
+            list.push(self.shared((project, size), matrix, from, to, &more).await?);
             return Ok(list);
         }
         let sums = if project.role.plain() { to } else { &s.product };
@@ -424,6 +432,22 @@ impl Plan<'_> {
         Ok(list)
     }
 
+    /// A projection of many tokens in tiles that a workgroup shares; `more` is what its role binds besides.
+    async fn shared(
+        &self,
+        (project, size): (Project, Size),
+        matrix: &Matrix,
+        from: &wgpu::Buffer,
+        to: &wgpu::Buffer,
+        more: &[wgpu::BufferBinding<'_>],
+    ) -> Result<Dispatch> {
+        let kernel = self.kernel(Which::Tile(project)).await?;
+        let [words, scales] = matrix.own();
+        let parts = [&[all(&self.scratch.state), words, scales, all(from), all(to)], more].concat();
+        let groups = Groups::PerTokens(project.rows.div_ceil(size.lines()), size.lines());
+        Ok(self.dispatch_parts(&kernel, &parts, groups))
+    }
+
     /// The product alone, of many tokens: by its own kernel where a workgroup shares tiles, else by that of the format.
     async fn product(
         &self,
@@ -432,20 +456,14 @@ impl Plan<'_> {
         from: &wgpu::Buffer,
         to: &wgpu::Buffer,
     ) -> Result<Dispatch> {
-        let state = &self.scratch.state;
         match self.variant.cut.tile {
-            Tile::Shared(size) => {
-                let kernel = self.kernel(Which::Tile(project)).await?;
-                let [words, scales] = matrix.own();
-                let groups = Groups::PerTokens(project.rows.div_ceil(size.lines()), size.lines());
-                Ok(self.dispatch_parts(&kernel, &[all(state), words, scales, all(from), all(to)], groups))
-            }
+            Tile::Shared(size) => self.shared((project, size), matrix, from, to, &[]).await,
             Tile::Apart(rows) => {
                 let product = matrix.product(rows);
                 let kernel = self.kernel(Which::Product(product)).await?;
                 let [shape, words, scales] = matrix.open();
                 let groups = Groups::PerTokens(product.groups(project.rows), Product::TOKENS);
-                let parts = [all(state), shape, words, scales, all(from), all(to)];
+                let parts = [all(&self.scratch.state), shape, words, scales, all(from), all(to)];
                 let [bytes, flops] = project.work();
                 let over = Over { name: Which::Tile(project).name(self.config.d_ff), bytes, flops };
                 Ok(Dispatch { over: Some(over), ..self.dispatch_parts(&kernel, &parts, groups) })

@@ -81,23 +81,23 @@ pub(super) async fn read_layer<S: Source>(
     layer: usize,
 ) -> Result<Layer> {
     let read = weights::read_layer(reader, config, layer).await?;
-    let [q, k, v, o, gate, up, down] = read.weights;
     let More { bias, head_norms, post_norms } = read.more;
     let more: Vec<f32> = bias.into_iter().flatten().chain(head_norms.into_iter().flatten()).flatten().collect();
-    let [qkv, output, gate_up, d] = Matrix::block(gpu, config, formats, layer);
-    upload(gpu, &qkv, join([q, k, v], false)?)?;
-    upload(gpu, &output, o)?;
-    upload(gpu, &gate_up, join([gate, up], true)?)?;
-    upload(gpu, &d, down)?;
+    let [qkv, o, gate_up, down] = Matrix::block(gpu, config, formats, layer);
+    let [q_blocks, k_blocks, v_blocks, o_blocks, gate_blocks, up_blocks, down_blocks] = read.weights;
+    upload(gpu, &qkv, join([q_blocks, k_blocks, v_blocks], false)?)?;
+    upload(gpu, &o, o_blocks)?;
+    upload(gpu, &gate_up, join([gate_blocks, up_blocks], true)?)?;
+    upload(gpu, &down, down_blocks)?;
     // What was written is held by the host until it is on its way.
     gpu.queue.submit([]);
     Ok(Layer {
         attention_norm: gpu.upload("norm", &read.attention_norm),
         qkv,
-        o: output,
+        o,
         ffn_norm: gpu.upload("norm", &read.ffn_norm),
         gate_up,
-        down: d,
+        down,
         more: (!more.is_empty()).then(|| gpu.upload("heads", &more)),
         post_norms: post_norms.map(|norms| norms.map(|norm| gpu.upload("norm", &norm))),
     })

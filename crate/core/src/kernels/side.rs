@@ -307,7 +307,7 @@ impl Side {
     /// number by eight invocations, or, where barriers are what costs, apart by one.
     pub fn bottleneck(&self, w: &mut String, block: u32, cut: Cut) {
         let quads = self.cols / 4;
-        if cut.lanes == 1 {
+        if cut.apart() {
             writeln!(
                 w,
                 "  for (var k = k_begin + l; k < k_end; k += {group}u) {{
