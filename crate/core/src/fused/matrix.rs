@@ -97,9 +97,9 @@ impl Matrix {
         [self.shape.as_entire_buffer_binding(), words, scales]
     }
 
-    /// The product with it, `rows` an invocation.
-    pub fn product(&self, rows: u32) -> Product {
-        Product { ty: self.ty, lengths: [self.words.bound, self.scales.bound], rows }
+    /// The product with it, `rows` an invocation, which exchange activations by fours where `quads`.
+    pub fn product(&self, rows: u32, quads: bool) -> Product {
+        Product { ty: self.ty, lengths: [self.words.bound, self.scales.bound], rows, quads }
     }
 }
 

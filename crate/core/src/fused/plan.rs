@@ -159,8 +159,9 @@ impl Plan<'_> {
                 match self.variant.cut.tile {
                     Tile::Shared(_) => needed.push(Which::Tile(project)),
                     Tile::Apart(rows) => {
+                        let quads = self.variant.cut.quads();
                         let lengths = formats.longest(self.config, project.ty);
-                        needed.push(Which::Product(Product { ty: project.ty, lengths, rows }));
+                        needed.push(Which::Product(Product { ty: project.ty, lengths, rows, quads }));
                         needed.extend((!project.role.plain()).then_some(Which::Rest(project)));
                     }
                 }
@@ -459,10 +460,10 @@ impl Plan<'_> {
         match self.variant.cut.tile {
             Tile::Shared(size) => self.shared((project, size), matrix, from, to, &[]).await,
             Tile::Apart(rows) => {
-                let product = matrix.product(rows);
+                let product = matrix.product(rows, self.variant.cut.quads());
                 let kernel = self.kernel(Which::Product(product)).await?;
                 let [shape, words, scales] = matrix.open();
-                let groups = Groups::PerTokens(product.groups(project.rows), Product::TOKENS);
+                let groups = Groups::PerTokens(product.groups(project.rows), product.tokens());
                 let parts = [all(&self.scratch.state), shape, words, scales, all(from), all(to)];
                 let [bytes, flops] = project.work();
                 let over = Over { name: Which::Tile(project).name(self.config.d_ff), bytes, flops };

@@ -51,7 +51,9 @@ impl Variant {
         let cut = if Self::of_software(gpu) {
             // Lavapipe, whose loads cost less, takes half as long again with kernels that walk.
             let walk = gpu.description.to_lowercase().contains("swiftshader");
-            Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk, tile: Tile::Apart(16) }
+            let cut = Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk, tile: Tile::Apart(8) };
+            // A loaded activation must serve more rows where no other invocation has use for it.
+            if cut.quads() { cut } else { Cut { tile: Tile::Apart(16), ..cut } }
         } else {
             // More lanes only where they add up by shuffles.
             let (lanes, group) = if gpu.subgroup.is_some_and(|size| size >= 16) { (16, 128) } else { (8, 64) };

@@ -33,6 +33,9 @@ use std::fmt::Write;
 const LARGEST_WORKGROUP: u32 = 256;
 /// Invocations a workgroup of the kernels for learning.
 const WORKGROUP: u32 = 64;
+/// What a kernel whose invocations exchange numbers begins with: browsers demand the directive, naga does not know it yet
+/// (gfx-rs/wgpu#5555).
+const SUBGROUPS: &str = if cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };
 
 /// The head of a kernel: its storage buffers `(name, element, written)` in the order in which they are bound.
 fn declare(buffers: &[(&str, &str, bool)]) -> String {

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::{
-    WORKGROUP, declare,
+    SUBGROUPS, WORKGROUP, declare,
     project::{Project, Slice},
     state,
     unpack::{bytes, decoders},
@@ -16,10 +16,10 @@ use crate::quant::BlockType;
 
 /// Tokens an invocation computes.
 const TOKENS: u32 = 8;
-/// Invocations of a workgroup along the rows; the others lie along the tokens.
+/// Invocations of a workgroup along the rows.
 const ACROSS: u32 = 8;
-/// Those along the tokens.
-const DOWN: u32 = WORKGROUP / ACROSS;
+/// What brings an invocation the numbers of each of four, itself first.
+const EXCHANGE: [&str; 4] = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"];
 
 /// A product kernel: for every matrix of a format that is bound in arrays of these lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +30,22 @@ pub struct Product {
     pub lengths: [u32; 2],
     /// Rows an invocation computes.
     pub rows: u32,
+    /// Whether four invocations load the activations of a token each and exchange them.
+    pub quads: bool,
 }
 
 impl Product {
-    /// Tokens a workgroup covers.
-    pub const TOKENS: u32 = DOWN * TOKENS;
+    /// Invocations of a workgroup along the tokens: one where they exchange, so that none returns before the others.
+    fn down(&self) -> u32 {
+        if self.quads { 1 } else { WORKGROUP / ACROSS }
+    }
 
-    /// Workgroups along a matrix of `rows`; along the tokens stands one a [`Product::TOKENS`].
+    /// Tokens a workgroup covers.
+    pub fn tokens(&self) -> u32 {
+        self.down() * TOKENS
+    }
+
+    /// Workgroups along a matrix of `rows`; along the tokens stands one a [`Product::tokens`].
     pub fn groups(&self, rows: u32) -> u32 {
         rows.div_ceil(ACROSS * self.rows)
     }
@@ -50,31 +59,40 @@ impl Product {
     ///
     /// Bindings: state, [shape](Product::shape), words, scales, x, out.
     pub fn wgsl(&self) -> String {
-        let (rows, [words, scales]) = (self.rows, self.lengths.map(|n| format!("u32, {n}")));
-        let mut w = declare(&[
+        let (rows, down, [words, scales]) = (self.rows, self.down(), self.lengths.map(|n| format!("u32, {n}")));
+        let mut w = String::from(if self.quads { SUBGROUPS } else { "" });
+        w.push_str(&declare(&[
             ("state", "u32", false),
             ("shape", "u32, 4", false),
             ("words", &words, false),
             ("scales", &scales, false),
             ("x", "array<vec4<f32>, 2>", false),
             ("out", "f32", true),
-        ]);
+        ]));
         w.push_str(&decoders(self.ty));
-        writeln!(
+        // `own` is the place of an invocation among four: the first token it computes is the one it loads.
+        let (built_in, own, early) = if self.quads {
+            (", @builtin(subgroup_invocation_id) sub: u32", "sub % 4u", "")
+        } else {
+            ("", "0u", "  if (row >= rows || token0 >= count) { return; }\n")
+        };
+        write!(
             w,
-            "@compute @workgroup_size({WORKGROUP})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+            "@compute @workgroup_size({group})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>{built_in}) {{
   let rows = shape[0];
   let blocks = shape[1];
+  let own = {own};
   let row = (group.x * {ACROSS}u + l % {ACROSS}u) * {rows}u;
-  let token0 = (group.y * {DOWN}u + l / {ACROSS}u) * {TOKENS}u;
+  let token0 = (group.y * {down}u + l / {ACROSS}u) * {TOKENS}u;
   let count = state[{count}];
-  if (row >= rows || token0 >= count) {{ return; }}",
+{early}",
+            group = ACROSS * down,
             count = state::COUNT,
         )
         .ok();
-        for t in 0..TOKENS {
-            writeln!(w, "  let x{t} = min(token0 + {t}u, count - 1u) * blocks * 4u;").ok();
+        for t in (0..TOKENS).filter(|t| !self.quads || t.is_multiple_of(4)) {
+            writeln!(w, "  let x{t} = min(token0 + {t}u + own, count - 1u) * blocks * 4u;").ok();
         }
         for r in 0..rows {
             writeln!(w, "  let base{r} = min(row + {r}u, rows - 1u) * blocks;").ok();
@@ -88,8 +106,10 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         // Loops, not copies: drivers take long over each place in the text that does something.
         writeln!(
             w,
-            "  for (var t = 0u; t < min({TOKENS}u, count - token0); t++) {{
-    let to = (token0 + t) * shape[3] + shape[2] + row;
+            "  for (var t = 0u; t < {TOKENS}u; t++) {{
+    let token = token0 + (t ^ own);
+    if (row >= rows || token >= count) {{ continue; }}
+    let to = token * shape[3] + shape[2] + row;
     for (var r = 0u; r < min({rows}u, rows - row); r++) {{ out[to + r] = sums[t][r]; }}
   }}
 }}"
@@ -100,8 +120,6 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// The walk along the rows' blocks.
     fn sum(&self, w: &mut String) {
-        let eighth = if bytes(self.ty) { 2 } else { 1 };
-        let second = if eighth == 2 { " + 1u" } else { "" };
         w.push_str("  for (var b = 0u; b < blocks; b++) {\n");
         for r in 0..self.rows {
             writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
@@ -109,12 +127,20 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         // A loop over the eighths of a block, not four copies, for the same reason.
         w.push_str("    for (var o = 0u; o < 4u; o++) {\n");
         for r in 0..self.rows {
-            let word = format!("words[((base{r} + b) * 4u + o) * {eighth}u");
-            writeln!(w, "      let p{r} = weights(low({word}]), EVEN, s{r}, o);").ok();
-            writeln!(w, "      let q{r} = weights(high({word}{second}]), ODD, s{r}, o);").ok();
+            // The driver takes each mention of a word for another load.
+            let (first, second) = if bytes(self.ty) { (" * 2u", " * 2u + 1u") } else { ("", "") };
+            let eighth = format!("((base{r} + b) * 4u + o)");
+            writeln!(w, "      let v{r} = words[{eighth}{first}];").ok();
+            let high = if bytes(self.ty) { format!("words[{eighth}{second}]") } else { format!("v{r}") };
+            writeln!(w, "      let p{r} = weights(low(v{r}), EVEN, s{r}, o);").ok();
+            writeln!(w, "      let q{r} = weights(high({high}), ODD, s{r}, o);").ok();
         }
         for t in 0..TOKENS {
-            writeln!(w, "      {{ let pair = &x[x{t} + b * 4u + o]; let u = (*pair)[0]; let v = (*pair)[1];").ok();
+            let (whose, exchange) = if self.quads { (t - t % 4, EXCHANGE[t as usize % 4]) } else { (t, "") };
+            if whose == t {
+                writeln!(w, "      let pair{t} = &x[x{t} + b * 4u + o]; let f{t} = (*pair{t})[0]; let g{t} = (*pair{t})[1];").ok();
+            }
+            writeln!(w, "      {{ let u = {exchange}(f{whose}); let v = {exchange}(g{whose});").ok();
             for r in 0..self.rows {
                 writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
             }

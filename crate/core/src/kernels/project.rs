@@ -9,6 +9,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    SUBGROUPS,
     shared::{self, Size},
     side::Side,
     state,
@@ -179,9 +180,8 @@ impl Project {
         let normed = vector && self.role.normed();
         // Such invocations have for themselves what the others share in workgroup memory: sums of blocks and of squares.
         let held = shuffles || one_token.is_some_and(|cut| cut.walk);
-        // Browsers demand the directive, naga does not know it yet (gfx-rs/wgpu#5555).
-        if shuffles && cfg!(target_arch = "wasm32") {
-            w.push_str("enable subgroups;\n");
+        if shuffles {
+            w.push_str(SUBGROUPS);
         }
         let mut binding = 0;
         let mut bind = |w: &mut String, name: &str, ty: &str, write: bool| {
@@ -301,6 +301,11 @@ impl Cut {
     /// Whether each invocation is to do much and share little: on processors posing as a GPU.
     pub fn apart(&self) -> bool {
         self.lanes == 1
+    }
+
+    /// Whether invocations that compute apart can still exchange numbers by fours.
+    pub fn quads(&self) -> bool {
+        self.apart() && self.subgroup.is_some_and(|size| size >= 4)
     }
 
     /// Whether a subgroup holds all lanes of a row, which then add up by shuffles.

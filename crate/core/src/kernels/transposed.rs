@@ -48,7 +48,7 @@ impl Transposed {
         match self.tile {
             Tile::Shared(size) if self.whole() => Cut::Shared(size),
             // On a processor each load and each unpacked weight must serve.
-            Tile::Apart(9..) => Cut::Apart { octets: 2, tokens: 16 },
+            Tile::Apart(8..) => Cut::Apart { octets: 2, tokens: 16 },
             _ => Cut::Apart { octets: 1, tokens: 4 },
         }
     }

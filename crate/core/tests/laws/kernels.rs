@@ -68,7 +68,7 @@ pub fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel, adapter
 
 /// Whole rows for an invocation.
 pub fn whole(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(16) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(8) }
 }
 
 /// Rows that go by activations which invocations hold.

@@ -19,7 +19,6 @@ use crate::{
         gpu::Begun,
         low_rank::LowRank,
         norm::{self, To},
-        product::Product,
         project::{Project, Role, Slice, Tile},
         state,
         transposed::{self, Transposed},
@@ -251,8 +250,8 @@ impl<'a> Planner<'a> {
                 self.push(label, project.tile(size), &[all(state), words, scales, x, all(y)], groups).await?;
             }
             Tile::Apart(each) => {
-                let (product, [shape, words, scales]) = (m.product(each), m.open());
-                let groups = [Fixed(product.groups(rows)), Tokens(Product::TOKENS), Fixed(1)];
+                let (product, [shape, words, scales]) = (m.product(each, self.model.variant.cut.quads()), m.open());
+                let groups = [Fixed(product.groups(rows)), Tokens(product.tokens()), Fixed(1)];
                 self.push(label, product.wgsl(), &[all(state), shape, words, scales, x, all(y)], groups).await?;
             }
         }
