@@ -141,11 +141,6 @@ impl Plan<'_> {
         heads_kernel(self.config, streams)
     }
 
-    /// Heads a workgroup of attention answers.
-    fn heads(&self) -> u32 {
-        self.attention(0, 1).heads(self.variant.cut)
-    }
-
     /// Lets the driver compile all that a text is written with, known from the formats of the matrices alone.
     pub fn begin(&self, formats: &Formats) {
         let mut needed: Vec<Which> = vec![Which::Norm(To::Own), Which::Scan, Which::Weigh, Which::Draw];
@@ -327,8 +322,9 @@ impl Plan<'_> {
             list.extend(self.vector(qkv).await?);
             list.extend(self.turn(i, layer, &cache, streams).await?);
 
-            let attention = self.kernel(Which::Attention(self.attention(i, streams))).await?;
-            let groups = Groups::Fixed(streams * c.n_heads as u32 / self.heads());
+            let attention = self.attention(i, streams);
+            let groups = Groups::Fixed(streams * c.n_heads as u32 / attention.heads_of_one(self.variant.cut));
+            let attention = self.kernel(Which::Attention(attention)).await?;
             list.push(self.attend(&attention, &cache, groups));
 
             list.extend(self.vector(o).await?);
@@ -393,8 +389,9 @@ impl Plan<'_> {
             list.extend(self.tile(qkv).await?);
             list.extend(self.turn(i, layer, &cache, 1).await?);
 
-            let attention = self.kernel(Which::ManyAttention(self.attention(i, 1))).await?;
-            let groups = Groups::PerTokens(c.n_heads as u32 / self.heads(), Attention::queries(self.variant.cut));
+            let (attention, cut) = (self.attention(i, 1), self.variant.cut);
+            let groups = Groups::PerTokens(c.n_heads as u32 / attention.heads(cut), Attention::queries(cut));
+            let attention = self.kernel(Which::ManyAttention(attention)).await?;
             list.push(self.attend(&attention, &cache, groups));
 
             list.extend(self.tile(o).await?);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{project::Cut, state};
+use super::{SUBGROUPS, project::Cut, state};
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,7 @@ const KEYS_TOGETHER: u32 = 1;
 const MOST_TOGETHER: u32 = 256;
 /// Longest head of [`Attention::many_shared`]: more would not fit WebGPU's workgroup memory.
 const MOST_SHARED: u32 = 64;
-/// Invocations that share the keys in [`Attention::many_shared`] and [`Attention::apart`]: what a software driver
-/// computes side by side.
+/// Invocations that share the keys in [`Attention::many_shared`].
 const SHARES: u32 = 4;
 
 impl Attention {
@@ -87,67 +86,92 @@ impl Attention {
         self.row.map_or_else(|| "0u".into(), |row| format!("state[{}u + 2u * {i}]", row.bounds))
     }
 
-    /// One query a head, or many, for processors that pose as a GPU: a workgroup a query and key head (or part of its query
-    /// heads), each invocation weighs a share of the keys for all of them on its own.
+    /// One query, or many, for processors that pose as a GPU: four invocations hold a quarter each of all heads that share a
+    /// key head, and exchange what a key makes of their quarters.
     ///
-    /// There every load costs several sums and every barrier more, so a key serves all queries of its group, and
-    /// invocations meet once, at the end. Bindings as [`Attention::vector`]; workgroups `(n_heads / together, tokens)`.
-    fn apart(&self) -> String {
-        let heads = self.together();
-        let quads = self.d_head / 4;
-        let mut w = self.header();
+    /// So a text that is a quarter as long serves all queries of a key, and invocations never wait for each other. Bindings as
+    /// [`Attention::vector`]; workgroups `(n_heads / heads, tokens)`.
+    fn by_fours(&self) -> String {
+        let Attention { n_heads, n_kv_heads, d_head, .. } = *self;
+        let (heads, quads) = (self.together(), d_head / 4);
+        let each = quads.div_ceil(4);
+        // What a quarter lacks is another's: read there, and worth nothing.
+        let at = |i: &str| {
+            if quads.is_multiple_of(4) { format!("own + {i}") } else { format!("min(own + {i}, {}u)", quads - 1) }
+        };
+        let mut w = SUBGROUPS.to_owned() + &self.header();
         writeln!(
             w,
-            "var<workgroup> tops: array<f32, {sums}>;
-var<workgroup> sums: array<f32, {sums}>;
-var<workgroup> parts: array<vec4<f32>, {parts}>;
-@compute @workgroup_size({SHARES})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
-{rows}  let last = state[{position}] + group.y;",
+            "@compute @workgroup_size(4)
+fn main(@builtin(subgroup_invocation_id) l: u32, @builtin(workgroup_id) group: vec3<u32>) {{
+{rows}  let last = state[{position}] + group.y;
+  let own = l % 4u * {each}u;
+  var query: array<array<vec4<f32>, {each}>, {heads}>;
+  var acc: array<array<vec4<f32>, {each}>, {heads}>;
+  for (var h = 0u; h < {heads}u; h++) {{
+    for (var i = 0u; i < {each}u; i++) {{
+      query[h][i] = q[row + h][{place}] * select(0.0, {scale:e}, own + i < {quads}u);
+    }}
+  }}",
             rows = self.rows(heads),
-            sums = SHARES * heads,
-            parts = SHARES * heads * quads,
             position = state::POSITION,
+            place = at("i"),
+            scale = 1.0 / (d_head as f32).sqrt(),
         )
         .ok();
-        self.hold(&mut w, heads);
-        self.weigh(&mut w, heads, self.keys(heads), &format!("{} + l", self.first_seen("last")), SHARES, true);
-        for h in 0..heads {
-            writeln!(w, "  tops[{}u + l] = top{h};", h * SHARES).ok();
+        (0..heads).for_each(|h| w.push_str(&format!("  var top{h} = -3.0e38;\n  var sum{h} = 0.0;\n")));
+        writeln!(
+            w,
+            "  for (var place = {first}; place <= last; place++) {{
+    let at = place * {stride}u + text + head / {group}u;
+    let key = &cache[at];
+    let value = &cache[at + {n_kv_heads}u];",
+            first = self.first_seen("last"),
+            stride = 2 * n_kv_heads,
+            group = n_heads / n_kv_heads,
+        )
+        .ok();
+        for i in 0..each {
+            let place = at(&format!("{i}u"));
+            writeln!(w, "    let k{i} = (*key)[{place}];\n    let v{i} = (*value)[{place}];").ok();
         }
-        writeln!(w, "  workgroupBarrier();\n  var part: array<f32, {heads}>;").ok();
         for h in 0..heads {
-            let others = (1..SHARES).map(|i| format!("  most = max(most, tops[{}u]);\n", h * SHARES + i));
+            let dots = (0..each).map(|i| format!(" + dot(query[{h}u][{i}u], k{i})")).collect::<String>();
             writeln!(
                 w,
-                "  {{\n  var most = tops[{at}u];\n{others}  part[{h}u] = exp(top{h} - most);
-  sums[{at}u + l] = sum{h} * part[{h}u];\n  }}",
-                at = h * SHARES,
-                others = others.collect::<String>(),
+                "    var s{h} = 0.0{dots};
+    s{h} += quadSwapX(s{h});
+    s{h} += quadSwapY(s{h});
+    let new_top{h} = max(top{h}, s{h});
+    let shrink{h} = exp(top{h} - new_top{h});
+    let p{h} = exp(s{h} - new_top{h});
+    top{h} = new_top{h};
+    sum{h} = sum{h} * shrink{h} + p{h};"
             )
             .ok();
+            for i in 0..each {
+                writeln!(w, "    acc[{h}u][{i}u] = acc[{h}u][{i}u] * shrink{h} + p{h} * v{i};").ok();
+            }
         }
+        w.push_str("  }\n");
+        self.hand_over(&mut w, heads, each, "own");
+        w
+    }
+
+    /// Divides the weighted sums by the weights' own, of `each` quads of heads `row…` from quad `own` on, and stores them.
+    fn hand_over(&self, w: &mut String, heads: u32, each: u32, own: &str) {
+        writeln!(w, "  var total: array<f32, {heads}>;").ok();
+        (0..heads).for_each(|h| w.push_str(&format!("  total[{h}u] = sum{h};\n")));
         writeln!(
             w,
             "  for (var h = 0u; h < {heads}u; h++) {{
-    for (var i = 0u; i < {quads}u; i++) {{ parts[(h * {quads}u + i) * {SHARES}u + l] = acc[h][i] * part[h]; }}
-  }}"
-        )
-        .ok();
-        writeln!(
-            w,
-            "  workgroupBarrier();
-  for (var i = l; i < {all}u; i += {SHARES}u) {{
-    var v = vec4<f32>();
-    var sum = 0.0;
-    for (var j = 0u; j < {SHARES}u; j++) {{ v += parts[i * {SHARES}u + j]; sum += sums[i / {quads}u * {SHARES}u + j]; }}
-    out[row + i / {quads}u][i % {quads}u] = v / sum;
+    let result = &out[row + h];
+    for (var i = 0u; i < min({each}u, {quads}u - min({own}, {quads}u)); i++) {{ (*result)[{own} + i] = acc[h][i] / total[h]; }}
   }}
 }}",
-            all = heads * quads,
+            quads = self.d_head / 4
         )
         .ok();
-        w
     }
 
     /// Many queries: an invocation answers one of so many heads that share a key head.
@@ -172,18 +196,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         .ok();
         self.hold(&mut w, heads);
         self.weigh(&mut w, heads, self.keys(heads), &self.first_seen("last"), 1, true);
-        writeln!(w, "  var total: array<f32, {heads}>;").ok();
-        (0..heads).for_each(|h| w.push_str(&format!("  total[{h}u] = sum{h};\n")));
-        writeln!(
-            w,
-            "  for (var h = 0u; h < {heads}u; h++) {{
-    let result = &out[row + h];
-    for (var i = 0u; i < {}u; i++) {{ (*result)[i] = acc[h][i] / total[h]; }}
-  }}
-}}",
-            self.d_head / 4
-        )
-        .ok();
+        self.hand_over(&mut w, heads, self.d_head / 4, "0u");
         w
     }
 
@@ -255,27 +268,32 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         w
     }
 
-    /// Heads a workgroup answers: several for processors that pose as a GPU, whose invocations stay apart.
+    /// Heads a workgroup of many queries answers: several for processors that pose as a GPU.
     pub fn heads(&self, cut: Cut) -> u32 {
         if cut.apart() { self.together() } else { 1 }
     }
 
+    /// The same for one query.
+    pub fn heads_of_one(&self, cut: Cut) -> u32 {
+        if cut.quads() { self.together() } else { 1 }
+    }
+
     /// Queries a workgroup answers where there are many.
     pub fn queries(cut: Cut) -> u32 {
-        if cut.walk { 1 } else { QUERIES }
+        if cut.quads() { 1 } else { QUERIES }
     }
 
     /// One query. Bindings as [`Attention::vector`]; workgroups `n_heads / heads`.
     pub fn one(&self, cut: Cut) -> String {
-        if cut.apart() { self.apart() } else { self.vector() }
+        if cut.quads() { self.by_fours() } else { self.vector() }
     }
 
-    /// Many queries. Where [`Cut::walk`] is set it is the kernel of one, which saves a driver that compiles slowly a second.
+    /// Many queries: of invocations that go by fours it is the kernel of one, which saves a driver that compiles slowly a second.
     ///
     /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / queries)`.
     pub fn many(&self, cut: Cut) -> String {
         match cut {
-            Cut { walk: true, .. } => self.apart(),
+            cut if cut.quads() => self.by_fours(),
             cut if cut.apart() || self.d_head > MOST_SHARED => self.many_alone(self.heads(cut)),
             _ => self.many_shared(),
         }
