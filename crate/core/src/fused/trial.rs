@@ -19,10 +19,9 @@ use crate::{
     weights::{EMBEDDING, OUTPUT, OUTPUT_NORM, Reader, read_layer},
 };
 
-/// Tokens of the trial: more than an invocation of the tiled product computes.
-const TOKENS: usize = 10;
-/// Of these, how many go through the one-token kernels too.
-const SINGLE: usize = 2;
+/// Tokens of the trial, the last of which goes through the one-token kernels too: a tile of a product that is not full, so that
+/// its edge is tried as well.
+const TOKENS: usize = 7;
 /// Rows of the vocabulary in each of two parts, from which the tokens come and whose scores are compared.
 const ROWS: usize = 32;
 /// How far a right device may be off, of the largest value: five times what the laws allow, and a wrong kernel is off by
@@ -113,7 +112,7 @@ impl FusedModel {
         self.plan().lists(&self.embedding, &blocks).await
     }
 
-    /// Reads the trial's tokens at once, the last of them again one by one, scores and draws.
+    /// Reads the trial's tokens at once, the last of them again alone, scores and draws.
     async fn attempt(&self) -> Result<Found> {
         let trial = &self.trial;
         let (ids, d_model, vocab) = (&trial.ids, self.config.d_model, self.config.vocab);
@@ -122,22 +121,16 @@ impl FusedModel {
         let row = d_model as u64 * 4;
         let state = self.staging.size();
         let staging = self.gpu.staging(2 * row + vocab as u64 * 4 + state);
-        let submit = |list: &[&[Dispatch]], at: usize, ids: &[u32], x_to: Option<u64>| {
+        let submit = |list: &[&[Dispatch]], at: usize, ids: &[u32], x_to: u64| {
             self.write_state(at, ids);
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             list.iter().for_each(|list| self.record(&mut encoder, list, ids.len() as u32));
-            if let Some(to) = x_to {
-                encoder.copy_buffer_to_buffer(&self.scratch.x, (ids.len() as u64 - 1) * row, &staging, to, row);
-            }
+            encoder.copy_buffer_to_buffer(&self.scratch.x, (ids.len() as u64 - 1) * row, &staging, x_to, row);
             self.gpu.queue.submit([encoder.finish()]);
         };
-        submit(&[&lists.prefill], 0, ids, Some(0));
-        let first = ids.len() - SINGLE.min(ids.len());
-        for at in first..ids.len() - 1 {
-            submit(&[&lists.decode], at, &ids[at..=at], None);
-        }
+        submit(&[&lists.prefill], 0, ids, 0);
         let last = ids.len() - 1;
-        submit(&[&lists.decode, &self.choose], last, &ids[last..], Some(row));
+        submit(&[&lists.decode, &self.choose], last, &ids[last..], row);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);

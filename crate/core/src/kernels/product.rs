@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::{
-    SUBGROUPS, WORKGROUP, declare,
+    EXCHANGE, SUBGROUPS, WORKGROUP, declare,
     project::{Project, Slice},
     state,
     unpack::{bytes, decoders},
@@ -18,8 +18,6 @@ use crate::quant::BlockType;
 const TOKENS: u32 = 8;
 /// Invocations of a workgroup along the rows.
 const ACROSS: u32 = 8;
-/// What brings an invocation the numbers of each of four, itself first.
-const EXCHANGE: [&str; 4] = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"];
 
 /// A product kernel: for every matrix of a format that is bound in arrays of these lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +136,11 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for t in 0..TOKENS {
             let (whose, exchange) = if self.quads { (t - t % 4, EXCHANGE[t as usize % 4]) } else { (t, "") };
             if whose == t {
-                writeln!(w, "      let pair{t} = &x[x{t} + b * 4u + o]; let f{t} = (*pair{t})[0]; let g{t} = (*pair{t})[1];").ok();
+                writeln!(
+                    w,
+                    "      let pair{t} = &x[x{t} + b * 4u + o]; let f{t} = (*pair{t})[0]; let g{t} = (*pair{t})[1];"
+                )
+                .ok();
             }
             writeln!(w, "      {{ let u = {exchange}(f{whose}); let v = {exchange}(g{whose});").ok();
             for r in 0..self.rows {

@@ -6,9 +6,10 @@
 use std::fmt::Write;
 
 use super::{
-    WORKGROUP, declare, entry,
+    EXCHANGE, SUBGROUPS, WORKGROUP, declare, entry,
     project::{Slice, Tile},
     shared::{self, Size},
+    state,
     unpack::{bytes, decoders, lengths},
 };
 use crate::quant::BlockType;
@@ -28,6 +29,8 @@ pub struct Transposed {
     pub splits: u32,
     /// How it is cut among invocations, where it can be cut so.
     pub tile: Tile,
+    /// Whether those that are apart load the gradients of a token each, by fours, and exchange them.
+    pub quads: bool,
     /// Which result is the first: matrices that are parts of one leave theirs side by side.
     pub first_split: u32,
 }
@@ -48,15 +51,21 @@ impl Transposed {
         match self.tile {
             Tile::Shared(size) if self.whole() => Cut::Shared(size),
             // On a processor each load and each unpacked weight must serve.
-            Tile::Apart(8..) => Cut::Apart { octets: 2, tokens: 16 },
+            _ if self.quads => Cut::Apart { octets: 1, tokens: 16 },
+            Tile::Apart(9..) => Cut::Apart { octets: 2, tokens: 16 },
             _ => Cut::Apart { octets: 1, tokens: 4 },
         }
+    }
+
+    /// Invocations of a workgroup that are apart: few where none may return before the others.
+    fn group(&self) -> u32 {
+        if self.quads { 8 } else { WORKGROUP }
     }
 
     /// Workgroups along the columns.
     pub fn groups(&self) -> u32 {
         match self.cut() {
-            Cut::Apart { octets, .. } => (self.cols / 8 / octets).div_ceil(WORKGROUP),
+            Cut::Apart { octets, .. } => (self.cols / 8 / octets).div_ceil(self.group()),
             Cut::Shared(size) => self.cols.div_ceil(size.lines()),
         }
     }
@@ -77,8 +86,9 @@ impl Transposed {
         let [words, scales] = lengths(self.ty, self.rows, self.cols).map(|n| format!("u32, {n}"));
         let buffers =
             [("state", "u32", false), ("words", &words, false), ("scales", &scales, false), ("dy", dy, false)];
-        let mut w = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
-        w.push_str(&decoders(self.ty));
+        let buffers = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
+        let apart = matches!(self.cut(), Cut::Apart { .. });
+        let mut w = format!("{}{buffers}{}", if apart && self.quads { SUBGROUPS } else { "" }, decoders(self.ty));
         match self.cut() {
             Cut::Apart { octets, tokens } => self.apart(&mut w, octets, tokens),
             Cut::Shared(size) => self.shared(&mut w, size),
@@ -130,20 +140,36 @@ impl Transposed {
             )
             .ok();
         }
-        w.push_str(&entry());
-        writeln!(
+        let octets_all = cols / 8;
+        // `own` is the place of an invocation among four: the first token it computes is the one it loads.
+        let (built_in, own, octet, early) = if self.quads {
+            let octet = format!("min(mine, {}u)", octets_all - octets);
+            (", @builtin(subgroup_invocation_id) sub: u32", "sub % 4u", octet, String::new())
+        } else {
+            let early = format!("  if (octet >= {octets_all}u || token >= count) {{ return; }}\n");
+            ("", "0u", "mine".into(), early)
+        };
+        write!(
             w,
-            "  let octet = (group.x * {WORKGROUP}u + l) * {octets}u;
+            "@compute @workgroup_size({group})
+fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>{built_in}) {{
+  let count = state[{count}];
+  let own = {own};
+  let mine = (group.x * {group}u + l) * {octets}u;
+  let octet = {octet};
   let token = group.y * {tokens}u;
-  if (octet >= {}u || token >= count) {{ return; }}",
-            cols / 8
+{early}",
+            group = self.group(),
+            count = state::COUNT,
         )
         .ok();
         self.share(w, 4);
         for u in 0..tokens {
-            let Slice { first, all } = self.slice;
-            let (stride, first) = if whole { (all / 4, first / 4) } else { (all, first) };
-            writeln!(w, "  let from{u} = min(token + {u}u, count - 1u) * {stride}u + {first}u;").ok();
+            if !self.quads || u.is_multiple_of(4) {
+                let Slice { first, all } = self.slice;
+                let (stride, first) = if whole { (all / 4, first / 4) } else { (all, first) };
+                writeln!(w, "  let from{u} = min(token + {u}u + own, count - 1u) * {stride}u + {first}u;").ok();
+            }
             for i in 0..2 * octets {
                 writeln!(w, "  var a{u}_{i} = vec4<f32>();").ok();
             }
@@ -151,26 +177,38 @@ impl Transposed {
         w.push_str("  for (var n = begin; n < end; n += 4u) {\n");
         self.unpack_rows(w, octets);
         for u in 0..tokens {
-            let grad = if whole {
-                format!("dy[from{u} + n / 4u]")
-            } else {
-                format!("vec4<f32>(at(from{u}, n), at(from{u}, n + 1u), at(from{u}, n + 2u), at(from{u}, n + 3u))")
-            };
-            writeln!(w, "    {{ let d = {grad};").ok();
+            let (whose, exchange) = if self.quads { (u - u % 4, EXCHANGE[u as usize % 4]) } else { (u, "") };
+            if whose == u {
+                let grad = if whole {
+                    format!("dy[from{u} + n / 4u]")
+                } else {
+                    let four = [0, 1, 2, 3].map(|i| format!("at(from{u}, n + {i}u)"));
+                    format!("vec4<f32>({})", four.join(", "))
+                };
+                writeln!(w, "    let d{u} = {grad};").ok();
+            }
+            writeln!(w, "    {{ let d = {exchange}(d{whose});").ok();
             for i in 0..2 * octets {
                 writeln!(w, "      a{u}_{i} += d.x * w0_{i} + d.y * w1_{i} + d.z * w2_{i} + d.w * w3_{i};").ok();
             }
             w.push_str("    }\n");
         }
-        w.push_str("  }\n");
-        let place = self.place();
-        for u in 0..tokens {
-            writeln!(w, "  if (token + {u}u < count) {{").ok();
-            for i in 0..2 * octets {
-                writeln!(w, "    dx[({place}token + {u}u) * {}u + octet * 2u + {i}u] = a{u}_{i};", cols / 4).ok();
-            }
-            w.push_str("  }\n");
+        writeln!(w, "  }}\n  var sums: array<array<vec4<f32>, {}>, {tokens}>;", 2 * octets).ok();
+        for (u, i) in (0..tokens).flat_map(|u| (0..2 * octets).map(move |i| (u, i))) {
+            writeln!(w, "  sums[{u}u][{i}u] = a{u}_{i};").ok();
         }
+        writeln!(
+            w,
+            "  for (var u = 0u; u < {tokens}u; u++) {{
+    let to = token + (u ^ own);
+    if (mine >= {octets_all}u || to >= count) {{ continue; }}
+    for (var i = 0u; i < {each}u; i++) {{ dx[({place}to) * {quads}u + octet * 2u + i] = sums[u][i]; }}
+  }}",
+            place = self.place(),
+            each = 2 * octets,
+            quads = cols / 4,
+        )
+        .ok();
     }
 
     /// Whether four rows stand in a vector of `dy`.
@@ -197,11 +235,14 @@ impl Transposed {
             .ok();
             for i in 0..octets {
                 let (first, second) = (2 * i, 2 * i + 1);
-                let (low, high) = if parts == 2 { (first, second) } else { (i, i) };
+                // The driver takes each mention of a word for another load.
+                let word = |i: u32| format!("words[at{r} + {i}u]");
+                let (low, high) = if parts == 2 { (word(first), word(second)) } else { (word(i), format!("v{r}_{i}")) };
                 writeln!(
                     w,
-                    "    let w{r}_{first} = weights(low(words[at{r} + {low}u]), EVEN, s{r}, octet % 4u + {i}u);
-    let w{r}_{second} = weights(high(words[at{r} + {high}u]), ODD, s{r}, octet % 4u + {i}u);"
+                    "    let v{r}_{i} = {low};
+    let w{r}_{first} = weights(low(v{r}_{i}), EVEN, s{r}, octet % 4u + {i}u);
+    let w{r}_{second} = weights(high({high}), ODD, s{r}, octet % 4u + {i}u);"
                 )
                 .ok();
             }

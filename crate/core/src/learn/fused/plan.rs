@@ -408,8 +408,9 @@ impl<'a> Planner<'a> {
     }
 
     fn transposed(&self, m: &Matrix, rows: u32, cols: u32) -> Transposed {
-        let tile = self.model.variant.cut.tile;
-        Transposed { ty: m.ty, rows, slice: Slice::whole(rows), cols, splits: 1, tile, first_split: 0 }
+        let cut = self.model.variant.cut;
+        let (slice, quads) = (Slice::whole(rows), cut.quads());
+        Transposed { ty: m.ty, rows, slice, cols, splits: 1, tile: cut.tile, quads, first_split: 0 }
     }
 
     /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
