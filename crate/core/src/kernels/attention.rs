@@ -38,7 +38,7 @@ const QUERIES: u32 = 32;
 const KEYS: u32 = 4;
 /// The same where it answers several.
 const KEYS_TOGETHER: u32 = 1;
-/// Most elements of heads that an invocation answers: their queries and sums are registers.
+/// Most elements of heads that an invocation answers, or four together: more of them compile for most of a minute on lavapipe.
 const MOST_TOGETHER: u32 = 256;
 /// Longest head of [`Attention::many_shared`]: more would not fit WebGPU's workgroup memory.
 const MOST_SHARED: u32 = 64;
@@ -275,7 +275,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// The same for one query.
     pub fn heads_of_one(&self, cut: Cut) -> u32 {
-        if cut.quads() { self.together() } else { 1 }
+        if cut.quads() { self.heads(cut) } else { 1 }
     }
 
     /// Queries a workgroup answers where there are many.

@@ -97,22 +97,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             (0..TOKENS).for_each(|t| w.push_str(&format!("  var a{r}_{t} = 0.0;\n")));
         }
         self.sum(&mut w);
-        writeln!(w, "  var sums: array<array<f32, {rows}>, {TOKENS}>;").ok();
-        for (r, t) in (0..rows).flat_map(|r| (0..TOKENS).map(move |t| (r, t))) {
-            writeln!(w, "  sums[{t}u][{r}u] = a{r}_{t};").ok();
-        }
-        // Loops, not copies: drivers take long over each place in the text that does something.
-        writeln!(
-            w,
-            "  for (var t = 0u; t < {TOKENS}u; t++) {{
-    let token = token0 + (t ^ own);
-    if (row >= rows || token >= count) {{ continue; }}
-    let to = token * shape[3] + shape[2] + row;
-    for (var r = 0u; r < min({rows}u, rows - row); r++) {{ out[to + r] = sums[t][r]; }}
-  }}
-}}"
-        )
-        .ok();
+        self.store(&mut w);
         w
     }
 
@@ -122,7 +107,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
         for r in 0..self.rows {
             writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
         }
-        // A loop over the eighths of a block, not four copies, for the same reason.
+        // A loop over the eighths of a block, not four copies, since drivers take long over each place in the text that does something.
         w.push_str("    for (var o = 0u; o < 4u; o++) {\n");
         for r in 0..self.rows {
             // The driver takes each mention of a word for another load.
@@ -149,6 +134,26 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             w.push_str("      }\n");
         }
         w.push_str("    }\n  }\n");
+    }
+
+    /// Where the sums go, again in loops.
+    fn store(&self, w: &mut String) {
+        let rows = self.rows;
+        writeln!(w, "  var sums: array<array<f32, {rows}>, {TOKENS}>;").ok();
+        for (r, t) in (0..rows).flat_map(|r| (0..TOKENS).map(move |t| (r, t))) {
+            writeln!(w, "  sums[{t}u][{r}u] = a{r}_{t};").ok();
+        }
+        writeln!(
+            w,
+            "  for (var t = 0u; t < {TOKENS}u; t++) {{
+    let token = token0 + (t ^ own);
+    if (row >= rows || token >= count) {{ continue; }}
+    let to = token * shape[3] + shape[2] + row;
+    for (var r = 0u; r < min({rows}u, rows - row); r++) {{ out[to + r] = sums[t][r]; }}
+  }}
+}}"
+        )
+        .ok();
     }
 }
 

@@ -174,12 +174,18 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "  var a{u}_{i} = vec4<f32>();").ok();
             }
         }
+        self.sum(w, octets, tokens);
+        self.store(w, octets, tokens);
+    }
+
+    /// The walk down the rows.
+    fn sum(&self, w: &mut String, octets: u32, tokens: u32) {
         w.push_str("  for (var n = begin; n < end; n += 4u) {\n");
         self.unpack_rows(w, octets);
         for u in 0..tokens {
             let (whose, exchange) = if self.quads { (u - u % 4, EXCHANGE[u as usize % 4]) } else { (u, "") };
             if whose == u {
-                let grad = if whole {
+                let grad = if self.whole() {
                     format!("dy[from{u} + n / 4u]")
                 } else {
                     let four = [0, 1, 2, 3].map(|i| format!("at(from{u}, n + {i}u)"));
@@ -193,7 +199,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             }
             w.push_str("    }\n");
         }
-        writeln!(w, "  }}\n  var sums: array<array<vec4<f32>, {}>, {tokens}>;", 2 * octets).ok();
+        w.push_str("  }\n");
+    }
+
+    /// Where the sums go: in loops, since drivers take long over each place in the text that stores something.
+    fn store(&self, w: &mut String, octets: u32, tokens: u32) {
+        writeln!(w, "  var sums: array<array<vec4<f32>, {}>, {tokens}>;", 2 * octets).ok();
         for (u, i) in (0..tokens).flat_map(|u| (0..2 * octets).map(move |i| (u, i))) {
             writeln!(w, "  sums[{u}u][{i}u] = a{u}_{i};").ok();
         }
@@ -201,12 +212,13 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             w,
             "  for (var u = 0u; u < {tokens}u; u++) {{
     let to = token + (u ^ own);
-    if (mine >= {octets_all}u || to >= count) {{ continue; }}
+    if (mine >= {all}u || to >= count) {{ continue; }}
     for (var i = 0u; i < {each}u; i++) {{ dx[({place}to) * {quads}u + octet * 2u + i] = sums[u][i]; }}
   }}",
             place = self.place(),
+            all = self.cols / 8,
             each = 2 * octets,
-            quads = cols / 4,
+            quads = self.cols / 4,
         )
         .ok();
     }
