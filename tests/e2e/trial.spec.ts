@@ -56,8 +56,8 @@ test("where one cut of the kernels computes wrongly, another takes over, and the
   page,
 }) => {
   const right = (await open(page, "cpu")) as { text: string };
-  // Sixteen rows an invocation stand in no other cut.
-  await page.evaluate(spoil, { text: "dot(p15, u)", wrong: "0.9 * dot(p15, u)" });
+  // Invocations exchange numbers in no other cut.
+  await page.evaluate(spoil, { text: "quadSwapX(f0)", wrong: "quadSwapY(f0)" });
   const opened = (await open(page, "auto")) as { device: Package.DeviceInfo; text: string };
   expect(opened.device.kind).toBe("webgpu");
   expect(opened.device.reason).toMatch(/^other kernels are used: .*read a prompt/);
