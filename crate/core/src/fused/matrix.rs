@@ -6,7 +6,7 @@
 use super::plan::Formats;
 use crate::{
     config::ModelConfig,
-    kernels::{gpu::Gpu, product::Product, project::Slice, unpack::lengths},
+    kernels::{apart::Apart, gpu::Gpu, product::Product, project::Slice, unpack::lengths},
     quant::{BlockType, Packed},
 };
 
@@ -97,9 +97,9 @@ impl Matrix {
         [self.shape.as_entire_buffer_binding(), words, scales]
     }
 
-    /// The product with it, `rows` an invocation, which exchange activations by fours where `quads`.
-    pub fn product(&self, rows: u32, quads: bool) -> Product {
-        Product { ty: self.ty, lengths: [self.words.bound, self.scales.bound], rows, quads }
+    /// The product with it of invocations that share no memory.
+    pub fn product(&self, apart: Apart) -> Product {
+        Product { ty: self.ty, lengths: [self.words.bound, self.scales.bound], apart }
     }
 }
 

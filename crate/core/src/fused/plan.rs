@@ -153,10 +153,9 @@ impl Plan<'_> {
                 needed.push(Which::Vector(project));
                 match self.variant.cut.tile {
                     Tile::Shared(_) => needed.push(Which::Tile(project)),
-                    Tile::Apart(rows) => {
-                        let quads = self.variant.cut.quads();
+                    Tile::Apart(apart) => {
                         let lengths = formats.longest(self.config, project.ty);
-                        needed.push(Which::Product(Product { ty: project.ty, lengths, rows, quads }));
+                        needed.push(Which::Product(Product { ty: project.ty, lengths, apart }));
                         needed.extend((!project.role.plain()).then_some(Which::Rest(project)));
                     }
                 }
@@ -456,8 +455,8 @@ impl Plan<'_> {
     ) -> Result<Dispatch> {
         match self.variant.cut.tile {
             Tile::Shared(size) => self.shared((project, size), matrix, from, to, &[]).await,
-            Tile::Apart(rows) => {
-                let product = matrix.product(rows, self.variant.cut.quads());
+            Tile::Apart(apart) => {
+                let product = matrix.product(apart);
                 let kernel = self.kernel(Which::Product(product)).await?;
                 let [shape, words, scales] = matrix.open();
                 let groups = Groups::PerTokens(product.groups(project.rows), product.tokens());

@@ -13,6 +13,7 @@ use crate::{
     error::{ErrorKind, Result},
     gguf::Gguf,
     kernels::{
+        apart::Apart,
         gpu::Gpu,
         project::{Cut, Tile},
         shared::Size,
@@ -51,9 +52,9 @@ impl Variant {
         let cut = if Self::of_software(gpu) {
             // Lavapipe, whose loads cost less, takes half as long again with kernels that walk.
             let walk = gpu.description.to_lowercase().contains("swiftshader");
-            let cut = Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk, tile: Tile::Apart(8) };
             // A loaded activation must serve more rows where no other invocation has use for it.
-            if cut.quads() { cut } else { Cut { tile: Tile::Apart(16), ..cut } }
+            let apart = if gpu.subgroup.is_some_and(|size| size >= 4) { Apart::ByFours } else { Apart::Alone(16) };
+            Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk, tile: Tile::Apart(apart) }
         } else {
             // More lanes only where they add up by shuffles.
             let (lanes, group) = if gpu.subgroup.is_some_and(|size| size >= 16) { (16, 128) } else { (8, 64) };
@@ -64,8 +65,12 @@ impl Variant {
 
     /// What is tried when the kernels of a variant compute wrongly: lanes that meet in workgroup memory, then none at all.
     pub const OTHERS: [Self; 2] = [
-        Self { cut: Cut { rows: 2, lanes: 8, group: 64, subgroup: None, walk: false, tile: Tile::Apart(4) } },
-        Self { cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(8) } },
+        Self {
+            cut: Cut { rows: 2, lanes: 8, group: 64, subgroup: None, walk: false, tile: Tile::Apart(Apart::Alone(4)) },
+        },
+        Self {
+            cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(Apart::Alone(8)) },
+        },
     ];
 
     /// Whether a processor poses as `gpu`: its kernels are known, and nothing is measured.
@@ -95,7 +100,8 @@ impl Variant {
                 tokens.push(one);
             }
         }
-        let tiles = [Tile::Shared(Size::Small), Tile::Shared(Size::Large), Tile::Apart(4), Tile::Apart(8)];
+        let [four, eight] = [4, 8].map(|rows| Tile::Apart(Apart::Alone(rows)));
+        let tiles = [Tile::Shared(Size::Small), Tile::Shared(Size::Large), four, eight];
         let prompts = tiles.into_iter().filter(|&other| other != tile);
         [tokens, prompts.map(|tile| Self { cut: Cut { tile, ..present.cut } }).collect()]
     }
@@ -134,7 +140,8 @@ impl Variant {
     pub fn words(self) -> String {
         let Cut { rows, lanes, group, walk, tile, .. } = self.cut;
         let tile = match tile {
-            Tile::Apart(rows) => format!("{rows} rows of a prompt an invocation"),
+            Tile::Apart(Apart::Alone(rows)) => format!("{rows} rows of a prompt an invocation"),
+            Tile::Apart(Apart::ByFours) => "prompts by fours".to_owned(),
             Tile::Shared(size) => format!("tiles of {}", size.lines()),
         };
         if walk {

@@ -275,17 +275,17 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// The same for one query.
     pub fn heads_of_one(&self, cut: Cut) -> u32 {
-        if cut.quads() { self.heads(cut) } else { 1 }
+        if cut.by_fours() { self.heads(cut) } else { 1 }
     }
 
     /// Queries a workgroup answers where there are many.
     pub fn queries(cut: Cut) -> u32 {
-        if cut.quads() { 1 } else { QUERIES }
+        if cut.by_fours() { 1 } else { QUERIES }
     }
 
     /// One query. Bindings as [`Attention::vector`]; workgroups `n_heads / heads`.
     pub fn one(&self, cut: Cut) -> String {
-        if cut.quads() { self.by_fours() } else { self.vector() }
+        if cut.by_fours() { self.by_fours() } else { self.vector() }
     }
 
     /// Many queries: of invocations that go by fours it is the kernel of one, which saves a driver that compiles slowly a second.
@@ -293,7 +293,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// Bindings as [`Attention::vector`]; workgroups `(n_heads / heads, tokens / queries)`.
     pub fn many(&self, cut: Cut) -> String {
         match cut {
-            cut if cut.quads() => self.by_fours(),
+            cut if cut.by_fours() => self.by_fours(),
             cut if cut.apart() || self.d_head > MOST_SHARED => self.many_alone(self.heads(cut)),
             _ => self.many_shared(),
         }

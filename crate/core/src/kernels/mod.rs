@@ -3,6 +3,7 @@
 //! One file a kernel: its text, made for the model's own sizes, and the test that holds it to the plain version.
 
 pub mod adamw;
+pub mod apart;
 pub mod attention;
 pub mod attention_back;
 mod attention_back_shared;
@@ -36,9 +37,6 @@ const WORKGROUP: u32 = 64;
 /// What a kernel whose invocations exchange numbers begins with: browsers demand the directive, naga does not know it yet
 /// (gfx-rs/wgpu#5555).
 const SUBGROUPS: &str = if cfg!(target_arch = "wasm32") { "enable subgroups;\n" } else { "" };
-/// What brings an invocation the numbers of each of four, its own first: the `i`-th those of the one whose place is its own
-/// exclusive-or `i`.
-const EXCHANGE: [&str; 4] = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"];
 
 /// The head of a kernel: its storage buffers `(name, element, written)` in the order in which they are bound.
 fn declare(buffers: &[(&str, &str, bool)]) -> String {

@@ -7,9 +7,10 @@
 use std::fmt::Write;
 
 use super::{
-    EXCHANGE, SUBGROUPS, WORKGROUP, declare,
+    WORKGROUP,
+    apart::Apart,
+    declare,
     project::{Project, Slice},
-    state,
     unpack::{bytes, decoders},
 };
 use crate::quant::BlockType;
@@ -26,16 +27,14 @@ pub struct Product {
     pub ty: BlockType,
     /// Words and scales that are bound, as `u32`: no less than the matrix has.
     pub lengths: [u32; 2],
-    /// Rows an invocation computes.
-    pub rows: u32,
-    /// Whether four invocations load the activations of a token each and exchange them.
-    pub quads: bool,
+    /// How many rows an invocation computes, and whether it exchanges activations.
+    pub apart: Apart,
 }
 
 impl Product {
     /// Invocations of a workgroup along the tokens: one where they exchange, so that none returns before the others.
     fn down(&self) -> u32 {
-        if self.quads { 1 } else { WORKGROUP / ACROSS }
+        if self.apart.by_fours() { 1 } else { WORKGROUP / ACROSS }
     }
 
     /// Tokens a workgroup covers.
@@ -45,7 +44,7 @@ impl Product {
 
     /// Workgroups along a matrix of `rows`; along the tokens stands one a [`Product::tokens`].
     pub fn groups(&self, rows: u32) -> u32 {
-        rows.div_ceil(ACROSS * self.rows)
+        rows.div_ceil(ACROSS * self.apart.rows())
     }
 
     /// What the kernel reads of a matrix besides its weights; its rows have `cols` weights and are `slice` of a token's results.
@@ -57,8 +56,8 @@ impl Product {
     ///
     /// Bindings: state, [shape](Product::shape), words, scales, x, out.
     pub fn wgsl(&self) -> String {
-        let (rows, down, [words, scales]) = (self.rows, self.down(), self.lengths.map(|n| format!("u32, {n}")));
-        let mut w = String::from(if self.quads { SUBGROUPS } else { "" });
+        let (rows, down, [words, scales]) = (self.apart.rows(), self.down(), self.lengths.map(|n| format!("u32, {n}")));
+        let mut w = String::from(self.apart.directive());
         w.push_str(&declare(&[
             ("state", "u32", false),
             ("shape", "u32, 4", false),
@@ -68,28 +67,19 @@ impl Product {
             ("out", "f32", true),
         ]));
         w.push_str(&decoders(self.ty));
-        // `own` is the place of an invocation among four: the first token it computes is the one it loads.
-        let (built_in, own, early) = if self.quads {
-            (", @builtin(subgroup_invocation_id) sub: u32", "sub % 4u", "")
-        } else {
-            ("", "0u", "  if (row >= rows || token0 >= count) { return; }\n")
-        };
-        write!(
+        w.push_str(&self.apart.entry(ACROSS * down));
+        writeln!(
             w,
-            "@compute @workgroup_size({group})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>{built_in}) {{
-  let rows = shape[0];
+            "  let rows = shape[0];
   let blocks = shape[1];
-  let own = {own};
   let row = (group.x * {ACROSS}u + l % {ACROSS}u) * {rows}u;
-  let token0 = (group.y * {down}u + l / {ACROSS}u) * {TOKENS}u;
-  let count = state[{count}];
-{early}",
-            group = ACROSS * down,
-            count = state::COUNT,
+  let token0 = (group.y * {down}u + l / {ACROSS}u) * {TOKENS}u;"
         )
         .ok();
-        for t in (0..TOKENS).filter(|t| !self.quads || t.is_multiple_of(4)) {
+        if !self.apart.by_fours() {
+            w.push_str("  if (row >= rows || token0 >= count) { return; }\n");
+        }
+        for t in (0..TOKENS).filter(|&t| self.apart.brought(t).0 == t) {
             writeln!(w, "  let x{t} = min(token0 + {t}u + own, count - 1u) * blocks * 4u;").ok();
         }
         for r in 0..rows {
@@ -104,12 +94,12 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     /// The walk along the rows' blocks.
     fn sum(&self, w: &mut String) {
         w.push_str("  for (var b = 0u; b < blocks; b++) {\n");
-        for r in 0..self.rows {
+        for r in 0..self.apart.rows() {
             writeln!(w, "    let s{r} = block_scale(base{r} + b);").ok();
         }
         // A loop over the eighths of a block, not four copies, since drivers take long over each place in the text that does something.
         w.push_str("    for (var o = 0u; o < 4u; o++) {\n");
-        for r in 0..self.rows {
+        for r in 0..self.apart.rows() {
             // The driver takes each mention of a word for another load.
             let (first, second) = if bytes(self.ty) { (" * 2u", " * 2u + 1u") } else { ("", "") };
             let eighth = format!("((base{r} + b) * 4u + o)");
@@ -119,7 +109,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
             writeln!(w, "      let q{r} = weights(high({high}), ODD, s{r}, o);").ok();
         }
         for t in 0..TOKENS {
-            let (whose, exchange) = if self.quads { (t - t % 4, EXCHANGE[t as usize % 4]) } else { (t, "") };
+            let (whose, exchange) = self.apart.brought(t);
             if whose == t {
                 writeln!(
                     w,
@@ -128,7 +118,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 .ok();
             }
             writeln!(w, "      {{ let u = {exchange}(f{whose}); let v = {exchange}(g{whose});").ok();
-            for r in 0..self.rows {
+            for r in 0..self.apart.rows() {
                 writeln!(w, "        a{r}_{t} += dot(p{r}, u) + dot(q{r}, v);").ok();
             }
             w.push_str("      }\n");
@@ -138,7 +128,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
 
     /// Where the sums go, again in loops.
     fn store(&self, w: &mut String) {
-        let rows = self.rows;
+        let rows = self.apart.rows();
         writeln!(w, "  var sums: array<array<f32, {rows}>, {TOKENS}>;").ok();
         for (r, t) in (0..rows).flat_map(|r| (0..TOKENS).map(move |t| (r, t))) {
             writeln!(w, "  sums[{t}u][{r}u] = a{r}_{t};").ok();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     SUBGROUPS,
+    apart::Apart,
     shared::{self, Size},
     side::Side,
     state,
@@ -110,8 +111,8 @@ pub struct Cut {
 /// How the products of many tokens are cut among invocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tile {
-    /// Each invocation reads all it needs, for as many rows; even. More rows share a loaded activation, and need registers.
-    Apart(u32),
+    /// Invocations share no memory.
+    Apart(Apart),
     /// A workgroup brings weights and activations into its memory, for all its invocations.
     Shared(Size),
 }
@@ -303,9 +304,9 @@ impl Cut {
         self.lanes == 1
     }
 
-    /// Whether invocations that compute apart can still exchange numbers by fours.
-    pub fn quads(&self) -> bool {
-        self.apart() && self.subgroup.is_some_and(|size| size >= 4)
+    /// Whether invocations that do much and share little exchange numbers by fours.
+    pub fn by_fours(&self) -> bool {
+        self.apart() && self.tile == Tile::Apart(Apart::ByFours)
     }
 
     /// Whether a subgroup holds all lanes of a row, which then add up by shuffles.

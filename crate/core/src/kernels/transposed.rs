@@ -6,10 +6,11 @@
 use std::fmt::Write;
 
 use super::{
-    EXCHANGE, SUBGROUPS, WORKGROUP, declare, entry,
+    WORKGROUP,
+    apart::Apart,
+    declare, entry,
     project::{Slice, Tile},
     shared::{self, Size},
-    state,
     unpack::{bytes, decoders, lengths},
 };
 use crate::quant::BlockType;
@@ -29,18 +30,34 @@ pub struct Transposed {
     pub splits: u32,
     /// How it is cut among invocations, where it can be cut so.
     pub tile: Tile,
-    /// Whether those that are apart load the gradients of a token each, by fours, and exchange them.
-    pub quads: bool,
     /// Which result is the first: matrices that are parts of one leave theirs side by side.
     pub first_split: u32,
 }
 
 /// How a transposed product is cut.
 enum Cut {
-    /// Each invocation reads all it needs: so many runs of eight columns (1, 2 or 4) of so many tokens.
-    Apart { octets: u32, tokens: u32 },
+    /// Invocations share no memory.
+    Apart(Strip),
     /// A workgroup brings weights and gradients into its memory, for all its invocations; for rows that are quads.
     Shared(Size),
+}
+
+/// What an invocation computes that shares no memory.
+#[derive(Clone, Copy)]
+struct Strip {
+    /// Whether it exchanges gradients.
+    apart: Apart,
+    /// Runs of eight columns, 1 or 2.
+    octets: u32,
+    /// Tokens.
+    tokens: u32,
+}
+
+impl Strip {
+    /// Invocations of a workgroup: few where none may return before the others.
+    fn group(self) -> u32 {
+        if self.apart.by_fours() { 8 } else { WORKGROUP }
+    }
 }
 
 /// Tokens of each result of a product whose rows are shared.
@@ -51,21 +68,17 @@ impl Transposed {
         match self.tile {
             Tile::Shared(size) if self.whole() => Cut::Shared(size),
             // On a processor each load and each unpacked weight must serve.
-            _ if self.quads => Cut::Apart { octets: 1, tokens: 16 },
-            Tile::Apart(9..) => Cut::Apart { octets: 2, tokens: 16 },
-            _ => Cut::Apart { octets: 1, tokens: 4 },
+            Tile::Apart(apart @ Apart::ByFours) => Cut::Apart(Strip { apart, octets: 1, tokens: 16 }),
+            Tile::Apart(apart @ Apart::Alone(9..)) => Cut::Apart(Strip { apart, octets: 2, tokens: 16 }),
+            Tile::Apart(apart) => Cut::Apart(Strip { apart, octets: 1, tokens: 4 }),
+            Tile::Shared(_) => Cut::Apart(Strip { apart: Apart::Alone(4), octets: 1, tokens: 4 }),
         }
-    }
-
-    /// Invocations of a workgroup that are apart: few where none may return before the others.
-    fn group(&self) -> u32 {
-        if self.quads { 8 } else { WORKGROUP }
     }
 
     /// Workgroups along the columns.
     pub fn groups(&self) -> u32 {
         match self.cut() {
-            Cut::Apart { octets, .. } => (self.cols / 8 / octets).div_ceil(self.group()),
+            Cut::Apart(strip) => (self.cols / 8 / strip.octets).div_ceil(strip.group()),
             Cut::Shared(size) => self.cols.div_ceil(size.lines()),
         }
     }
@@ -73,7 +86,7 @@ impl Transposed {
     /// Tokens a workgroup computes.
     pub fn tokens(&self) -> u32 {
         match self.cut() {
-            Cut::Apart { tokens, .. } => tokens,
+            Cut::Apart(strip) => strip.tokens,
             Cut::Shared(size) => size.lines(),
         }
     }
@@ -87,10 +100,10 @@ impl Transposed {
         let buffers =
             [("state", "u32", false), ("words", &words, false), ("scales", &scales, false), ("dy", dy, false)];
         let buffers = declare(&[&buffers[..], &[("dx", "vec4<f32>", true)]].concat());
-        let apart = matches!(self.cut(), Cut::Apart { .. });
-        let mut w = format!("{}{buffers}{}", if apart && self.quads { SUBGROUPS } else { "" }, decoders(self.ty));
+        let directive = if let Cut::Apart(strip) = self.cut() { strip.apart.directive() } else { "" };
+        let mut w = format!("{directive}{buffers}{}", decoders(self.ty));
         match self.cut() {
-            Cut::Apart { octets, tokens } => self.apart(&mut w, octets, tokens),
+            Cut::Apart(strip) => self.apart(&mut w, strip),
             Cut::Shared(size) => self.shared(&mut w, size),
         }
         w.push_str("}\n");
@@ -129,8 +142,9 @@ impl Transposed {
         }
     }
 
-    fn apart(&self, w: &mut String, octets: u32, tokens: u32) {
+    fn apart(&self, w: &mut String, strip: Strip) {
         let Self { rows, cols, .. } = *self;
+        let Strip { apart, octets, tokens } = strip;
         let whole = self.whole();
         if !whole {
             writeln!(
@@ -141,31 +155,22 @@ impl Transposed {
             .ok();
         }
         let octets_all = cols / 8;
-        // `own` is the place of an invocation among four: the first token it computes is the one it loads.
-        let (built_in, own, octet, early) = if self.quads {
-            let octet = format!("min(mine, {}u)", octets_all - octets);
-            (", @builtin(subgroup_invocation_id) sub: u32", "sub % 4u", octet, String::new())
-        } else {
-            let early = format!("  if (octet >= {octets_all}u || token >= count) {{ return; }}\n");
-            ("", "0u", "mine".into(), early)
-        };
-        write!(
+        w.push_str(&apart.entry(strip.group()));
+        writeln!(
             w,
-            "@compute @workgroup_size({group})
-fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: vec3<u32>{built_in}) {{
-  let count = state[{count}];
-  let own = {own};
-  let mine = (group.x * {group}u + l) * {octets}u;
-  let octet = {octet};
-  let token = group.y * {tokens}u;
-{early}",
-            group = self.group(),
-            count = state::COUNT,
+            "  let mine = (group.x * {}u + l) * {octets}u;
+  let octet = min(mine, {}u);
+  let token = group.y * {tokens}u;",
+            strip.group(),
+            octets_all - octets,
         )
         .ok();
+        if !apart.by_fours() {
+            writeln!(w, "  if (mine >= {octets_all}u || token >= count) {{ return; }}").ok();
+        }
         self.share(w, 4);
         for u in 0..tokens {
-            if !self.quads || u.is_multiple_of(4) {
+            if apart.brought(u).0 == u {
                 let Slice { first, all } = self.slice;
                 let (stride, first) = if whole { (all / 4, first / 4) } else { (all, first) };
                 writeln!(w, "  let from{u} = min(token + {u}u + own, count - 1u) * {stride}u + {first}u;").ok();
@@ -174,16 +179,16 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
                 writeln!(w, "  var a{u}_{i} = vec4<f32>();").ok();
             }
         }
-        self.sum(w, octets, tokens);
-        self.store(w, octets, tokens);
+        self.sum(w, strip);
+        self.store(w, strip);
     }
 
     /// The walk down the rows.
-    fn sum(&self, w: &mut String, octets: u32, tokens: u32) {
+    fn sum(&self, w: &mut String, Strip { apart, octets, tokens }: Strip) {
         w.push_str("  for (var n = begin; n < end; n += 4u) {\n");
         self.unpack_rows(w, octets);
         for u in 0..tokens {
-            let (whose, exchange) = if self.quads { (u - u % 4, EXCHANGE[u as usize % 4]) } else { (u, "") };
+            let (whose, exchange) = apart.brought(u);
             if whose == u {
                 let grad = if self.whole() {
                     format!("dy[from{u} + n / 4u]")
@@ -203,7 +208,7 @@ fn main(@builtin(local_invocation_index) l: u32, @builtin(workgroup_id) group: v
     }
 
     /// Where the sums go: in loops, since drivers take long over each place in the text that stores something.
-    fn store(&self, w: &mut String, octets: u32, tokens: u32) {
+    fn store(&self, w: &mut String, Strip { octets, tokens, .. }: Strip) {
         writeln!(w, "  var sums: array<array<vec4<f32>, {}>, {tokens}>;", 2 * octets).ok();
         for (u, i) in (0..tokens).flat_map(|u| (0..2 * octets).map(move |i| (u, i))) {
             writeln!(w, "  sums[{u}u][{i}u] = a{u}_{i};").ok();

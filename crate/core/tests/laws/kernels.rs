@@ -4,6 +4,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::{
+        apart::Apart,
         gpu::{Gpu, GpuOptions},
         project::{Cut, Tile},
         sampling,
@@ -66,9 +67,14 @@ pub fn fused_equals_plain(what: &str, plain: &Model, fused: &FusedModel, adapter
     }
 }
 
-/// Whole rows for an invocation.
+/// Whole rows for an invocation; prompts by fours.
 pub fn whole(gpu: &Gpu) -> Cut {
-    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(8) }
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: gpu.subgroup, walk: false, tile: Tile::Apart(Apart::ByFours) }
+}
+
+/// Whole rows for an invocation, of a prompt too.
+pub fn alone(_: &Gpu) -> Cut {
+    Cut { rows: 8, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(Apart::Alone(16)) }
 }
 
 /// Rows that go by activations which invocations hold.
@@ -87,10 +93,11 @@ pub fn tree(_: &Gpu) -> Cut {
 }
 
 /// A small model in each cut, the last one within WebGPU's default limits.
-pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 4] {
+pub fn in_every_cut(file: &Vec<u8>) -> [(&'static str, FusedModel); 5] {
     let bare = GpuOptions { without_subgroups: true, default_limits: true, ..GpuOptions::default() };
     [
-        ("whole rows", load_fused(file, GpuOptions::default(), whole)),
+        ("whole rows, prompts by fours", load_fused(file, GpuOptions::default(), whole)),
+        ("whole rows, nothing exchanged", load_fused(file, bare, alone)),
         ("walking", load_fused(file, GpuOptions { default_limits: true, ..GpuOptions::default() }, walking)),
         ("shuffled lanes", load_fused(file, GpuOptions::default(), shuffled)),
         ("lanes by workgroup", load_fused(file, bare, tree)),

@@ -18,7 +18,7 @@ use pollster::block_on;
 
 use crate::{
     golden_run::{Open, UPDATE, follows_golden_run, tells_of_a_loss_that_is_no_number},
-    kernels::{VOCAB, ids, load_fused, small_model, whole},
+    kernels::{VOCAB, alone, ids, load_fused, small_model, whole},
     material::*,
 };
 
@@ -106,7 +106,9 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
     gradients_equal_the_plain_ones("Q4_1", &file, &model, &Kind::ALL, &[129]);
     let file = small_model(BlockType::Q4_0, BlockType::Q4_0, 72, 2);
     let model = load_fused(&file, GpuOptions::default(), whole);
-    gradients_equal_the_plain_ones("Q4_0", &file, &model, &[Kind::Q, Kind::V, Kind::Up], &[9, 70, 130]);
+    let kinds = [Kind::Q, Kind::V, Kind::Up];
+    gradients_equal_the_plain_ones("Q4_0 by fours", &file, &model, &kinds, &[9, 70, 130]);
+    gradients_equal_the_plain_ones("Q4_0 alone", &file, &load_fused(&file, bare, alone), &kinds, &[9, 70]);
     let (large, bare) = (SmallModel { d_model: 256, d_ff: 512, d_head: 64, vocab: VOCAB, ..Default::default() }, bare);
     for (matrices, embedding) in [(BlockType::Q4K, BlockType::Q6K), (BlockType::Q6K, BlockType::Q5K)] {
         let file = SmallModel { matrices, embedding, ..large }.file();
@@ -124,8 +126,10 @@ fn every_gradient_on_the_gpu_equals_the_plain_one() {
         SmallModel { matrices: BlockType::Q8_0, embedding: BlockType::Q4_1, vocab: VOCAB + 3, ..Default::default() };
     let file = odd.file();
     let kinds = [Kind::K, Kind::O, Kind::Gate, Kind::Down];
-    for model in [load_fused(&file, GpuOptions::default(), whole), load_fused(&file, bare, shared(Size::Small))] {
-        gradients_equal_the_plain_ones("Q8_0", &file, &model, &kinds, &[2, 66, 3]);
+    let cuts = [(GpuOptions::default(), whole as fn(&Gpu) -> Cut), (bare, alone)];
+    let apart = cuts.map(|(options, cut)| load_fused(&file, options, cut));
+    for model in apart.iter().chain([&load_fused(&file, bare, shared(Size::Small))]) {
+        gradients_equal_the_plain_ones("Q8_0", &file, model, &kinds, &[2, 66, 3]);
     }
 }
 

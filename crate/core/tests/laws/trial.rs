@@ -5,6 +5,7 @@ use imprint_core::{
     fused::{FusedModel, Variant},
     gguf::Gguf,
     kernels::{
+        apart::Apart,
         gpu::GpuOptions,
         project::{Cut, Tile},
     },
@@ -112,9 +113,9 @@ const WRONG_WALKING: [(&str, &str, &str, &str); 7] = [
 #[test]
 fn a_kernel_that_computes_wrongly_is_found_whichever_it_is() {
     // Short kernels: they are built many times.
-    let cut = Cut { rows: 2, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(2) };
+    let cut = Cut { rows: 2, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(Apart::Alone(2)) };
     each_is_found(cut, &WRONG);
-    each_is_found(Cut { walk: true, subgroup: Some(4), ..cut }, &WRONG_WALKING);
+    each_is_found(Cut { walk: true, subgroup: Some(4), tile: Tile::Apart(Apart::ByFours), ..cut }, &WRONG_WALKING);
 }
 
 fn each_is_found(cut: Cut, faults: &[(&'static str, &'static str, &'static str, &str)]) {

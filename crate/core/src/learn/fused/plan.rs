@@ -249,8 +249,8 @@ impl<'a> Planner<'a> {
                 let groups = [Fixed(rows.div_ceil(size.lines())), Tokens(size.lines()), Fixed(1)];
                 self.push(label, project.tile(size), &[all(state), words, scales, x, all(y)], groups).await?;
             }
-            Tile::Apart(each) => {
-                let (product, [shape, words, scales]) = (m.product(each, self.model.variant.cut.quads()), m.open());
+            Tile::Apart(apart) => {
+                let (product, [shape, words, scales]) = (m.product(apart), m.open());
                 let groups = [Fixed(product.groups(rows)), Tokens(product.tokens()), Fixed(1)];
                 self.push(label, product.wgsl(), &[all(state), shape, words, scales, x, all(y)], groups).await?;
             }
@@ -408,9 +408,8 @@ impl<'a> Planner<'a> {
     }
 
     fn transposed(&self, m: &Matrix, rows: u32, cols: u32) -> Transposed {
-        let cut = self.model.variant.cut;
-        let (slice, quads) = (Slice::whole(rows), cut.quads());
-        Transposed { ty: m.ty, rows, slice, cols, splits: 1, tile: cut.tile, quads, first_split: 0 }
+        let (slice, tile) = (Slice::whole(rows), self.model.variant.cut.tile);
+        Transposed { ty: m.ty, rows, slice, cols, splits: 1, tile, first_split: 0 }
     }
 
     /// Gradient of what goes into a matrix: `dx`, from `dy` and `dt`.
