@@ -1,6 +1,18 @@
 import type * as Package from "../../web/src/index.js";
 import { expect, test } from "./fixture.js";
-import { adapter, done, enter, learn, open, pride, quick, resume, onSmallHost, step } from "./learner.js";
+import {
+  adapter,
+  done,
+  enter,
+  learn,
+  open,
+  pride,
+  quick,
+  resume,
+  onSmallHost,
+  step,
+  write,
+} from "./learner.js";
 import { stored, tables } from "./stored.js";
 
 const place = onSmallHost();
@@ -71,6 +83,35 @@ test("what cannot be learned from is refused with its code, and nothing is kept"
   const still = { ...quick.recipe, rate: 1e-7, clip: 1e-6, eps: 1e-2 };
   expect(await refused(pride, { recipe: still })).toMatch(/^nothing-learned: the held-out text/);
   expect(tables(await stored(page))).toEqual({});
+});
+
+/** Makes this page's GPU tell of too little memory, where somebody asks, the next `times`. */
+function starve(times: number): void {
+  const { pushErrorScope: push, popErrorScope: pop } = GPUDevice.prototype;
+  const asked: GPUErrorFilter[] = [];
+  GPUDevice.prototype.pushErrorScope = function (filter): undefined {
+    asked.push(filter);
+    return push.call(this, filter);
+  };
+  GPUDevice.prototype.popErrorScope = async function (): Promise<GPUError | null> {
+    const starved = asked.pop() === "out-of-memory" && times-- > 0;
+    const error = await pop.call(this);
+    return starved ? new GPUOutOfMemoryError("too little memory") : error;
+  };
+}
+
+test("on a GPU with less memory than hoped a run does with less, and one with none harms no writing", async ({
+  page,
+}) => {
+  await open(page, "webgpu", false);
+  const written = await write(page);
+  await page.evaluate(starve, 1);
+  await learn(page, quick);
+  expect((await adapter(page)).name).toBe("Quick");
+  await page.evaluate(starve, Infinity);
+  await learn(page, quick);
+  expect(await done(page)).toMatch(/^out-of-memory: the GPU has too little memory to learn from 64 tokens/);
+  expect(await write(page)).toBe(written);
 });
 
 test("what learning would do is told before it begins, with the counts of the run itself", async ({

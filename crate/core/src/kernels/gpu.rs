@@ -40,6 +40,9 @@ pub struct Gpu {
     /// Changes the text of kernels before the driver sees them, by their labels: a driver that compiles wrongly, for tests.
     #[cfg(feature = "testing")]
     pub wrong: Option<Wrong>,
+    /// Bytes beyond which the device has no memory, for tests.
+    #[cfg(feature = "testing")]
+    pub most_bytes: Option<u64>,
     /// Smallest subgroup the device promises, where subgroup operations are on.
     pub subgroup: Option<u32>,
     /// The first thing that went wrong on the device outside any call.
@@ -115,6 +118,8 @@ impl Gpu {
             ahead: None,
             #[cfg(feature = "testing")]
             wrong: None,
+            #[cfg(feature = "testing")]
+            most_bytes: None,
             subgroup,
             fault,
             allocated_bytes: Cell::new(0),
@@ -215,6 +220,16 @@ impl Gpu {
         self.allocated_bytes.set(self.allocated_bytes.get() + contents.len() as u64);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+    }
+
+    /// Makes buffers and tells whether the device has memory for them; without, they are of no use, and the device stays usable.
+    pub(crate) async fn reserve<T>(&self, make: impl FnOnce() -> T) -> (T, bool) {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = make();
+        let fits = scope.pop().await.is_none();
+        #[cfg(feature = "testing")]
+        let fits = fits && self.most_bytes.is_none_or(|most| self.allocated_bytes() <= most);
+        (made, fits)
     }
 
     /// Frees `buffer` now and counts it no longer.

@@ -55,7 +55,7 @@ impl<'m> FusedLearner<'m> {
                 "the adapter has nothing to learn; give it at least one pair",
             ));
         }
-        let scratch = Scratch::new(model, &layout, max_window, room)?;
+        let scratch = Scratch::new(model, &layout, max_window, room).await?;
         let staging = [model.gpu.staging(8), model.gpu.staging(8)];
         let passes = Passes::default();
         // From here on it frees what it took, whatever fails.
@@ -215,7 +215,7 @@ impl Drop for FusedLearner<'_> {
     /// Frees what it took now: in a browser it would otherwise wait for a garbage collection, while a run makes a new
     /// learner after each preview.
     fn drop(&mut self) {
-        self.scratch.held.iter().for_each(|buffer| self.model.gpu.release(buffer));
+        self.scratch.release(&self.model.gpu);
         self.staging.iter().for_each(wgpu::Buffer::destroy);
     }
 }

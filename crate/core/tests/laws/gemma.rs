@@ -30,25 +30,16 @@ fn on_gpu(file: &Vec<u8>, options: GpuOptions) -> FusedModel {
     block_on(FusedModel::load(gpu, &gguf, file, CONTEXT, variant, &mut |_, _| Ok(()))).unwrap()
 }
 
-fn follows(prompt: &Prompt, nll: &[f32], logits: &[f32]) {
-    let (name, nll) = (&prompt.name, mean(nll));
-    assert!((nll - prompt.mean_nll).abs() < NLL, "{name}: mean NLL {nll}, golden {}", prompt.mean_nll);
-    for (&id, &expected) in prompt.top20_ids.iter().zip(&prompt.top20_logits) {
-        let found = logits[id as usize];
-        assert!((found - expected).abs() < LOGIT, "{name}: logit of {id} is {found}, golden {expected}");
-    }
-}
-
 /// Scores after the last of `ids`.
 fn logits(processor: &Processor, ids: &[u32], reading: &mut Reading) -> Vec<f32> {
     let hidden = processor.read(ids, &mut [reading]);
     processor.logits(&hidden[(ids.len() - 1) * processor.model.config.d_model..])
 }
 
-/// The golden prompts one after the other, again and again.
+/// The golden prompts one after the other, again and again: longer than the window.
 fn long_text() -> Vec<u32> {
     let ids: Vec<u32> = golden_of("gemma3.json").prompts.into_iter().flat_map(|prompt| prompt.ids).collect();
-    ids.into_iter().cycle().take(700).collect()
+    ids.into_iter().cycle().take(570).collect()
 }
 
 #[test]
@@ -59,9 +50,10 @@ fn the_processor_follows_golden_numbers_and_forgets_nothing_past_the_window() {
     let ids = long_text();
     let whole = logits(processor, &ids, &mut Reading::default());
     let mut reading = Reading::default();
+    let last = ids.len() - 1;
     processor.read(&ids[..500], &mut [&mut reading]);
-    processor.read(&ids[500..699], &mut [&mut reading]);
-    assert_eq!(logits(processor, &ids[699..], &mut reading), whole, "cached and uncached");
+    processor.read(&ids[500..last], &mut [&mut reading]);
+    assert_eq!(logits(processor, &ids[last..], &mut reading), whole, "cached and uncached");
 }
 
 #[test]
@@ -71,18 +63,27 @@ fn the_gpu_follows_golden_numbers_and_the_processor_past_the_window() {
     let model = on_gpu(&file, GpuOptions { default_limits: true, ..GpuOptions::default() });
     assert!(model.weight_bytes() as f64 <= 1.1 * file.len() as f64, "{} bytes of weights", model.weight_bytes());
     for prompt in golden_of("gemma3.json").prompts {
-        let ids = &prompt.ids;
-        let nll = block_on(model.score(0, &ids[..ids.len() - 1], &ids[1..])).unwrap();
+        let (name, ids) = (&prompt.name, &prompt.ids);
         block_on(model.read(0, ids)).unwrap();
-        follows(&prompt, &nll, &block_on(model.logits()).unwrap());
+        let logits = block_on(model.logits()).unwrap();
+        for (&id, &expected) in prompt.top20_ids.iter().zip(&prompt.top20_logits) {
+            let found = logits[id as usize];
+            assert!((found - expected).abs() < LOGIT, "{name}: logit of {id} is {found}, golden {expected}");
+        }
+        // All of a long one takes a software GPU as long again.
+        if ids.len() < 80 {
+            let nll = mean(&block_on(model.score(0, &ids[..ids.len() - 1], &ids[1..])).unwrap());
+            assert!((nll - prompt.mean_nll).abs() < NLL, "{name}: mean NLL {nll}, golden {}", prompt.mean_nll);
+        }
     }
     let (ids, processor) = (long_text(), load_processor(&file));
     let expected = logits(&processor, &ids, &mut Reading::default());
-    for (i, piece) in ids[..699].chunks(256).enumerate() {
+    let last = ids.len() - 1;
+    for (i, piece) in ids[..last].chunks(256).enumerate() {
         block_on(model.read(i * 256, piece)).unwrap();
     }
-    block_on(model.step(699, ids[699])).unwrap();
-    assert_close("after 700 tokens", &block_on(model.logits()).unwrap(), &expected, RELATIVE);
+    block_on(model.step(last, ids[last])).unwrap();
+    assert_close("past the window", &block_on(model.logits()).unwrap(), &expected, RELATIVE);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The fused learner follows the golden run, and its gradients are those of the numbers it gives.
 
 use imprint_core::{
+    Error,
     adapter::{Adapter, Kind, Shape},
     fused::{FusedModel, Variant},
     generate::Backend,
@@ -156,6 +157,37 @@ fn windows_side_by_side_give_the_gradient_of_windows_one_by_one() {
             assert_close(&format!("loss, {at_once} at once"), &[nll], &[loss], RELATIVE);
         }
     }
+}
+
+#[test]
+fn a_device_with_less_memory_than_hoped_learns_with_less() {
+    let mut model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 5), GpuOptions::default(), whole);
+    let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
+    let windows = [ids(64, 1), ids(40, 2)];
+    let windows: Vec<_> = windows.iter().map(|window| &window[..]).collect();
+    let before = model.gpu.allocated_bytes();
+    // Gradients, and the bytes it took.
+    let of = |model: &FusedModel, room| {
+        let mut learner = block_on(FusedLearner::new(model, &adapter, 64, room))?;
+        Ok::<_, Error>((block_on(learner.gradients(&windows)).unwrap(), model.gpu.allocated_bytes() - before))
+    };
+    let hoped = Room { at_once: 2, keep: true };
+    let (expected, all) = of(&model, hoped).unwrap();
+    for room in [Room { at_once: 1, ..hoped }, Room::LEAST] {
+        let (_, bytes) = of(&model, room).unwrap();
+        assert!(bytes < all, "{room:?} takes less");
+        model.gpu.most_bytes = Some(before + bytes);
+        let (found, took) = of(&model, hoped).unwrap();
+        assert_eq!(took, bytes, "{room:?} is what is left");
+        assert_close(&format!("gradients, {room:?}"), &found, &expected, RELATIVE);
+        model.gpu.most_bytes = None;
+    }
+    model.gpu.most_bytes = Some(before + 1000);
+    let error = of(&model, hoped).unwrap_err();
+    assert_eq!(error.code(), "out-of-memory");
+    assert!(error.to_string().contains("64 tokens at a time"), "{error}");
+    assert_eq!(model.gpu.allocated_bytes(), before, "what was taken in vain is free again");
+    assert!(model.gpu.check().is_ok(), "the model still writes");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{
     fused::{FusedModel, ropes},
     kernels::{
         adamw::{SHARES, control},
+        gpu::Gpu,
         state,
         transposed::SPLIT_TOKENS,
     },
@@ -97,7 +98,7 @@ pub struct Scratch {
     pub first: wgpu::Buffer,
     pub second: wgpu::Buffer,
     /// All of these once more, to be freed.
-    pub held: Vec<wgpu::Buffer>,
+    held: Vec<wgpu::Buffer>,
 }
 
 /// Tokens that so many windows have room for.
@@ -127,11 +128,34 @@ fn at_once(model: &FusedModel, layout: &Layout, max_window: usize, most: usize) 
 }
 
 impl Scratch {
-    /// For as many windows of `max_window` ids as `room` says, or as one binding takes.
+    /// For as many windows of `max_window` ids as `room` says, or as one binding takes; for fewer where the device has less
+    /// memory than was hoped.
     ///
     /// # Errors
-    /// `invalid-option` for windows of which not one fits.
-    pub fn new(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
+    /// `invalid-option` for windows of which not one fits, `out-of-memory`.
+    pub async fn new(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
+        let gpu = &model.gpu;
+        for room in [room, Room { at_once: 1, ..room }, Room::LEAST] {
+            let (scratch, fits) = gpu.reserve(|| Self::within(model, layout, max_window, room)).await;
+            let scratch = scratch?;
+            if fits {
+                return Ok(scratch);
+            }
+            scratch.release(gpu);
+        }
+        let message = format!(
+            "the GPU has too little memory to learn from {max_window} tokens at a time; close other programs, \
+             choose shorter windows, or learn on the processor"
+        );
+        Err(Error::new(ErrorKind::OutOfMemory, message))
+    }
+
+    /// Frees all of it now.
+    pub fn release(&self, gpu: &Gpu) {
+        self.held.iter().for_each(|buffer| gpu.release(buffer));
+    }
+
+    fn within(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
         let (gpu, c) = (&model.gpu, &model.config);
         let at_once = at_once(model, layout, max_window, room.at_once)?;
         let longest = max_window - 1;
