@@ -192,6 +192,24 @@ export class Room {
   }
 }
 
+/** Calls `change` with `given` in the page's Worker before its script begins: for a driver that is not as it should be. */
+export async function beforeWorker<Given>(
+  page: Page,
+  site: string | undefined,
+  change: (given: Given) => void,
+  given: Given,
+): Promise<void> {
+  // Scripts that a service worker hands out cannot be changed on their way.
+  await page.addInitScript(() => {
+    ServiceWorkerContainer.prototype.register = () => Promise.reject(new Error("not in this test"));
+  });
+  await page.route(new RegExp(`^${site}.*worker.*\\.js$`), async (route) => {
+    const answer = await route.fetch();
+    const body = `(${change.toString()})(${JSON.stringify(given)});${await answer.text()}`;
+    await route.fulfill({ response: answer, body });
+  });
+}
+
 /** One prompt of the golden run; the fixture says how it was made. */
 export type Golden = {
   name: string;

@@ -1,5 +1,5 @@
 import type * as Package from "../../web/src/index.js";
-import { expect, test } from "./fixture.js";
+import { beforeWorker, expect, Room, test } from "./fixture.js";
 import {
   adapter,
   done,
@@ -13,6 +13,7 @@ import {
   step,
   write,
 } from "./learner.js";
+import { smallModel } from "./small-model.js";
 import { stored, tables } from "./stored.js";
 
 const place = onSmallHost();
@@ -89,7 +90,7 @@ test("what cannot be learned from is refused with its code, and nothing is kept"
 function starve(times: number): void {
   const { pushErrorScope: push, popErrorScope: pop } = GPUDevice.prototype;
   const asked: GPUErrorFilter[] = [];
-  GPUDevice.prototype.pushErrorScope = function (filter): undefined {
+  GPUDevice.prototype.pushErrorScope = function (filter): void {
     asked.push(filter);
     return push.call(this, filter);
   };
@@ -108,10 +109,36 @@ test("on a GPU with less memory than hoped a run does with less, and one with no
   await page.evaluate(starve, 1);
   await learn(page, quick);
   expect((await adapter(page)).name).toBe("Quick");
-  await page.evaluate(starve, Infinity);
+  await page.evaluate(starve, 1e9);
   await learn(page, quick);
   expect(await done(page)).toMatch(/^out-of-memory: the GPU has too little memory to learn from 64 tokens/);
   expect(await write(page)).toBe(written);
+});
+
+test("the page tells of a run that finds no memory, and its model goes on writing", async ({
+  page,
+  baseURL,
+}) => {
+  await beforeWorker(page, baseURL, starve, 1e9);
+  const room = new Room(page);
+  await room.enter();
+  await page.getByText("Another model, another device").click();
+  await page.getByLabel("A GGUF file of yours").setInputFiles({
+    name: "small.gguf",
+    mimeType: "application/octet-stream",
+    buffer: Buffer.from(smallModel()),
+  });
+  await room.ready();
+  await expect(room.device).toHaveAttribute("data-kind", "webgpu");
+  await room.go("Voice");
+  await page.getByLabel("Texts to learn from").fill(pride.slice(0, 8000));
+  await page.getByRole("button", { name: "Learn", exact: true }).click();
+  await expect(page.locator("imprint-teacher").getByRole("alert")).toContainText(/not enough memory/);
+  await room.go("Write");
+  await room.dial({ length: 8, temperature: 0 });
+  await room.text.fill("The lamp");
+  expect((await room.write()).length).toBeGreaterThan(0);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
 });
 
 test("what learning would do is told before it begins, with the counts of the run itself", async ({

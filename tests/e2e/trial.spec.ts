@@ -1,6 +1,6 @@
 import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
-import { expect, Room, test } from "./fixture.js";
+import { beforeWorker, expect, Room, test } from "./fixture.js";
 import { onSmallHost } from "./learner.js";
 import { smallModel } from "./small-model.js";
 
@@ -68,16 +68,8 @@ test("the page says that the GPU computes wrongly, and writes on the processor",
   page,
   baseURL,
 }) => {
-  // Scripts that a service worker hands out cannot be changed on their way.
-  await page.addInitScript(() => {
-    ServiceWorkerContainer.prototype.register = () => Promise.reject(new Error("not in this test"));
-  });
   const text = "* scale * weight[i]";
-  const before = `(${spoil.toString()})(${JSON.stringify({ text, wrong: `${text} * 1.1` })});`;
-  await page.route(new RegExp(`^${baseURL}.*worker.*\\.js$`), async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, body: `${before}${await answer.text()}` });
-  });
+  await beforeWorker(page, baseURL, spoil, { text, wrong: `${text} * 1.1` });
   const room = new Room(page);
   await room.enter();
   await page.getByText("Another model, another device").click();

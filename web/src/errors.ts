@@ -33,7 +33,7 @@ export const sentences: Readonly<Record<ErrorCode, string>> = {
   "device-wrong":
     "This graphics device gives wrong numbers. Update its driver, or choose the processor instead.",
   "out-of-memory":
-    "There is not enough memory for this. Close other tabs or choose a smaller model, then load again.",
+    "There is not enough memory for this. Close other tabs or choose a smaller model, then try again.",
   "text-too-short": "The text is too short for that. Add some more and try again.",
   "text-too-long": "That is more text than can be read at once. Leave some out and try again.",
   "text-unreadable": "The file holds no text that can be read. Save it as plain text in UTF-8 and try again.",

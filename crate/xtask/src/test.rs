@@ -165,7 +165,8 @@ impl Tests<'_> {
                 return Ok(Count::default());
             }
         };
-        self.cargo("build").args(["--package", "imprint-core", "--examples"]).go()?;
+        // All packages, so that what the Rust tests were built with serves here too.
+        self.cargo("build").arg("--examples").go()?;
         let example = |name: &str| {
             let examples = self.project.target.join("debug/examples");
             examples.join(name).with_extension(std::env::consts::EXE_EXTENSION)

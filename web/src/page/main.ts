@@ -75,6 +75,8 @@ function start(): void {
   for (const element of [draft, voices, teacher, rhythm]) {
     element.addEventListener("imprint-error", (event) => {
       if (!fatal.includes(event.error.code)) return;
+      // A run that finds no room leaves the model as it was.
+      if (element === teacher && event.error.code === "out-of-memory") return;
       event.preventDefault();
       model.fail(event.error);
     });

@@ -9,7 +9,7 @@ export const errorsDe: Readonly<Record<ErrorCode, string>> = {
   "device-wrong":
     "Diese Grafikkarte rechnet falsch. Bring ihren Treiber auf den neuesten Stand, oder nimm den Prozessor.",
   "out-of-memory":
-    "Dafür reicht der Speicher nicht. Schließ andere Tabs oder nimm ein kleineres Modell, und lade es dann noch einmal.",
+    "Dafür reicht der Speicher nicht. Schließ andere Tabs oder nimm ein kleineres Modell, und versuch es dann noch einmal.",
   "text-too-short": "Der Text ist dafür zu kurz. Füge etwas hinzu und versuch es noch einmal.",
   "text-too-long":
     "Das ist mehr Text, als auf einmal gelesen werden kann. Lass etwas weg und versuch es noch einmal.",

@@ -1,10 +1,10 @@
 //! The golden run of an independent implementation, 20 steps on four texts, that every learner follows.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf, sync::OnceLock};
 
 use imprint_core::{
-    adapter::{Adapter, Kind},
-    learn::{Learner, Update},
+    adapter::{Adapter, Kind, Shape},
+    learn::{Learner, ProcessorLearner, State, Update},
 };
 use pollster::block_on;
 use serde::Deserialize;
@@ -109,11 +109,30 @@ fn follows(step: &str, gradients: &Adapter, golden: &Tensors, d_head: usize) {
     assert_eq!(compared, golden.len(), "{step}: every golden tensor has its counterpart");
 }
 
-/// Holds a learner of the default model, made with the run's fresh adapter, to the run.
-pub fn follows_golden_run(adapter: &Adapter, d_head: usize, learner: &mut impl Open) {
+/// Steps of the run that a slow learner may leave to a fast one, whose state it goes on from.
+const LEFT: Range<usize> = 4..16;
+
+/// Holds a learner of the default model, made with the run's fresh adapter, to the run; gives its state after the steps that
+/// others may leave to it, or takes that of `another`.
+pub fn follows_golden_run(
+    adapter: &Adapter,
+    d_head: usize,
+    learner: &mut impl Open,
+    another: Option<&State>,
+) -> Option<State> {
     let Run { sequences, fp32: golden } = run();
-    let mut numbers = adapter.clone();
-    for step in 0..golden.loss.len() {
+    let (mut numbers, mut losses, mut left) = (adapter.clone(), Vec::new(), None);
+    let steps: Vec<_> = (0..golden.loss.len()).filter(|step| another.is_none() || !LEFT.contains(step)).collect();
+    for &step in &steps {
+        if step == LEFT.end {
+            match another {
+                Some(state) => {
+                    losses = block_on(learner.losses(true)).unwrap();
+                    learner.set_state(state);
+                }
+                None => left = Some(block_on(learner.state()).unwrap()),
+            }
+        }
         let window = [&sequences[step % sequences.len()][..]];
         if let Some(expected) = [&golden.grads.step0, &golden.grads.step1].get(step) {
             numbers.set_parameters(&learner.gradient_of(&window));
@@ -121,9 +140,10 @@ pub fn follows_golden_run(adapter: &Adapter, d_head: usize, learner: &mut impl O
         }
         block_on(learner.step(&window, &UPDATE)).unwrap();
     }
-    let losses = block_on(learner.losses(true)).unwrap();
-    assert_eq!(losses.len(), golden.loss.len());
-    for (step, (found, (&nll, &norm))) in losses.iter().zip(golden.loss.iter().zip(&golden.grad_norm)).enumerate() {
+    losses.extend(block_on(learner.losses(true)).unwrap());
+    assert_eq!(losses.len(), steps.len());
+    for (found, step) in losses.iter().zip(steps) {
+        let (nll, norm) = (golden.loss[step], golden.grad_norm[step]);
         assert!((found.nll - nll).abs() < NLL, "step {step}: loss {}, golden {nll}", found.nll);
         assert!((found.grad_norm / norm - 1.0).abs() < 0.01, "step {step}: norm {}, golden {norm}", found.grad_norm);
     }
@@ -133,6 +153,19 @@ pub fn follows_golden_run(adapter: &Adapter, d_head: usize, learner: &mut impl O
         let found = mean(&block_on(learner.evaluate(window)).unwrap());
         assert!((found - expected).abs() < NLL, "text {i}: {found} in the end, golden {expected}");
     }
+    left
+}
+
+/// Holds the processor's learner, the fastest, to the run, once; gives the state that others go on from.
+pub fn processors_run() -> &'static State {
+    static LEFT: OnceLock<State> = OnceLock::new();
+    LEFT.get_or_init(|| {
+        let processor = load_processor(&file());
+        let config = &processor.model.config;
+        let adapter = Adapter::fresh(None, config, &Shape::default(), 0).unwrap();
+        let mut learner = ProcessorLearner::new(&processor, &adapter).unwrap();
+        follows_golden_run(&adapter, config.d_head, &mut learner, None).expect("it leaves no step out")
+    })
 }
 
 /// Holds that a learner far outside of all bounds tells so and does not hide it: [`imprint_core::learn::Trainer`] then

@@ -18,7 +18,7 @@ use imprint_core::{
 use pollster::block_on;
 
 use crate::{
-    golden_run::{Open, UPDATE, follows_golden_run, tells_of_a_loss_that_is_no_number},
+    golden_run::{Open, UPDATE, follows_golden_run, processors_run, tells_of_a_loss_that_is_no_number},
     kernels::{VOCAB, alone, ids, load_fused, small_model, whole},
     material::*,
 };
@@ -41,7 +41,7 @@ fn the_fused_learner_follows_the_golden_run() {
     let model = real_model();
     let adapter = Adapter::fresh(None, &model.config, &Shape::default(), 0).unwrap();
     let mut learner = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
-    follows_golden_run(&adapter, model.config.d_head, &mut learner);
+    follows_golden_run(&adapter, model.config.d_head, &mut learner, Some(processors_run()));
 }
 
 /// A learner's model with pairs everywhere or on some projections, B not zero so that every gradient is there.
