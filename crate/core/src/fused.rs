@@ -169,7 +169,7 @@ pub struct FusedModel {
     pub gpu: Gpu,
     scratch: Scratch,
     formats: Formats,
-    kernels: Kernels,
+    pub(crate) kernels: Kernels,
     bindings: RefCell<Bindings>,
     /// Side buffers without paths.
     plain: Vec<Sides>,

@@ -17,7 +17,18 @@ pub struct Run {
 
 /// Starts the description of a command.
 pub fn run(program: impl AsRef<OsStr>) -> Run {
-    Run { command: Command::new(program), hint: "" }
+    let mut command = Command::new(program);
+    // What Cargo tells this program of its own package would have build scripts run anew in a Cargo below it, and once more
+    // in the next above it.
+    let told = std::env::vars_os().map(|(name, _)| name);
+    told.filter(|name| of_package(name)).for_each(|name| drop(command.env_remove(name)));
+    Run { command, hint: "" }
+}
+
+/// Whether Cargo sets this variable for the package that it runs.
+fn of_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
 }
 
 impl Run {

@@ -80,7 +80,7 @@ impl Which {
 
 /// The pipelines of one model, each text built once.
 #[derive(Default)]
-pub(super) struct Kernels {
+pub(crate) struct Kernels {
     built: RefCell<Vec<(Variant, Which, wgpu::ComputePipeline)>>,
     texts: RefCell<Vec<(String, wgpu::ComputePipeline)>>,
     begun: RefCell<Vec<(String, Begun)>>,
@@ -90,12 +90,22 @@ pub(super) struct Kernels {
 
 impl Kernels {
     /// Whether every kernel was begun before it was asked for, and all of these were asked for.
-    pub fn all_foreseen(&self) -> bool {
+    pub(super) fn all_foreseen(&self) -> bool {
         self.begun.borrow().is_empty() && self.late.get() == 0
     }
 
+    /// The kernel of this text, where there is one: a learner's are for the next too, after a preview.
+    pub fn of_text(&self, text: &str) -> Option<wgpu::ComputePipeline> {
+        self.texts.borrow().iter().find(|(there, _)| there == text).map(|(_, kernel)| kernel.clone())
+    }
+
+    /// Keeps a kernel that was built from this text.
+    pub fn keep_text(&self, text: String, kernel: wgpu::ComputePipeline) {
+        self.texts.borrow_mut().push((text, kernel));
+    }
+
     /// Gives up the kernels that `variant` does not use.
-    pub fn keep(&self, variant: Variant) {
+    pub(super) fn keep(&self, variant: Variant) {
         let mut built = self.built.borrow_mut();
         built.retain(|(of, ..)| *of == variant);
         self.texts.borrow_mut().retain(|(_, kernel)| built.iter().any(|(.., used)| used == kernel));
@@ -106,30 +116,28 @@ impl Kernels {
     }
 
     /// Begins what is not there, for whoever [gets](Kernels::get) it later.
-    pub fn begin(&self, plan: &Plan<'_>, which: Which) {
+    pub(super) fn begin(&self, plan: &Plan<'_>, which: Which) {
         if self.find(plan.variant, which).is_some() {
             return;
         }
         let (text, mut begun) = (plan.text(which), self.begun.borrow_mut());
-        let built = self.texts.borrow().iter().any(|(there, _)| *there == text);
-        if !built && begun.iter().all(|(there, _)| *there != text) {
+        if self.of_text(&text).is_none() && begun.iter().all(|(there, _)| *there != text) {
             let kernel = plan.gpu.begin(which.label(), &text);
             begun.push((text, kernel));
         }
     }
 
     /// The kernel, built or waited for.
-    pub async fn get(&self, plan: &Plan<'_>, which: Which) -> Result<wgpu::ComputePipeline> {
+    pub(super) async fn get(&self, plan: &Plan<'_>, which: Which) -> Result<wgpu::ComputePipeline> {
         if let Some(kernel) = self.find(plan.variant, which) {
             return Ok(kernel);
         }
         let text = plan.text(which);
-        let other = self.texts.borrow().iter().find(|(there, _)| *there == text).map(|(_, kernel)| kernel.clone());
-        let kernel = match other {
+        let kernel = match self.of_text(&text) {
             Some(kernel) => kernel,
             None => {
                 let kernel = self.waited_for(plan.gpu, which, &text).await?;
-                self.texts.borrow_mut().push((text, kernel.clone()));
+                self.keep_text(text, kernel.clone());
                 kernel
             }
         };
@@ -149,7 +157,7 @@ impl Kernels {
     }
 
     /// What `dispatch` does for `tokens` from `position` on, in a model whose feed-forward layers are `d_ff` wide.
-    pub fn work(&self, dispatch: &Dispatch, position: usize, tokens: usize, d_ff: usize) -> Work {
+    pub(super) fn work(&self, dispatch: &Dispatch, position: usize, tokens: usize, d_ff: usize) -> Work {
         if let Some(Over { name, bytes, flops }) = dispatch.over {
             return Work { name, bytes, flops: flops * tokens as u64 };
         }

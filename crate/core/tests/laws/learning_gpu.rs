@@ -1,5 +1,7 @@
 //! The fused learner follows the golden run, and its gradients are those of the numbers it gives.
 
+use std::{cell::Cell, rc::Rc};
+
 use imprint_core::{
     Error,
     adapter::{Adapter, Kind, Shape},
@@ -192,7 +194,13 @@ fn a_device_with_less_memory_than_hoped_learns_with_less() {
 
 #[test]
 fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
-    let model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4), GpuOptions::default(), whole);
+    let mut model = load_fused(&small_model(BlockType::Q4_1, BlockType::Q8_0, 32, 4), GpuOptions::default(), whole);
+    let built = Rc::new(Cell::new(0));
+    let counted = built.clone();
+    model.gpu.wrong = Some(Box::new(move |_, wgsl| {
+        counted.set(counted.get() + 1);
+        wgsl.to_owned()
+    }));
     let adapter = adapter_of(&model, 8, &Kind::ALL, 3);
     let update = Update { clip: Some(0.5), weight_decay: 0.1, rate: 1e-2, ..UPDATE };
     let (one, two) = (ids(40, 1), ids(17, 2));
@@ -202,8 +210,11 @@ fn a_learner_goes_on_from_its_state_as_if_never_stopped() {
     }
     let state = block_on(learner.state()).unwrap();
     assert_eq!(state.steps, 3);
+    let before = built.get();
+    assert!(before > 10, "{before} kernels were built for the first learner");
     let mut other = block_on(FusedLearner::new(&model, &adapter, 64, Room { at_once: 1, keep: true })).unwrap();
     other.set_state(&state);
+    assert_eq!(built.get(), before, "the next learner finds its kernels");
     let on = |learner: &mut FusedLearner<'_>| {
         block_on(learner.losses(true)).unwrap();
         for _ in 0..3 {

@@ -96,9 +96,7 @@ pub struct Planner<'a> {
     model: &'a FusedModel,
     layout: &'a Layout,
     scratch: &'a Scratch,
-    /// Kernels by their text: equal ones are built once.
-    kernels: Vec<(String, wgpu::ComputePipeline)>,
-    /// While they are only begun, so that the driver compiles them side by side.
+    /// While kernels are only begun, so that the driver compiles them side by side: those that the model does not have.
     begun: Option<Vec<(String, Begun)>>,
     list: Vec<Step>,
 }
@@ -121,13 +119,13 @@ struct Path<'a> {
 
 impl<'a> Planner<'a> {
     pub fn new(model: &'a FusedModel, layout: &'a Layout, scratch: &'a Scratch) -> Self {
-        Self { model, layout, scratch, kernels: Vec::new(), begun: Some(Vec::new()), list: Vec::new() }
+        Self { model, layout, scratch, begun: Some(Vec::new()), list: Vec::new() }
     }
 
     pub async fn passes(mut self) -> Result<Passes> {
         self.write().await?;
         for (text, begun) in self.begun.take().into_iter().flatten() {
-            self.kernels.push((text, begun.await?));
+            self.model.kernels.keep_text(text, begun.await?);
         }
         self.write().await
     }
@@ -163,16 +161,15 @@ impl<'a> Planner<'a> {
     }
 
     async fn push(&mut self, label: &'static str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
-        let gpu = &self.model.gpu;
+        let FusedModel { gpu, kernels, .. } = self.model;
         if let Some(begun) = &mut self.begun {
-            if begun.iter().all(|(text, _)| *text != wgsl) {
+            if kernels.of_text(&wgsl).is_none() && begun.iter().all(|(text, _)| *text != wgsl) {
                 let kernel = gpu.begin(label, &wgsl);
                 begun.push((wgsl, kernel));
             }
             return Ok(());
         }
-        let found = self.kernels.iter().find(|(text, _)| *text == wgsl);
-        let kernel = found.expect("the first writing of the passes began each").1.clone();
+        let kernel = kernels.of_text(&wgsl).expect("the first writing of the passes began each");
         let bindings = gpu.bind_parts(&kernel, parts);
         self.list.push(Step { label, work: [0; 2], kernel, bindings, groups });
         Ok(())
