@@ -20,8 +20,9 @@ pub fn run(program: impl AsRef<OsStr>) -> Run {
     let mut command = Command::new(program);
     // What Cargo tells this program of its own package would have build scripts run anew in a Cargo below it, and once more
     // in the next above it.
-    let told = std::env::vars_os().map(|(name, _)| name);
-    told.filter(|name| of_package(name)).for_each(|name| drop(command.env_remove(name)));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| of_package(name)) {
+        command.env_remove(name);
+    }
     Run { command, hint: "" }
 }
 
