@@ -125,9 +125,9 @@ export class Room {
     await summary.click();
   }
 
-  /** Opens the small model on the processor, for what does not depend on the words. */
-  async small(): Promise<void> {
-    await this.choose("cpu");
+  /** Opens the small model, for what does not depend on the words. */
+  async small(device: "auto" | "webgpu" | "cpu" = "cpu"): Promise<void> {
+    await this.choose(device);
     await this.page.getByLabel("A GGUF file of yours").setInputFiles({
       name: "small.gguf",
       mimeType: "application/octet-stream",

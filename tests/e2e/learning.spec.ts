@@ -13,7 +13,6 @@ import {
   step,
   write,
 } from "./learner.js";
-import { smallModel } from "./small-model.js";
 import { stored, tables } from "./stored.js";
 
 const place = onSmallHost();
@@ -122,13 +121,7 @@ test("the page tells of a run that finds no memory, and its model goes on writin
   await beforeWorker(page, baseURL, starve, 1e9);
   const room = new Room(page);
   await room.enter();
-  await page.getByText("Another model, another device").click();
-  await page.getByLabel("A GGUF file of yours").setInputFiles({
-    name: "small.gguf",
-    mimeType: "application/octet-stream",
-    buffer: Buffer.from(smallModel()),
-  });
-  await room.ready();
+  await room.small("auto");
   await expect(room.device).toHaveAttribute("data-kind", "webgpu");
   await room.go("Voice");
   await page.getByLabel("Texts to learn from").fill(pride.slice(0, 8000));

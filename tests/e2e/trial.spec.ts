@@ -2,7 +2,6 @@ import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
 import { beforeWorker, expect, Room, test } from "./fixture.js";
 import { onSmallHost } from "./learner.js";
-import { smallModel } from "./small-model.js";
 
 onSmallHost();
 
@@ -72,13 +71,7 @@ test("the page says that the GPU computes wrongly, and writes on the processor",
   await beforeWorker(page, baseURL, spoil, { text, wrong: `${text} * 1.1` });
   const room = new Room(page);
   await room.enter();
-  await page.getByText("Another model, another device").click();
-  await page.getByLabel("A GGUF file of yours").setInputFiles({
-    name: "small.gguf",
-    mimeType: "application/octet-stream",
-    buffer: Buffer.from(smallModel()),
-  });
-  await room.ready();
+  await room.small("auto");
   await expect(room.device).toHaveAttribute("data-kind", "cpu");
   await expect(room.device).toContainText("the GPU computes wrongly");
   // A script that is still on its way when the page goes cannot be changed any more.

@@ -94,14 +94,27 @@ impl Kernels {
         self.begun.borrow().is_empty() && self.late.get() == 0
     }
 
-    /// The kernel of this text, where there is one: a learner's are for the next too, after a preview.
+    /// The built kernel of this text, where there is one.
     pub fn of_text(&self, text: &str) -> Option<wgpu::ComputePipeline> {
         self.texts.borrow().iter().find(|(there, _)| there == text).map(|(_, kernel)| kernel.clone())
     }
 
-    /// Keeps a kernel that was built from this text.
-    pub fn keep_text(&self, text: String, kernel: wgpu::ComputePipeline) {
-        self.texts.borrow_mut().push((text, kernel));
+    /// Begins the kernel of this text, unless it is built or begun.
+    pub fn begin_text(&self, gpu: &Gpu, label: &str, text: String) {
+        let mut begun = self.begun.borrow_mut();
+        if self.of_text(&text).is_none() && begun.iter().all(|(there, _)| *there != text) {
+            let kernel = gpu.begin(label, &text);
+            begun.push((text, kernel));
+        }
+    }
+
+    /// Waits for all that were begun: a learner's, which the next one after a preview finds here.
+    pub async fn finish(&self) -> Result<()> {
+        for (text, begun) in self.begun.take() {
+            let kernel = begun.await?;
+            self.texts.borrow_mut().push((text, kernel));
+        }
+        Ok(())
     }
 
     /// Gives up the kernels that `variant` does not use.
@@ -120,11 +133,7 @@ impl Kernels {
         if self.find(plan.variant, which).is_some() {
             return;
         }
-        let (text, mut begun) = (plan.text(which), self.begun.borrow_mut());
-        if self.of_text(&text).is_none() && begun.iter().all(|(there, _)| *there != text) {
-            let kernel = plan.gpu.begin(which.label(), &text);
-            begun.push((text, kernel));
-        }
+        self.begin_text(plan.gpu, which.label(), plan.text(which));
     }
 
     /// The kernel, built or waited for.
@@ -137,7 +146,7 @@ impl Kernels {
             Some(kernel) => kernel,
             None => {
                 let kernel = self.waited_for(plan.gpu, which, &text).await?;
-                self.keep_text(text, kernel.clone());
+                self.texts.borrow_mut().push((text, kernel.clone()));
                 kernel
             }
         };

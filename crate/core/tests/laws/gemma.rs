@@ -63,17 +63,12 @@ fn the_gpu_follows_golden_numbers_and_the_processor_past_the_window() {
     let model = on_gpu(&file, GpuOptions { default_limits: true, ..GpuOptions::default() });
     assert!(model.weight_bytes() as f64 <= 1.1 * file.len() as f64, "{} bytes of weights", model.weight_bytes());
     for prompt in golden_of("gemma3.json").prompts {
-        let (name, ids) = (&prompt.name, &prompt.ids);
+        let ids = &prompt.ids;
         block_on(model.read(0, ids)).unwrap();
-        let logits = block_on(model.logits()).unwrap();
-        for (&id, &expected) in prompt.top20_ids.iter().zip(&prompt.top20_logits) {
-            let found = logits[id as usize];
-            assert!((found - expected).abs() < LOGIT, "{name}: logit of {id} is {found}, golden {expected}");
-        }
+        prompt.holds_logits(&block_on(model.logits()).unwrap());
         // All of a long one takes a software GPU as long again.
         if ids.len() < 80 {
-            let nll = mean(&block_on(model.score(0, &ids[..ids.len() - 1], &ids[1..])).unwrap());
-            assert!((nll - prompt.mean_nll).abs() < NLL, "{name}: mean NLL {nll}, golden {}", prompt.mean_nll);
+            prompt.holds_nll(mean(&block_on(model.score(0, &ids[..ids.len() - 1], &ids[1..])).unwrap()));
         }
     }
     let (ids, processor) = (long_text(), load_processor(&file));

@@ -158,8 +158,8 @@ pub fn follows_golden_run(
 
 /// Holds the processor's learner, the fastest, to the run, once; gives the state that others go on from.
 pub fn processors_run() -> &'static State {
-    static LEFT: OnceLock<State> = OnceLock::new();
-    LEFT.get_or_init(|| {
+    static RUN: OnceLock<State> = OnceLock::new();
+    RUN.get_or_init(|| {
         let processor = load_processor(&file());
         let config = &processor.model.config;
         let adapter = Adapter::fresh(None, config, &Shape::default(), 0).unwrap();

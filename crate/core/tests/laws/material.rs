@@ -52,6 +52,21 @@ pub struct Prompt {
     pub greedy_margin: Vec<f32>,
 }
 
+impl Prompt {
+    /// Holds scores after the prompt to the golden ones of the likeliest tokens.
+    pub fn holds_logits(&self, logits: &[f32]) {
+        for (&id, &expected) in self.top20_ids.iter().zip(&self.top20_logits) {
+            let found = logits[id as usize];
+            assert!((found - expected).abs() < LOGIT, "{}: logit of {id} is {found}, golden {expected}", self.name);
+        }
+    }
+
+    /// Holds the mean of likelihoods to the golden one.
+    pub fn holds_nll(&self, nll: f32) {
+        assert!((nll - self.mean_nll).abs() < NLL, "{}: mean NLL {nll}, golden {}", self.name, self.mean_nll);
+    }
+}
+
 pub fn golden() -> Golden {
     golden_of("smollm2.json")
 }

@@ -16,7 +16,6 @@ use crate::{
         attention::{Attention, Row},
         cross_entropy,
         finish::{self, Finish, Then},
-        gpu::Begun,
         low_rank::LowRank,
         norm::{self, To},
         project::{Project, Role, Slice, Tile},
@@ -96,8 +95,8 @@ pub struct Planner<'a> {
     model: &'a FusedModel,
     layout: &'a Layout,
     scratch: &'a Scratch,
-    /// While kernels are only begun, so that the driver compiles them side by side: those that the model does not have.
-    begun: Option<Vec<(String, Begun)>>,
+    /// While kernels are only begun, so that the driver compiles them side by side.
+    beginning: bool,
     list: Vec<Step>,
 }
 
@@ -119,14 +118,13 @@ struct Path<'a> {
 
 impl<'a> Planner<'a> {
     pub fn new(model: &'a FusedModel, layout: &'a Layout, scratch: &'a Scratch) -> Self {
-        Self { model, layout, scratch, begun: Some(Vec::new()), list: Vec::new() }
+        Self { model, layout, scratch, beginning: true, list: Vec::new() }
     }
 
     pub async fn passes(mut self) -> Result<Passes> {
         self.write().await?;
-        for (text, begun) in self.begun.take().into_iter().flatten() {
-            self.model.kernels.keep_text(text, begun.await?);
-        }
+        self.model.kernels.finish().await?;
+        self.beginning = false;
         self.write().await
     }
 
@@ -162,11 +160,8 @@ impl<'a> Planner<'a> {
 
     async fn push(&mut self, label: &'static str, wgsl: String, parts: &[Part<'_>], groups: [Axis; 3]) -> Result<()> {
         let FusedModel { gpu, kernels, .. } = self.model;
-        if let Some(begun) = &mut self.begun {
-            if kernels.of_text(&wgsl).is_none() && begun.iter().all(|(text, _)| *text != wgsl) {
-                let kernel = gpu.begin(label, &wgsl);
-                begun.push((wgsl, kernel));
-            }
+        if self.beginning {
+            kernels.begin_text(gpu, label, wgsl);
             return Ok(());
         }
         let kernel = kernels.of_text(&wgsl).expect("the first writing of the passes began each");

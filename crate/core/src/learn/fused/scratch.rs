@@ -135,7 +135,9 @@ impl Scratch {
     /// `invalid-option` for windows of which not one fits, `out-of-memory`.
     pub async fn new(model: &FusedModel, layout: &Layout, max_window: usize, room: Room) -> Result<Self> {
         let gpu = &model.gpu;
-        for room in [room, Room { at_once: 1, ..room }, Room::LEAST] {
+        let mut rooms = vec![room, Room { at_once: 1, ..room }, Room::LEAST];
+        rooms.dedup();
+        for room in rooms {
             let (scratch, fits) = gpu.reserve(|| Self::within(model, layout, max_window, room)).await;
             let scratch = scratch?;
             if fits {
