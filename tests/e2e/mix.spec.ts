@@ -152,9 +152,14 @@ test("a person lets a second voice speak with the one in use, and sets the balan
     return text;
   };
 
+  const refresh = (): Promise<void> =>
+    voices.evaluate((element) => (element as HTMLElement & { refresh(): Promise<void> }).refresh());
+
   await room.go("Library");
   await expect(beside, "only beside a voice in use").toBeHidden();
-  await voices.getByTitle("Use the voice Jane").click();
+  await voices.getByTitle("Use the voice Jane").press("Enter");
+  await expect(voices.getByTitle("Use the voice Jane"), "the keyboard stays").toBeFocused();
+  await expect(voices.getByTitle("Use the voice Jane")).toHaveText("Stop using");
   await expect(balance).toBeHidden();
   const alone = await written();
   await beside.selectOption("Herman");
@@ -162,6 +167,15 @@ test("a person lets a second voice speak with the one in use, and sets the balan
   await expect(balance).toHaveAccessibleName("50 % Jane, 50 % Herman");
   const half = await written();
   expect(half).not.toBe(alone);
+  await balance.evaluate((slider: HTMLInputElement) => {
+    slider.focus();
+    slider.value = "75";
+    slider.dispatchEvent(new Event("input"));
+  });
+  await refresh();
+  await expect(balance, "news leaves a hand on the balance alone").toHaveAccessibleName(
+    "25 % Jane, 75 % Herman",
+  );
   await balance.fill("90");
   await expect(balance).toHaveAccessibleName("10 % Jane, 90 % Herman");
   await expect(balance, "the hand keeps the balance").toBeFocused();
@@ -176,6 +190,7 @@ test("a person lets a second voice speak with the one in use, and sets the balan
 
   await beside.selectOption("Herman");
   await voices.getByTitle("Delete Herman").click();
+  await refresh();
   await voices.getByRole("button", { name: "Really delete?" }).click();
   await expect(beside, "with nobody left to mix with").toBeHidden();
   expect(await written(), "the other goes on alone").toBe(alone);

@@ -1,6 +1,7 @@
 import { language, onLanguage, words } from "../words/words.js";
 import { count } from "./format.js";
 import { part } from "./part.js";
+import { redraw } from "./rows.js";
 
 /** A draft as it is listed. */
 type Listed = { id: string; title: string; words: number; updatedMs: number };
@@ -45,10 +46,11 @@ export class ImprintDraftsElement<C = unknown> extends HTMLElement {
   /** Lists anew what is kept. */
   async refresh(): Promise<void> {
     const drafts = (await this.#shelf?.list()) ?? [];
-    const list = part(this, "list", HTMLElement);
-    const focused = this.#focused();
-    list.replaceChildren(...drafts.map((draft) => this.#row(draft)));
-    list.querySelector<HTMLElement>(`[data-id="${focused}"] button`)?.focus();
+    redraw(part(this, "list", HTMLElement), drafts, {
+      id: ({ id }) => id,
+      says: (draft) => [draft, draft.id === this.#shelf?.current],
+      make: (draft) => this.#row(draft),
+    });
     part(this, "count", HTMLElement).textContent = drafts.length > 1 ? count(drafts.length) : "";
     part(this, "undo", HTMLElement).hidden = this.#deleted === undefined;
     part(this, "gone", HTMLElement).textContent = this.#deleted
@@ -67,7 +69,6 @@ export class ImprintDraftsElement<C = unknown> extends HTMLElement {
     const { untitled, facts, deleteNamed, opened } = words().drafts;
     const name = title || untitled;
     const day = new Intl.DateTimeFormat(language(), { dateStyle: "medium", timeStyle: "short" });
-    row.dataset["id"] = id;
     row.toggleAttribute("data-used", id === this.#shelf?.current);
     part(row, "name", HTMLElement).textContent = name;
     part(row, "facts", HTMLElement).textContent = facts(
@@ -101,10 +102,5 @@ export class ImprintDraftsElement<C = unknown> extends HTMLElement {
     this.#deleted = undefined;
     if (deleted) await this.#shelf?.restore(deleted.content);
     await this.refresh();
-  }
-
-  #focused(): string | undefined {
-    const row = document.activeElement?.closest<HTMLElement>("[data-id]");
-    return row && this.contains(row) ? row.dataset["id"] : undefined;
   }
 }

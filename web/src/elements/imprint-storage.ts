@@ -8,6 +8,7 @@ import { decoded } from "./choices.js";
 import { ImprintErrorEvent, ImprintForgetEvent } from "./events.js";
 import { bytes } from "./format.js";
 import { part } from "./part.js";
+import { redraw } from "./rows.js";
 import { twice } from "./twice.js";
 
 /** What takes room in the browser, in the order of the picture. */
@@ -100,12 +101,22 @@ export class ImprintStorageElement extends HTMLElement {
       : "";
     part(this, "persisted", HTMLElement).textContent = usage.persisted ? said.promised : said.notPromised;
     part(this, "promise", HTMLElement).hidden = usage.persisted || !navigator.storage?.persist;
-    const rows = part(this, "models", HTMLElement);
-    rows.replaceChildren(...models.map((model) => this.#model(model)));
+    redraw(part(this, "models", HTMLElement), models, {
+      id: ({ url }) => url,
+      says: (model) => [model, this.#voicesOf(model)],
+      make: (model) => this.#model(model),
+    });
     part(this, "no-models", HTMLElement).hidden = models.length > 0;
   }
 
-  #model({ url, sizeBytes, sha256 }: StoredModel): HTMLElement {
+  /** The names of the voices that belong to a model. */
+  #voicesOf({ sha256 }: StoredModel): string[] {
+    const theirs = this.#known?.voices.filter(({ base }) => base === sha256) ?? [];
+    return theirs.map(({ name }) => name);
+  }
+
+  #model(model: StoredModel): HTMLElement {
+    const { url, sizeBytes, sha256 } = model;
     const said = words().storage;
     const row = document.createElement("li");
     const told = document.createElement("div");
@@ -115,11 +126,11 @@ export class ImprintStorageElement extends HTMLElement {
     facts.className = "small";
     facts.textContent = said.modelFacts(bytes(sizeBytes));
     told.append(name, facts);
-    const theirs = this.#known?.voices.filter(({ base }) => base === sha256) ?? [];
+    const theirs = this.#voicesOf(model);
     if (theirs.length > 0) {
       const line = document.createElement("p");
       line.className = "small";
-      line.textContent = said.modelVoices(theirs.map(({ name }) => name).join(", "));
+      line.textContent = said.modelVoices(theirs.join(", "));
       told.append(line);
     }
     const forget = document.createElement("button");

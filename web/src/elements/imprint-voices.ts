@@ -16,6 +16,7 @@ import { bytes, count, day, megabytes } from "./format.js";
 import { verdict } from "./imprint-teacher.js";
 import { offerMix, together, weighed, type Beside } from "./mix.js";
 import { part } from "./part.js";
+import { redraw } from "./rows.js";
 import { twice } from "./twice.js";
 import { showError } from "./trouble.js";
 import { onLanguage, words } from "../words/words.js";
@@ -140,8 +141,22 @@ export class ImprintVoicesElement extends HTMLElement {
     const gone = (voice: AdapterInfo | undefined): boolean => !voices.some(({ id }) => id === voice?.id);
     if (gone(this.#used)) this.#used = undefined;
     if (!this.#used || gone(this.#beside?.voice)) this.#beside = undefined;
-    part(this, "list", HTMLElement).replaceChildren(...voices.map((voice) => this.#voice(voice, voices)));
-    part(this, "runs", HTMLElement).replaceChildren(...runs.map((run) => this.#run(run)));
+    const model = this.#imprint?.info.fingerprint;
+    redraw(part(this, "list", HTMLElement), voices, {
+      id: ({ id }) => id,
+      // The row of the voice in use offers the others, its balance is the hand's.
+      says: (voice) => [
+        model,
+        voice,
+        ...(this.#used?.id === voice.id ? [this.#state, this.#beside?.voice.id ?? "alone", voices] : []),
+      ],
+      make: (voice) => this.#voice(voice, voices),
+    });
+    redraw(part(this, "runs", HTMLElement), runs, {
+      id: ({ id }) => id,
+      says: (run) => [model, run],
+      make: (run) => this.#run(run),
+    });
     part(this, "empty", HTMLElement).hidden = voices.length > 0 || runs.length > 0;
   }
 
@@ -177,7 +192,6 @@ export class ImprintVoicesElement extends HTMLElement {
     const others = all.filter(({ id, base }) => inUse && id !== voice.id && base === voice.base);
     offerMix(row, voice, others, this.#beside, {
       chosen: (beside) => void this.use(voice, this.#state, beside),
-      // The list stays, or the hand on the balance would lose it.
       moved: (beside) => void this.#try(() => this.#speak(voice, this.#state, beside)),
     });
     this.#texts(row, voice);
@@ -276,10 +290,18 @@ export class ImprintVoicesElement extends HTMLElement {
     const settle = (keep: boolean): void => {
       if (settled) return;
       settled = true;
-      const wanted = field.value.trim();
+      const wanted = (keep && field.value.trim()) || voice.name;
+      const focused = document.activeElement === field;
+      name.textContent = wanted;
+      if (focused) part(row, "rename", HTMLButtonElement).focus();
+      if (wanted === voice.name) return;
       void this.#try(async () => {
-        if (keep && wanted !== "" && wanted !== voice.name)
+        try {
           await this.#kept?.adapters.rename(voice.id, wanted);
+        } catch (thrown) {
+          name.textContent = voice.name;
+          throw thrown;
+        }
         await this.refresh();
       });
     };

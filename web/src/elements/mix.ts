@@ -50,11 +50,11 @@ export function offerMix(
   choice.value = beside?.voice.id ?? "";
   choice.addEventListener("change", () => {
     const other = others.find(({ id }) => id === choice.value);
-    chosen(other && { voice: other, share: beside?.share ?? 0.5 });
+    chosen(other && { voice: other, share: beside ? share.valueAsNumber / 100 : 0.5 });
   });
   part(row, "balance", HTMLElement).hidden = beside === undefined;
-  if (!beside) return;
   const share = part(row, "share", HTMLInputElement);
+  if (!beside) return;
   share.valueAsNumber = Math.round(beside.share * 100);
   const tell = (): void => {
     const second = share.valueAsNumber;

@@ -4,6 +4,7 @@ import { words } from "../words/words.js";
 import type { Choice } from "./choices.js";
 import { megabytes, memory } from "./format.js";
 import { part } from "./part.js";
+import { redraw } from "./rows.js";
 import { twice } from "./twice.js";
 
 /** What a person does in the list. */
@@ -15,41 +16,31 @@ export function drawList(
   { all, chosen, open }: { all: readonly Choice[]; chosen: Choice; open: string | undefined },
   { choose, forget }: ListActions,
 ): void {
-  const root = part(host, "models", HTMLElement);
-  // A row that asks back is not drawn anew for nothing.
-  const drawn = JSON.stringify([
-    all,
-    all.findIndex(({ model }) => model === chosen.model),
-    open,
-    words().model.which,
-  ]);
-  if (root.dataset["drawn"] === drawn) return;
-  root.dataset["drawn"] = drawn;
-  const held = root.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
   const template = part(host, "model-row", HTMLTemplateElement);
-  const rows = all.map((choice) => {
-    const row = template.content.firstElementChild?.cloneNode(true) as HTMLElement;
-    const radio = part(row, "model-radio", HTMLInputElement);
-    radio.checked = choice.model === chosen.model;
-    radio.addEventListener("change", () => choose(choice));
-    part(row, "model-name", HTMLElement).textContent = choice.name;
-    part(row, "model-facts", HTMLElement).textContent = factsOf(
-      choice,
-      choice.sha256 === open && choice.kept,
-    );
-    const remove = part(row, "model-forget", HTMLButtonElement);
-    remove.hidden = !choice.kept;
-    remove.title = words().storage.forgetModelNamed(choice.name);
-    twice(
-      remove,
-      () => words().storage.forgetModelSure,
-      () => forget(choice),
-    );
-    return row;
+  redraw(part(host, "models", HTMLElement), all, {
+    id: ({ model, name }) => (typeof model === "string" ? model : `file ${name}`),
+    says: (choice) => [choice, choice.model === chosen.model, open],
+    make: (choice) => {
+      const row = template.content.firstElementChild?.cloneNode(true) as HTMLElement;
+      const radio = part(row, "model-radio", HTMLInputElement);
+      radio.checked = choice.model === chosen.model;
+      radio.addEventListener("change", () => choose(choice));
+      part(row, "model-name", HTMLElement).textContent = choice.name;
+      part(row, "model-facts", HTMLElement).textContent = factsOf(
+        choice,
+        choice.sha256 === open && choice.kept,
+      );
+      const remove = part(row, "model-forget", HTMLButtonElement);
+      remove.hidden = !choice.kept;
+      remove.title = words().storage.forgetModelNamed(choice.name);
+      twice(
+        remove,
+        () => words().storage.forgetModelSure,
+        () => forget(choice),
+      );
+      return row;
+    },
   });
-  root.replaceChildren(...rows);
-  // The keyboard stays where it was.
-  if (held instanceof HTMLInputElement) root.querySelector<HTMLInputElement>("input:checked")?.focus();
 }
 
 /** Size, licence, whether it is here, and whose voices belong to it, in a line. */
