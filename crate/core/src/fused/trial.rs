@@ -6,8 +6,9 @@
 use std::ops::Range;
 
 use super::{
-    Bindings, Dispatch, FusedModel, Lists, Variant,
+    Bindings, Dispatch, FusedModel, Groups, Lists, Variant,
     plan::{Blocks as Bound, Formats},
+    vocabulary::Slab,
 };
 use crate::{
     config::ModelConfig,
@@ -22,8 +23,15 @@ use crate::{
 /// Tokens of the trial, the last of which goes through the one-token kernels too: a tile of a product that is not full, so that
 /// its edge is tried as well.
 const TOKENS: usize = 7;
-/// Rows of the vocabulary in each of two parts, from which the tokens come and whose scores are compared.
+/// Rows of the vocabulary in each of [`PARTS`] parts, from which the tokens come and whose scores are compared.
 const ROWS: usize = 32;
+/// Parts of the vocabulary: two that are scored wherever the trial is held, and its end.
+const PARTS: usize = 3;
+/// The share of its rows that the head scores where a processor poses as the GPU: all of them took half of the trial there, and
+/// a kernel computes no row otherwise than another. A real GPU scores all.
+const SHARE: usize = 4;
+/// What stands in place of a score that is not computed: no draw reaches it.
+const UNSCORED: f32 = -1e9;
 /// How far a right device may be off, of the largest value: five times what the laws allow, and a wrong kernel is off by
 /// far more.
 const TOLERANCE: f32 = 5e-3;
@@ -37,7 +45,7 @@ pub(super) struct Trial {
     /// Blocks that hold every kernel of the model.
     n_layers: usize,
     /// Which rows of the vocabulary are compared.
-    rows: [Range<usize>; 2],
+    rows: [Range<usize>; PARTS],
     /// The residual stream after the blocks, of the last token.
     x: Vec<f32>,
     /// Scores of the rows compared.
@@ -68,7 +76,8 @@ impl FusedModel {
         let mut wrong: Vec<String> = Vec::new();
         let mut others = others.iter().filter(|&&other| other != self.variant).copied().collect::<Vec<_>>().into_iter();
         loop {
-            match self.trial.flaw(&self.attempt().await?)? {
+            let parts = if Variant::of_software(&self.gpu) { PARTS - 1 } else { PARTS };
+            match self.trial.flaw(&self.attempt().await?, parts)? {
                 None => return Ok((!wrong.is_empty()).then(|| format!("other kernels are used: {}", wrong.join("; ")))),
                 Some(flaw) => wrong.push(flaw),
             }
@@ -112,6 +121,21 @@ impl FusedModel {
         self.plan().lists(&self.embedding, &blocks).await
     }
 
+    /// The dispatches that score and draw, of the head the rows that the trial looks at.
+    fn score_some(&self) -> Vec<Dispatch> {
+        if !Variant::of_software(&self.gpu) {
+            return self.choose.clone();
+        }
+        let unscored = vec![UNSCORED; self.config.vocab];
+        self.gpu.queue.write_buffer(&self.scratch.logits, 0, bytemuck::cast_slice(&unscored));
+        let mut list = self.choose.clone();
+        for head in &mut list[..self.head.len()] {
+            let Groups::Fixed(all) = head.groups else { unreachable!("a head has as many workgroups as rows want") };
+            head.groups = Groups::Fixed(all.div_ceil(SHARE as u32));
+        }
+        list
+    }
+
     /// Reads the trial's tokens at once, the last of them again alone, scores and draws.
     async fn attempt(&self) -> Result<Found> {
         let trial = &self.trial;
@@ -130,7 +154,7 @@ impl FusedModel {
         };
         submit(&[&lists.prefill], 0, ids, 0);
         let last = ids.len() - 1;
-        submit(&[&lists.decode, &self.choose], last, &ids[last..], row);
+        submit(&[&lists.decode, &self.score_some()], last, &ids[last..], row);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);
@@ -156,24 +180,28 @@ impl Trial {
         formats: &Formats,
         capacity: usize,
     ) -> Result<Self> {
-        let vocab = config.vocab;
-        let part = |start: usize| start..(start + ROWS).min(vocab);
-        let rows = [part(vocab / 2), part(vocab.saturating_sub(ROWS))];
-        // Spread over the rows of the middle, where words are that the model has often read.
-        let ranks: Vec<u32> = (0..TOKENS.min(capacity)).map(|i| (i * 7 % rows[0].len()) as u32).collect();
-        let ids = ranks.iter().map(|rank| rows[0].start as u32 + rank).collect();
+        let rows = parts(config.vocab, &formats.head);
+        // From words that the model has often read, and from the end of the vocabulary, by turns.
+        let behind = rows[0].len() + rows[1].len();
+        let token = |i: usize| {
+            let (before, rows) = [(0, &rows[0]), (behind, &rows[2])][i % 2];
+            let row = i * 7 % rows.len();
+            ((before + row) as u32, (rows.start + row) as u32)
+        };
+        let (ranks, ids): (Vec<_>, Vec<_>) = (0..TOKENS.min(capacity)).map(token).unzip();
         let n_layers = layers_with_every_kernel(config, formats);
         let (x, scores) = Processor::new(packed(gguf, source, config, n_layers, &rows).await?).trace(&ranks);
         Ok(Self { ids, n_layers, rows, x, scores })
     }
 
-    /// What is wrong with what a device made, if anything is.
-    fn flaw(&self, found: &Found) -> Result<Option<String>> {
-        let scores: Vec<f32> = self.rows.iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
-        let compared = [
+    /// What is wrong with what a device made, if anything is; of the scores, `parts` of the vocabulary are compared.
+    fn flaw(&self, found: &Found, parts: usize) -> Result<Option<String>> {
+        let scores: Vec<f32> =
+            self.rows[..parts].iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
+        let compared: [(&str, &[f32], &[f32]); 3] = [
             ("the kernels that read a prompt", &found.many_x, &self.x),
             ("the kernels that read a token", &found.single_x, &self.x),
-            ("the kernel that scores", &scores, &self.scores),
+            ("the kernel that scores", &scores, &self.scores[..scores.len()]),
         ];
         for (what, found, expected) in compared {
             if let Some(apart) = apart(found, expected) {
@@ -183,6 +211,16 @@ impl Trial {
         let drawn = SAMPLING.draw(&mut found.logits.clone(), &Seen::new(found.logits.len()), 0)?;
         Ok((drawn != found.drawn).then(|| format!("the kernels that draw took token {} for {drawn}", found.drawn)))
     }
+}
+
+/// Which rows of a vocabulary of `vocab` are looked at: some in the first [`SHARE`] of the head's first matrix, the end of that share of
+/// its last, and the vocabulary's end.
+fn parts(vocab: usize, head: &[Slab]) -> [Range<usize>; PARTS] {
+    let [Some(first), Some(last)] = [head.first(), head.last()] else { unreachable!("a head has rows") };
+    let share = |slab: &Slab| slab.rows.div_ceil(SHARE);
+    let some = share(first) / 2..(share(first) / 2 + ROWS).min(share(first));
+    let (start, end) = (last.slice.first as usize, last.slice.first as usize + share(last));
+    [some, end.saturating_sub(ROWS).max(start)..end, vocab.saturating_sub(ROWS)..vocab]
 }
 
 /// By how much of the largest expected value `found` is off, where that is too much or no number.
@@ -206,7 +244,7 @@ async fn packed(
     source: &impl Source,
     config: &ModelConfig,
     n_layers: usize,
-    rows: &[Range<usize>; 2],
+    rows: &[Range<usize>; PARTS],
 ) -> Result<Packed> {
     let mut on_tensor = |_, _| Ok(());
     let mut reader = Reader::new(gguf, source, &mut on_tensor);
@@ -222,7 +260,7 @@ async fn packed(
 }
 
 /// Some rows of the matrix `name`, after each other.
-async fn pick(gguf: &Gguf, source: &impl Source, name: &str, rows: &[Range<usize>; 2]) -> Result<Blocks> {
+async fn pick(gguf: &Gguf, source: &impl Source, name: &str, rows: &[Range<usize>; PARTS]) -> Result<Blocks> {
     let missing = || Error::new(ErrorKind::ModelCorrupt, format!("tensor {name} is missing; download the model again"));
     let tensor = gguf.tensor(name).ok_or_else(missing)?;
     let mut bytes = Vec::new();
