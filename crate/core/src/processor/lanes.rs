@@ -1,7 +1,7 @@
 //! The vector unit: the one product that compilers do not find by themselves, written for each kind of processor, and
 //! the way to run a kernel with what the processor at hand can do.
 
-use crate::quant::{Group, from_half};
+use crate::quant::Group;
 
 /// Sums of products, spread over the lanes of a vector.
 pub trait Lanes {
@@ -9,12 +9,22 @@ pub trait Lanes {
     type Sums: Copy;
     /// A group in registers.
     type Integers: Copy;
+    /// The products of a group, of which some are summed.
+    type Products: Copy;
+    /// Four f32, one for each of four rows of weights.
+    type Quad: Copy;
+    /// The sums of four rows of weights.
+    type Sums4: Copy;
 
     /// Nothing summed yet.
     fn zero() -> Self::Sums;
 
     /// A group out of memory.
     fn load(group: &Group) -> Self::Integers;
+
+    /// Puts a group's numbers in the order in which [`nibbles`](Self::nibbles) and [`signed`](Self::signed) have theirs.
+    #[inline(always)]
+    fn arrange(_group: &mut Group) {}
 
     /// Sixteen bytes as 32 numbers: the low nibbles, then the high ones.
     fn nibbles(bytes: &[u8; 16]) -> Self::Integers;
@@ -25,17 +35,35 @@ pub trait Lanes {
     /// Each number less `n`.
     fn less(integers: Self::Integers, n: i16) -> Self::Integers;
 
-    /// Two half-precision numbers, the lower one first.
-    #[inline(always)]
-    fn halves(bits: u32) -> [f32; 2] {
-        [from_half(bits as u16), from_half((bits >> 16) as u16)]
-    }
+    /// Four numbers out of memory, or into it.
+    fn quad(of: [f32; 4]) -> Self::Quad;
 
-    /// `sums + scale · Σ w·x`, the inner sum exact: whoever makes the groups sees to it that it fits 32 bits.
-    fn add(sums: Self::Sums, w: Self::Integers, x: Self::Integers, scale: f32) -> Self::Sums;
+    /// The numbers of a quad.
+    fn four(quad: Self::Quad) -> [f32; 4];
 
-    /// All lanes together.
-    fn total(sums: Self::Sums) -> f32;
+    /// The finite half-precision numbers in the lower halves of four words, and those in the upper ones.
+    fn halves(words: [u32; 4]) -> [Self::Quad; 2];
+
+    /// Each number of a quad times `by`.
+    fn times(quad: Self::Quad, by: f32) -> Self::Quad;
+
+    /// The sums of two quads.
+    fn both(a: Self::Quad, b: Self::Quad) -> Self::Quad;
+
+    /// Products of two groups, exact: whoever makes the groups sees to it that their sum fits 32 bits.
+    fn products(w: Self::Integers, x: Self::Integers) -> Self::Products;
+
+    /// Products that are all zero, to make room for others.
+    fn none() -> Self::Products;
+
+    /// Nothing summed yet of four rows.
+    fn zeros() -> Self::Sums4;
+
+    /// `sums + scale · Σ products` of four rows.
+    fn add(sums: Self::Sums4, products: [Self::Products; 4], scales: Self::Quad) -> Self::Sums4;
+
+    /// The sums of four rows, all lanes together.
+    fn totals(sums: Self::Sums4) -> [f32; 4];
 
     /// How many lanes there are: at most [`WIDEST`].
     const WIDTH: usize;
@@ -104,6 +132,9 @@ pub struct Plain;
 impl Lanes for Plain {
     type Sums = [f32; 4];
     type Integers = Group;
+    type Products = i32;
+    type Quad = [f32; 4];
+    type Sums4 = [f32; 4];
 
     #[inline(always)]
     fn load(group: &Group) -> Group {
@@ -131,17 +162,56 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    fn add(mut sums: Self::Sums, w: Group, x: Group, scale: f32) -> Self::Sums {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            let products = (lane * 8..lane * 8 + 8).map(|i| i32::from(w[i]) * i32::from(x[i]));
-            *sum += scale * products.sum::<i32>() as f32;
-        }
-        sums
+    fn quad(of: [f32; 4]) -> [f32; 4] {
+        of
     }
 
     #[inline(always)]
-    fn total(sums: Self::Sums) -> f32 {
-        (sums[0] + sums[1]) + (sums[2] + sums[3])
+    fn four(quad: [f32; 4]) -> [f32; 4] {
+        quad
+    }
+
+    #[inline(always)]
+    fn halves(words: [u32; 4]) -> [[f32; 4]; 2] {
+        [
+            words.map(|word| crate::quant::from_half(word as u16)),
+            words.map(|word| crate::quant::from_half((word >> 16) as u16)),
+        ]
+    }
+
+    #[inline(always)]
+    fn times(quad: [f32; 4], by: f32) -> [f32; 4] {
+        quad.map(|of| of * by)
+    }
+
+    #[inline(always)]
+    fn both(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn products(w: Group, x: Group) -> i32 {
+        w.iter().zip(&x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
+    }
+
+    #[inline(always)]
+    fn none() -> i32 {
+        0
+    }
+
+    #[inline(always)]
+    fn zeros() -> [f32; 4] {
+        [0.0; 4]
+    }
+
+    #[inline(always)]
+    fn add(sums: [f32; 4], products: [i32; 4], scales: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|row| sums[row] + scales[row] * products[row] as f32)
+    }
+
+    #[inline(always)]
+    fn totals(sums: [f32; 4]) -> [f32; 4] {
+        sums
     }
 
     const WIDTH: usize = 4;
@@ -165,9 +235,9 @@ impl Lanes for Plain {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
     use core::arch::wasm32::{
-        f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_extend_high_i8x16, i16x8_extend_high_u8x16,
-        i16x8_extend_low_i8x16, i16x8_extend_low_u8x16, i16x8_splat, i16x8_sub, i32x4_add, i32x4_dot_i16x8, u8x16_shr,
-        u8x16_splat, v128, v128_and, v128_load, v128_store,
+        f32x4, f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_shl, i16x8_shr, i16x8_shuffle,
+        i16x8_splat, i16x8_sub, i32x4_add, i32x4_dot_i16x8, i32x4_shuffle, i32x4_splat, u16x8_shr, u16x8_splat, u32x4,
+        u32x4_shl, u32x4_shr, u32x4_splat, v128, v128_and, v128_load, v128_or, v128_store,
     };
 
     use super::Lanes;
@@ -176,9 +246,32 @@ mod wasm {
     /// The 128-bit vectors of WebAssembly.
     pub struct Simd128;
 
+    /// The numbers at even places of two vectors together.
+    #[inline(always)]
+    fn even(a: v128, b: v128) -> v128 {
+        i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b)
+    }
+
+    /// The numbers at odd places of two vectors together.
+    #[inline(always)]
+    fn odd(a: v128, b: v128) -> v128 {
+        i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b)
+    }
+
+    /// As [`from_half`](crate::quant::from_half) of the lower half of each word.
+    #[inline(always)]
+    fn lower(words: v128) -> v128 {
+        let moved = u32x4_shl(v128_and(words, u32x4_splat(0x7fff)), 13);
+        let size = f32x4_mul(moved, f32x4_splat(f32::from_bits((127 + 112) << 23)));
+        v128_or(size, u32x4_shl(v128_and(words, u32x4_splat(0x8000)), 16))
+    }
+
     impl Lanes for Simd128 {
         type Sums = v128;
         type Integers = [v128; 4];
+        type Products = v128;
+        type Quad = v128;
+        type Sums4 = v128;
 
         #[inline(always)]
         fn zero() -> v128 {
@@ -192,17 +285,21 @@ mod wasm {
             unsafe { [v128_load(group), v128_load(group.add(1)), v128_load(group.add(2)), v128_load(group.add(3))] }
         }
 
+        /// In each half those at even places, then those at odd ones: two bytes in a lane of 16 bits come apart by shifts and
+        /// masks, in half of the instructions that V8 makes of a shift of bytes and of widening.
+        #[inline(always)]
+        fn arrange(group: &mut Group) {
+            let [a, b, c, d] = Self::load(group);
+            let arranged = [even(a, b), odd(a, b), even(c, d), odd(c, d)];
+            *group = bytemuck::cast(arranged.map(bytemuck::cast::<v128, [i16; 8]>));
+        }
+
         #[inline(always)]
         fn nibbles(bytes: &[u8; 16]) -> [v128; 4] {
             // SAFETY: sixteen bytes are there.
             let bytes = unsafe { v128_load(bytes.as_ptr().cast()) };
-            let (low, high) = (v128_and(bytes, u8x16_splat(15)), u8x16_shr(bytes, 4));
-            [
-                i16x8_extend_low_u8x16(low),
-                i16x8_extend_high_u8x16(low),
-                i16x8_extend_low_u8x16(high),
-                i16x8_extend_high_u8x16(high),
-            ]
+            let nibble = |shifted| v128_and(shifted, u16x8_splat(15));
+            [nibble(bytes), nibble(u16x8_shr(bytes, 8)), nibble(u16x8_shr(bytes, 4)), u16x8_shr(bytes, 12)]
         }
 
         #[inline(always)]
@@ -210,12 +307,8 @@ mod wasm {
             let bytes = bytes.as_ptr().cast::<v128>();
             // SAFETY: thirty-two bytes are there.
             let (low, high) = unsafe { (v128_load(bytes), v128_load(bytes.add(1))) };
-            [
-                i16x8_extend_low_i8x16(low),
-                i16x8_extend_high_i8x16(low),
-                i16x8_extend_low_i8x16(high),
-                i16x8_extend_high_i8x16(high),
-            ]
+            let even = |bytes| i16x8_shr(i16x8_shl(bytes, 8), 8);
+            [even(low), i16x8_shr(low, 8), even(high), i16x8_shr(high, 8)]
         }
 
         #[inline(always)]
@@ -224,17 +317,60 @@ mod wasm {
         }
 
         #[inline(always)]
-        fn add(sums: v128, w: [v128; 4], x: [v128; 4], scale: f32) -> v128 {
-            let low = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
-            let high = i32x4_add(i32x4_dot_i16x8(w[2], x[2]), i32x4_dot_i16x8(w[3], x[3]));
-            let products = f32x4_convert_i32x4(i32x4_add(low, high));
-            f32x4_add(sums, f32x4_mul(products, f32x4_splat(scale)))
+        fn quad(of: [f32; 4]) -> v128 {
+            f32x4(of[0], of[1], of[2], of[3])
         }
 
         #[inline(always)]
-        fn total(sums: v128) -> f32 {
-            let lanes: [f32; 4] = bytemuck::cast(sums);
-            (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+        fn four(quad: v128) -> [f32; 4] {
+            bytemuck::cast(quad)
+        }
+
+        #[inline(always)]
+        fn halves(words: [u32; 4]) -> [v128; 2] {
+            let words = u32x4(words[0], words[1], words[2], words[3]);
+            [lower(words), lower(u32x4_shr(words, 16))]
+        }
+
+        #[inline(always)]
+        fn times(quad: v128, by: f32) -> v128 {
+            f32x4_mul(quad, f32x4_splat(by))
+        }
+
+        #[inline(always)]
+        fn both(a: v128, b: v128) -> v128 {
+            f32x4_add(a, b)
+        }
+
+        #[inline(always)]
+        fn products(w: [v128; 4], x: [v128; 4]) -> v128 {
+            let low = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
+            let high = i32x4_add(i32x4_dot_i16x8(w[2], x[2]), i32x4_dot_i16x8(w[3], x[3]));
+            i32x4_add(low, high)
+        }
+
+        #[inline(always)]
+        fn none() -> v128 {
+            i32x4_splat(0)
+        }
+
+        #[inline(always)]
+        fn zeros() -> v128 {
+            f32x4_splat(0.0)
+        }
+
+        /// Rows become lanes, so that all four are converted and scaled at once.
+        #[inline(always)]
+        fn add(sums: v128, [a, b, c, d]: [v128; 4], scales: v128) -> v128 {
+            let halved = |a, b| i32x4_add(i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
+            let (ab, cd) = (halved(a, b), halved(c, d));
+            let whole = i32x4_add(i32x4_shuffle::<0, 1, 4, 5>(ab, cd), i32x4_shuffle::<2, 3, 6, 7>(ab, cd));
+            f32x4_add(sums, f32x4_mul(f32x4_convert_i32x4(whole), scales))
+        }
+
+        #[inline(always)]
+        fn totals(sums: v128) -> [f32; 4] {
+            bytemuck::cast(sums)
         }
 
         const WIDTH: usize = 4;
@@ -264,13 +400,15 @@ mod x86 {
     // are there; what is loaded from is as long as its type says, and no load asks for alignment.
 
     use core::arch::x86_64::{
-        __m128i, __m256, __m256i, __m512, __m512i, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32,
-        _mm_loadu_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_srli_epi16, _mm256_add_epi32, _mm256_cvtepi8_epi16,
-        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-        _mm256_madd_epi16, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_epi16,
-        _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_inserti64x4,
-        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_reduce_add_ps, _mm512_set1_epi16,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_epi16,
+        __m128, __m128i, __m256, __m256i, __m512, __m512i, _mm_add_ps, _mm_and_si128, _mm_cvtph_ps, _mm_loadu_ps,
+        _mm_loadu_si128, _mm_mul_ps, _mm_set1_epi8, _mm_set1_ps, _mm_setr_epi8, _mm_setr_epi32, _mm_shuffle_epi8,
+        _mm_srli_epi16, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_permute_ps, _mm256_set_m128,
+        _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps, _mm256_sub_epi16,
+        _mm512_broadcast_f32x4, _mm512_castsi256_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps,
+        _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_permute_ps,
+        _mm512_reduce_add_ps, _mm512_set1_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+        _mm512_storeu_ps, _mm512_sub_epi16,
     };
 
     use super::{Kernel, Lanes};
@@ -292,6 +430,9 @@ mod x86 {
     impl Lanes for Avx2 {
         type Sums = __m256;
         type Integers = [__m256i; 2];
+        type Products = __m256i;
+        type Quad = __m128;
+        type Sums4 = [__m256; 4];
 
         #[inline(always)]
         fn zero() -> __m256 {
@@ -328,22 +469,70 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn halves(bits: u32) -> [f32; 2] {
-            halves(bits)
+        fn quad(of: [f32; 4]) -> __m128 {
+            unsafe { _mm_loadu_ps(of.as_ptr()) }
         }
 
         #[inline(always)]
-        fn add(sums: __m256, w: [__m256i; 2], x: [__m256i; 2], scale: f32) -> __m256 {
+        fn four(quad: __m128) -> [f32; 4] {
+            bytemuck::cast(quad)
+        }
+
+        #[inline(always)]
+        fn halves(words: [u32; 4]) -> [__m128; 2] {
             unsafe {
-                let products = _mm256_add_epi32(_mm256_madd_epi16(w[0], x[0]), _mm256_madd_epi16(w[1], x[1]));
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(scale), sums)
+                let [a, b, c, d] = words.map(|word| word as i32);
+                let (words, n) = (_mm_setr_epi32(a, b, c, d), -1);
+                let lower = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, n, n, n, n, n, n, n, n);
+                let upper = _mm_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, n, n, n, n, n, n, n, n);
+                [lower, upper].map(|which| _mm_cvtph_ps(_mm_shuffle_epi8(words, which)))
             }
         }
 
         #[inline(always)]
-        fn total(sums: __m256) -> f32 {
-            let lanes: [f32; 8] = bytemuck::cast(sums);
-            ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
+        fn times(quad: __m128, by: f32) -> __m128 {
+            unsafe { _mm_mul_ps(quad, _mm_set1_ps(by)) }
+        }
+
+        #[inline(always)]
+        fn both(a: __m128, b: __m128) -> __m128 {
+            unsafe { _mm_add_ps(a, b) }
+        }
+
+        #[inline(always)]
+        fn products(w: [__m256i; 2], x: [__m256i; 2]) -> __m256i {
+            unsafe { _mm256_add_epi32(_mm256_madd_epi16(w[0], x[0]), _mm256_madd_epi16(w[1], x[1])) }
+        }
+
+        #[inline(always)]
+        fn none() -> __m256i {
+            unsafe { _mm256_setzero_si256() }
+        }
+
+        #[inline(always)]
+        fn zeros() -> [__m256; 4] {
+            [Self::zero(); 4]
+        }
+
+        #[inline(always)]
+        fn add(sums: [__m256; 4], [a, b, c, d]: [__m256i; 4], scales: __m128) -> [__m256; 4] {
+            unsafe {
+                let scales = _mm256_set_m128(scales, scales);
+                [
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_permute_ps(scales, 0b00_00_00_00), sums[0]),
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_permute_ps(scales, 0b01_01_01_01), sums[1]),
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(c), _mm256_permute_ps(scales, 0b10_10_10_10), sums[2]),
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(d), _mm256_permute_ps(scales, 0b11_11_11_11), sums[3]),
+                ]
+            }
+        }
+
+        #[inline(always)]
+        fn totals(sums: [__m256; 4]) -> [f32; 4] {
+            sums.map(|sums| {
+                let lanes: [f32; 8] = bytemuck::cast(sums);
+                ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]))
+            })
         }
 
         const WIDTH: usize = 8;
@@ -370,6 +559,9 @@ mod x86 {
     impl Lanes for Avx512 {
         type Sums = __m512;
         type Integers = __m512i;
+        type Products = __m512i;
+        type Quad = __m128;
+        type Sums4 = [__m512; 4];
 
         #[inline(always)]
         fn zero() -> __m512 {
@@ -398,18 +590,61 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn halves(bits: u32) -> [f32; 2] {
-            halves(bits)
+        fn quad(of: [f32; 4]) -> __m128 {
+            Avx2::quad(of)
         }
 
         #[inline(always)]
-        fn add(sums: __m512, w: __m512i, x: __m512i, scale: f32) -> __m512 {
-            unsafe { _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), _mm512_set1_ps(scale), sums) }
+        fn four(quad: __m128) -> [f32; 4] {
+            Avx2::four(quad)
         }
 
         #[inline(always)]
-        fn total(sums: __m512) -> f32 {
-            unsafe { _mm512_reduce_add_ps(sums) }
+        fn halves(words: [u32; 4]) -> [__m128; 2] {
+            Avx2::halves(words)
+        }
+
+        #[inline(always)]
+        fn times(quad: __m128, by: f32) -> __m128 {
+            Avx2::times(quad, by)
+        }
+
+        #[inline(always)]
+        fn both(a: __m128, b: __m128) -> __m128 {
+            Avx2::both(a, b)
+        }
+
+        #[inline(always)]
+        fn products(w: __m512i, x: __m512i) -> __m512i {
+            unsafe { _mm512_madd_epi16(w, x) }
+        }
+
+        #[inline(always)]
+        fn none() -> __m512i {
+            unsafe { _mm512_setzero_si512() }
+        }
+
+        #[inline(always)]
+        fn zeros() -> [__m512; 4] {
+            [Self::zero(); 4]
+        }
+
+        #[inline(always)]
+        fn add(sums: [__m512; 4], [a, b, c, d]: [__m512i; 4], scales: __m128) -> [__m512; 4] {
+            unsafe {
+                let scales = _mm512_broadcast_f32x4(scales);
+                [
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_permute_ps(scales, 0b00_00_00_00), sums[0]),
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(b), _mm512_permute_ps(scales, 0b01_01_01_01), sums[1]),
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(c), _mm512_permute_ps(scales, 0b10_10_10_10), sums[2]),
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), _mm512_permute_ps(scales, 0b11_11_11_11), sums[3]),
+                ]
+            }
+        }
+
+        #[inline(always)]
+        fn totals(sums: [__m512; 4]) -> [f32; 4] {
+            sums.map(|sums| unsafe { _mm512_reduce_add_ps(sums) })
         }
 
         const WIDTH: usize = 16;
@@ -429,14 +664,6 @@ mod x86 {
             unsafe { _mm512_fmadd_ps(a, _mm512_set1_ps(b), sums) }
         }
     }
-
-    #[inline(always)]
-    fn halves(bits: u32) -> [f32; 2] {
-        unsafe {
-            let pair = _mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32));
-            [_mm_cvtss_f32(pair), _mm_cvtss_f32(_mm_shuffle_ps(pair, pair, 1))]
-        }
-    }
 }
 
 #[cfg(test)]
@@ -452,7 +679,14 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self) -> f32 {
-            L::total(self.0.iter().fold(L::zero(), |sums, (w, x, scale)| L::add(sums, L::load(w), L::load(x), *scale)))
+            // Each group in a row of its own, beside three others.
+            let zeros = L::products(L::load(&[0; GROUP]), L::load(&[0; GROUP]));
+            let sums = self.0.iter().enumerate().fold(L::zeros(), |sums, (i, (w, x, scale))| {
+                let (mut products, mut scales) = ([zeros; 4], [0.5; 4]);
+                (products[i % 4], scales[i % 4]) = (L::products(L::load(w), L::load(x)), *scale);
+                L::add(sums, products, L::quad(scales))
+            });
+            L::totals(sums).iter().sum()
         }
     }
 
@@ -486,7 +720,8 @@ mod tests {
                 std::array::from_fn(|i| {
                     let mut one = [0; GROUP];
                     one[i] = 1;
-                    L::total(L::add(L::zero(), integers, L::load(&one), 1.0)) as i16
+                    L::totals(L::add(L::zeros(), [L::products(integers, L::load(&one)); 4], L::quad([1.0; 4])))[i % 4]
+                        as i16
                 })
             })
         }
@@ -496,5 +731,33 @@ mod tests {
     fn the_widest_lanes_unpack_as_the_plain_ones() {
         let bytes = std::array::from_fn(|i| (i * 37 + 101) as u8);
         assert_eq!(run(Unpacked(&bytes)), Unpacked(&bytes).run::<Plain>());
+    }
+
+    /// Both halves of every word.
+    struct Halves<'a>(&'a [[u32; 4]]);
+
+    impl Kernel for Halves<'_> {
+        type Out = Vec<[[f32; 4]; 2]>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Out {
+            self.0
+                .iter()
+                .map(|words| L::halves(*words).map(|quad| L::four(L::both(quad, L::times(quad, 2.0)))))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn every_finite_half_is_the_same_number_in_the_widest_lanes_and_the_plain_ones() {
+        let finite = (0..=u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00);
+        let words: Vec<u32> = finite.map(|bits| u32::from(bits) << 16 | u32::from(bits ^ 0x8001)).collect();
+        let words: Vec<[u32; 4]> =
+            words.into_iter().filter(|word| word & 0x7c00 != 0x7c00).collect::<Vec<_>>().as_chunks().0.to_vec();
+        assert_eq!(run(Halves(&words)), Halves(&words).run::<Plain>());
+        assert_eq!(
+            Halves(&words[..1]).run::<Plain>()[0][1][0],
+            3.0 * half::f16::from_bits((words[0][0] >> 16) as u16).to_f32()
+        );
     }
 }

@@ -18,7 +18,7 @@ pub fn finest(weights: &[&Blocks]) -> f32 {
     if weights.iter().any(|weights| weights.ty == BlockType::Q6K) { 16383.0 } else { 32767.0 }
 }
 
-/// Weight rows that are unpacked at once and share the reading of the activations.
+/// Weight rows that are unpacked at once and share the reading of the activations: as many as scales in a [`Lanes::Quad`].
 const TILE: usize = 4;
 
 /// Rows of activations as integers.
@@ -96,6 +96,7 @@ impl Kernel for Quantise<'_, '_> {
                 total = rounded.wrapping_add(total);
             }
             *sum = *scale * total as f32;
+            L::arrange(group);
         }
     }
 }
@@ -153,8 +154,11 @@ trait Format {
     /// A block of [`GROUP`] weights.
     type Block: AnyBitPattern;
 
-    /// The scale, and what is added to each weight.
-    fn scales<L: Lanes>(block: &Self::Block) -> [f32; 2];
+    /// Whether something is added to each weight.
+    const LEAST: bool;
+
+    /// The scale as a half-precision number, and above it what is added to each weight.
+    fn scales(block: &Self::Block) -> u32;
 
     /// The integers.
     fn integers<L: Lanes>(block: &Self::Block) -> L::Integers;
@@ -166,10 +170,11 @@ struct Q8_0;
 
 impl Format for Q4_0 {
     type Block = [u8; 18];
+    const LEAST: bool = false;
 
     #[inline(always)]
-    fn scales<L: Lanes>(block: &[u8; 18]) -> [f32; 2] {
-        [L::halves(u32::from(u16::from_le_bytes([block[0], block[1]])))[0], 0.0]
+    fn scales(block: &[u8; 18]) -> u32 {
+        u32::from(u16::from_le_bytes([block[0], block[1]]))
     }
 
     #[inline(always)]
@@ -180,10 +185,11 @@ impl Format for Q4_0 {
 
 impl Format for Q4_1 {
     type Block = [u8; 20];
+    const LEAST: bool = true;
 
     #[inline(always)]
-    fn scales<L: Lanes>(block: &[u8; 20]) -> [f32; 2] {
-        L::halves(u32::from_le_bytes([block[0], block[1], block[2], block[3]]))
+    fn scales(block: &[u8; 20]) -> u32 {
+        u32::from_le_bytes([block[0], block[1], block[2], block[3]])
     }
 
     #[inline(always)]
@@ -194,10 +200,11 @@ impl Format for Q4_1 {
 
 impl Format for Q8_0 {
     type Block = [u8; 34];
+    const LEAST: bool = false;
 
     #[inline(always)]
-    fn scales<L: Lanes>(block: &[u8; 34]) -> [f32; 2] {
-        [L::halves(u32::from(u16::from_le_bytes([block[0], block[1]])))[0], 0.0]
+    fn scales(block: &[u8; 34]) -> u32 {
+        u32::from(u16::from_le_bytes([block[0], block[1]]))
     }
 
     #[inline(always)]
@@ -214,18 +221,12 @@ impl Integers<'_> {
         let n = weights.cols / GROUP;
         let x: [Row<'_>; R] = std::array::from_fn(|r| x.row(r, n));
         let blocks: &[F::Block] = bytemuck::cast_slice(&weights.bytes);
-        let whole = weights.rows / TILE * TILE;
-        let (tiles, rest) = blocks.split_at(whole * n);
-        for (tile, blocks) in tiles.chunks_exact(TILE * n).enumerate() {
-            let totals = products_of_blocks::<L, F, R, TILE>(blocks, &x);
-            for (totals, y) in totals.iter().zip(y.chunks_exact_mut(weights.rows)) {
-                y[tile * TILE..][..TILE].copy_from_slice(totals);
-            }
-        }
-        for (row, blocks) in rest.chunks_exact(n).enumerate() {
-            let totals = products_of_blocks::<L, F, R, 1>(blocks, &x);
-            for (total, y) in totals.iter().zip(y.chunks_exact_mut(weights.rows)) {
-                y[whole + row] = total[0];
+        for first in (0..weights.rows).step_by(TILE) {
+            // The last tile of a matrix whose rows are no multiple of it meets the last row more than once.
+            let tile = std::array::from_fn(|w| &blocks[(first + w).min(weights.rows - 1) * n..][..n]);
+            let here = TILE.min(weights.rows - first);
+            for (totals, y) in products_of_blocks::<L, F, R>(tile, &x).iter().zip(y.chunks_exact_mut(weights.rows)) {
+                y[first..first + here].copy_from_slice(&totals[..here]);
             }
         }
     }
@@ -244,7 +245,9 @@ impl Integers<'_> {
         for first in (0..weights.rows).step_by(TILE) {
             let rows = TILE.min(weights.rows - first);
             for (r, bytes) in weights.bytes[first * row_bytes..].chunks_exact(row_bytes).take(rows).enumerate() {
-                integers(weights.ty, bytes, &mut tile.groups[r * n..][..n], &mut scales, &mut least);
+                let groups = &mut tile.groups[r * n..][..n];
+                integers(weights.ty, bytes, groups, &mut scales, &mut least);
+                groups.iter_mut().for_each(L::arrange);
                 tile.scales.iter_mut().zip(&scales).for_each(|(tile, scale)| tile[r] = *scale);
                 if let Some(tile) = &mut tile.least {
                     tile.iter_mut().zip(&least).for_each(|(tile, least)| tile[r] = *least);
@@ -258,30 +261,44 @@ impl Integers<'_> {
     }
 }
 
-/// The products of `W` packed weight rows with `R` rows of activations.
+/// The products of packed weight rows with `R` rows of activations.
 #[allow(clippy::needless_range_loop)] // One index into all of them.
 #[inline(always)]
-fn products_of_blocks<L: Lanes, F: Format, const R: usize, const W: usize>(
-    blocks: &[F::Block],
+fn products_of_blocks<L: Lanes, F: Format, const R: usize>(
+    weights: [&[F::Block]; TILE],
     x: &[Row<'_>; R],
-) -> [[f32; W]; R] {
+) -> [[f32; TILE]; R] {
     let n = x[0].groups.len();
-    let weights: [&[F::Block]; W] = std::array::from_fn(|w| &blocks[w * n..][..n]);
+    let weights: [&[F::Block]; TILE] = std::array::from_fn(|w| &weights[w][..n]);
     let x: [Row<'_>; R] = std::array::from_fn(|r| x[r].first(n));
-    let mut sums = [[L::zero(); W]; R];
-    let mut added = [[0.0; W]; R];
+    let mut sums = [L::zeros(); R];
+    let mut added = [L::quad([0.0; TILE]); R];
     for g in 0..n {
-        for w in 0..W {
+        // Loops, for in a closure the compiler does not take the vector instructions in.
+        let (mut products, mut words) = ([[L::none(); TILE]; R], [0; TILE]);
+        for w in 0..TILE {
             let block = &weights[w][g];
-            let [scale, least] = F::scales::<L>(block);
             let integers = F::integers::<L>(block);
+            words[w] = F::scales(block);
             for r in 0..R {
-                sums[r][w] = L::add(sums[r][w], integers, L::load(&x[r].groups[g]), scale * x[r].scales[g]);
-                added[r][w] += least * x[r].sums[g];
+                products[r][w] = L::products(integers, L::load(&x[r].groups[g]));
+            }
+        }
+        let [scales, least] = L::halves(words);
+        for r in 0..R {
+            sums[r] = L::add(sums[r], products[r], L::times(scales, x[r].scales[g]));
+            if F::LEAST {
+                added[r] = L::both(added[r], L::times(least, x[r].sums[g]));
             }
         }
     }
-    std::array::from_fn(|r| std::array::from_fn(|w| L::total(sums[r][w]) + added[r][w]))
+    std::array::from_fn(|r| together::<L>(sums[r], added[r]))
+}
+
+/// What came from the products, and what is added to each weight.
+#[inline(always)]
+fn together<L: Lanes>(sums: L::Sums4, added: L::Quad) -> [f32; TILE] {
+    L::four(L::both(L::quad(L::totals(sums)), added))
 }
 
 /// Some weight rows, unpacked.
@@ -301,18 +318,20 @@ impl Tile {
         let n = self.scales.len();
         let weights: [&[Group]; TILE] = std::array::from_fn(|w| &self.groups[w * n..][..n]);
         let x = x.first(n);
-        let mut sums = [L::zero(); TILE];
+        let mut sums = L::zeros();
         for g in 0..n {
-            let (scales, group) = (self.scales[g].map(|scale| scale * x.scales[g]), L::load(&x.groups[g]));
+            let group = L::load(&x.groups[g]);
+            let mut products = [L::none(); TILE];
             for w in 0..TILE {
-                sums[w] = L::add(sums[w], L::load(&weights[w][g]), group, scales[w]);
+                products[w] = L::products(L::load(&weights[w][g]), group);
             }
+            sums = L::add(sums, products, L::times(L::quad(self.scales[g]), x.scales[g]));
         }
-        let mut added = [0.0; TILE];
+        let mut added = L::quad([0.0; TILE]);
         for (least, sum) in self.least.iter().flatten().zip(x.sums) {
-            added.iter_mut().zip(least).for_each(|(added, least)| *added += least * sum);
+            added = L::both(added, L::times(L::quad(*least), *sum));
         }
-        std::array::from_fn(|w| L::total(sums[w]) + added[w])
+        together::<L>(sums, added)
     }
 }
 
