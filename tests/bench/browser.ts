@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import { Bench } from "./bench.js";
-import { imprint, wllama, type Engine } from "./engines.js";
+import { imprint, unasked, wllama, type Engine } from "./engines.js";
 import { Lesson } from "./learning.js";
 import { given, number, text } from "./options.js";
 import { golden } from "./stray.js";
@@ -45,7 +45,11 @@ async function writing(benches: Bench[]): Promise<object> {
     const due = benches.filter(({ engine }) => run <= (engine.sparing?.rounds ?? Infinity));
     for (const bench of due) await bench.attempt(`round ${run}`, () => bench.round());
   }
+  const [gpu] = benches;
+  let auto: string | undefined;
+  await gpu?.attempt("unasked", async () => void (auto = await unasked(gpu.page, text("model"))));
   return {
+    auto,
     isolated: await benches[0]?.page.evaluate(() => crossOriginIsolated),
     engines: benches.map((bench) => bench.report()),
     wasm: {

@@ -70,6 +70,18 @@ export function wllama(key: string, gpu: boolean): Engine {
   };
 }
 
+/** The key of the engine whose path Imprint takes when nobody says which. */
+export async function unasked(page: Page, model: string): Promise<string> {
+  const kind = await page.evaluate(async (model) => {
+    const address = "/index.js";
+    const { Imprint } = (await import(address)) as typeof import("../../web/src/index.js");
+    const opened = await Imprint.open({ model });
+    await opened.close();
+    return opened.device.kind;
+  }, model);
+  return kind === "webgpu" ? "imprint-gpu" : "imprint-cpu";
+}
+
 async function openImprint(given: {
   model: string;
   device: "webgpu" | "cpu";

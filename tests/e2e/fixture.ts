@@ -192,12 +192,16 @@ export class Room {
   }
 }
 
-/** Calls `change` with `given` in the page's Worker before its script begins: for a driver that is not as it should be. */
-export async function beforeWorker<Given>(
+/** A script that calls `change`, which may use nothing from around it, with `given`. */
+export function script<Given>(change: (given: Given) => void, given: Given): string {
+  return `(${change.toString()})(${JSON.stringify(given)});`;
+}
+
+/** Runs `scripts` in the page's Worker before its own begins: for a driver that is not as it should be. */
+export async function beforeWorker(
   page: Page,
   site: string | undefined,
-  change: (given: Given) => void,
-  given: Given,
+  ...scripts: string[]
 ): Promise<void> {
   // Scripts that a service worker hands out cannot be changed on their way.
   await page.addInitScript(() => {
@@ -205,7 +209,7 @@ export async function beforeWorker<Given>(
   });
   await page.route(new RegExp(`^${site}.*worker.*\\.js$`), async (route) => {
     const answer = await route.fetch();
-    const body = `(${change.toString()})(${JSON.stringify(given)});${await answer.text()}`;
+    const body = `${scripts.join("")}${await answer.text()}`;
     await route.fulfill({ response: answer, body });
   });
 }

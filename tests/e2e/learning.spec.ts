@@ -1,5 +1,5 @@
 import type * as Package from "../../web/src/index.js";
-import { beforeWorker, expect, Room, test } from "./fixture.js";
+import { beforeWorker, expect, Room, script, test } from "./fixture.js";
 import {
   adapter,
   done,
@@ -118,10 +118,10 @@ test("the page tells of a run that finds no memory, and its model goes on writin
   page,
   baseURL,
 }) => {
-  await beforeWorker(page, baseURL, starve, 1e9);
+  await beforeWorker(page, baseURL, script(starve, 1e9));
   const room = new Room(page);
   await room.enter();
-  await room.small("auto");
+  await room.small("webgpu");
   await expect(room.device).toHaveAttribute("data-kind", "webgpu");
   await room.go("Voice");
   await page.getByLabel("Texts to learn from").fill(pride.slice(0, 8000));

@@ -188,7 +188,7 @@ test("a model is inspected by its header alone, and a reason is given where it c
 test("scores equal the golden ones, options are checked, and writing waits its turn", async ({ page }) => {
   const { text, mean_nll, greedy_text } = golden("short-fact");
   const told = await page.evaluate(async (prompt) => {
-    const opened = await imprint.Imprint.open({ model: "/model.gguf" });
+    const opened = await imprint.Imprint.open({ model: "/model.gguf", device: "webgpu" });
     const write = async (options: Package.WriteOptions): Promise<string> => {
       let written = "";
       for await (const piece of opened.write(prompt, options)) written += `${piece}`;

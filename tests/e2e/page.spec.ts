@@ -21,6 +21,7 @@ test("the model loads on the GPU and continues the golden sentence with the gold
   const { text, greedy_text, greedy_margin } = golden("short-fact");
   const room = new Room(page);
   await room.enter();
+  await room.choose("webgpu");
   await room.load.click();
   await expect(page.getByRole("progressbar")).toBeVisible();
   await room.ready();
@@ -157,6 +158,7 @@ test("a GPU that goes away is told in a sentence, and the model can be loaded ag
 }) => {
   const room = new Room(page);
   await room.enter();
+  await room.choose("webgpu");
   await room.load.click();
   await room.ready();
   await room.text.fill("The lamp went out");

@@ -1,6 +1,6 @@
 import type { Page } from "@playwright/test";
 import type * as Package from "../../web/src/index.js";
-import { beforeWorker, expect, Room, test } from "./fixture.js";
+import { beforeWorker, expect, Room, script, test } from "./fixture.js";
 import { onSmallHost } from "./learner.js";
 
 onSmallHost();
@@ -19,6 +19,18 @@ function spoil({ text, wrong }: { text: string; wrong: string }): void {
 
 type Opened = { device: Package.DeviceInfo; text: string } | { code: string; message: string };
 
+/** Has this browser's GPU, which is a program on the processor, pass as a card; runs in the page, or before a Worker. */
+function disguise(): void {
+  const told = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "info")!.get!;
+  const get = function (this: GPUAdapter): GPUAdapterInfo {
+    const info = told.call(this) as GPUAdapterInfo;
+    const { subgroupMinSize, subgroupMaxSize } = info;
+    const card = { vendor: "acme", architecture: "", device: "", description: "", isFallbackAdapter: false };
+    return { ...card, subgroupMinSize, subgroupMaxSize } as GPUAdapterInfo;
+  };
+  Object.defineProperty(GPUAdapter.prototype, "info", { get });
+}
+
 /** Opens the small model in the page itself, and writes a few tokens. */
 function open(page: Page, device: "auto" | "webgpu" | "cpu"): Promise<Opened> {
   return page.evaluate(async (device) => {
@@ -36,12 +48,24 @@ function open(page: Page, device: "auto" | "webgpu" | "cpu"): Promise<Opened> {
   }, device);
 }
 
-test("a GPU that computes rightly is used, and the trial is short", async ({ page }) => {
-  const opened = await open(page, "auto");
+test("a GPU that computes rightly is used, and told what its trial took", async ({ page }) => {
+  const opened = await open(page, "webgpu");
   expect(opened).toMatchObject({ device: { kind: "webgpu" } });
   const { device } = opened as { device: Package.DeviceInfo };
   expect(device.reason).toBeUndefined();
   expect(device.trialMs).toBeGreaterThan(0);
+});
+
+test("of itself Imprint takes a card, and the processor where the GPU is only a program on it", async ({
+  page,
+}) => {
+  const software = (await open(page, "auto")) as { device: Package.DeviceInfo; text: string };
+  expect(software.device.kind).toBe("cpu");
+  expect(software.device.reason).toMatch(/^the GPU .*swiftshader.* is a program on the processor/);
+  await page.evaluate(disguise);
+  const card = (await open(page, "auto")) as { device: Package.DeviceInfo; text: string };
+  expect(card.device).toMatchObject({ kind: "webgpu", description: "acme" });
+  expect(card.text).toBe(software.text);
 });
 
 test("a GPU that computes wrongly in every cut is refused by name", async ({ page }) => {
@@ -57,10 +81,18 @@ test("where one cut of the kernels computes wrongly, another takes over, and the
   const right = (await open(page, "cpu")) as { text: string };
   // Invocations exchange numbers in no other cut.
   await page.evaluate(spoil, { text: "quadSwapX(f0)", wrong: "quadSwapY(f0)" });
-  const opened = (await open(page, "auto")) as { device: Package.DeviceInfo; text: string };
+  const opened = (await open(page, "webgpu")) as { device: Package.DeviceInfo; text: string };
   expect(opened.device.kind).toBe("webgpu");
   expect(opened.device.reason).toMatch(/^other kernels are used: .*read a prompt/);
   expect(opened.text).toBe(right.text);
+});
+
+test("the page writes on the processor where the GPU is a program on it, and says so", async ({ page }) => {
+  const room = new Room(page);
+  await room.enter();
+  await room.small("auto");
+  await expect(room.device).toHaveAttribute("data-kind", "cpu");
+  await expect(room.device).toContainText("is a program on the processor, which is faster without it");
 });
 
 test("the page says that the GPU computes wrongly, and writes on the processor", async ({
@@ -68,7 +100,8 @@ test("the page says that the GPU computes wrongly, and writes on the processor",
   baseURL,
 }) => {
   const text = "* scale * weight[i]";
-  await beforeWorker(page, baseURL, spoil, { text, wrong: `${text} * 1.1` });
+  const wrong = script(spoil, { text, wrong: `${text} * 1.1` });
+  await beforeWorker(page, baseURL, script(disguise, undefined), wrong);
   const room = new Room(page);
   await room.enter();
   await room.small("auto");

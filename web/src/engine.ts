@@ -15,7 +15,7 @@ import type {
   Voice,
 } from "./voice.js";
 
-/** Where the model shall run; `auto` takes the GPU and falls back to the processor. */
+/** Where the model shall run; `auto` takes the GPU, and the processor where there is none, it fails, or it is a program on the processor. */
 export type DeviceChoice = "auto" | "webgpu" | "cpu";
 
 /** How a model is opened. */

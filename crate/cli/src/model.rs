@@ -19,7 +19,7 @@ use imprint_core::{
     fused::{FusedModel, Variant, check_kernels},
     generate::{Backend, LanguageModel, Pace, Session, Step},
     gguf::{Gguf, Source},
-    kernels::gpu::{Gpu, GpuOptions},
+    kernels::gpu::{Gpu, GpuOptions, software_reason},
     processor::{self, Processor},
     tokenizer::{Tokenizer, Vocabulary},
     weights::load_packed,
@@ -206,11 +206,10 @@ pub fn open_with(args: &ModelArgs, gpu: GpuOptions, terminal: &Terminal) -> Resu
     }
 }
 
-/// A GPU in software has the CPU's strength and more to do: on the default model it writes half as fast.
+/// Leaves a GPU that is a program on the processor to those who ask for it.
 fn refuse_software(gpu: &Gpu) -> Result<()> {
     if gpu.software {
-        let message = format!("the GPU {} is software, slower than the CPU itself", gpu.description);
-        return Err(Error::new(ErrorKind::NoWebgpu, message));
+        return Err(Error::new(ErrorKind::NoWebgpu, software_reason(&gpu.description)));
     }
     Ok(())
 }

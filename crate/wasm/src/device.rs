@@ -6,7 +6,7 @@ use imprint_core::{
     fused::{FusedModel, Tried, Variant},
     generate::Backend,
     gguf::Gguf,
-    kernels::gpu::{Gpu, GpuOptions},
+    kernels::gpu::{Gpu, GpuOptions, is_software, software_reason},
     processor::Processor,
     weights::{OnTensor, load_packed},
 };
@@ -32,7 +32,7 @@ extern "C" {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// The GPU where it can be had, else the processor.
+    /// A real GPU where it can be had, else the processor.
     #[default]
     Auto,
     /// The GPU or nothing.
@@ -80,6 +80,13 @@ pub async fn load(
 ) -> Result<(Backend, DeviceInfo)> {
     if choice == Choice::Cpu {
         return on_cpu(gguf, source, None, on_tensor).await;
+    }
+    // Such a GPU has the memory that a page has not.
+    if choice == Choice::Auto && check_cpu(gguf).is_ok() {
+        let offered = Adapter::offered().await.filter(|adapter| adapter.software);
+        if let Some(Adapter { name, .. }) = offered {
+            return on_cpu(gguf, source, Some(software_reason(&name.unwrap_or_default())), on_tensor).await;
+        }
     }
     match on_gpu(measure, gguf, source, capacity, on_tensor).await {
         Err(error) if choice == Choice::Auto && cpu_may_help(error.kind()) => {
@@ -132,9 +139,11 @@ pub async fn request(options: GpuOptions) -> Result<Gpu> {
     let mut gpu = Gpu::request(options).await?;
     gpu.ahead = Some(ahead());
     gpu.subgroup = subgroups.and_then(|subgroups| subgroups.size());
-    if let Some(name) = adapter_name().await {
-        gpu.software |= name.contains("swiftshader");
-        gpu.description = name;
+    if let Some(adapter) = Adapter::offered().await {
+        gpu.software |= adapter.software;
+        if let Some(name) = adapter.name {
+            gpu.description = name;
+        }
     }
     Ok(gpu)
 }
@@ -144,14 +153,25 @@ pub async fn has_gpu() -> bool {
     settle(request_adapter(&Object::new())).await.is_ok_and(|adapter| adapter.is_object())
 }
 
-/// What the browser calls the adapter: wgpu passes on its description alone, which browsers leave empty.
-async fn adapter_name() -> Option<String> {
-    let options = Object::new();
-    set_field(&options, "powerPreference", &"high-performance".into());
-    let info = field(&settle(request_adapter(&options)).await.ok()?, "info");
-    let part = |name| field(&info, name).as_string().filter(|part| !part.is_empty());
-    let parts: Vec<_> = ["vendor", "architecture", "device", "description"].into_iter().filter_map(part).collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
+/// What the browser tells of its GPU: wgpu passes on its description alone, which browsers leave empty.
+struct Adapter {
+    name: Option<String>,
+    /// Whether it is a program on the processor.
+    software: bool,
+}
+
+impl Adapter {
+    /// The one that [`request`] gets.
+    async fn offered() -> Option<Self> {
+        let options = Object::new();
+        set_field(&options, "powerPreference", &"high-performance".into());
+        let info = field(&settle(request_adapter(&options)).await.ok().filter(JsValue::is_object)?, "info");
+        let part = |name| field(&info, name).as_string().filter(|part| !part.is_empty());
+        let parts: Vec<_> = ["vendor", "architecture", "device", "description"].into_iter().filter_map(part).collect();
+        let name = (!parts.is_empty()).then(|| parts.join(" "));
+        let software = field(&info, "isFallbackAdapter").is_truthy() || name.as_deref().is_some_and(is_software);
+        Some(Self { name, software })
+    }
 }
 
 /// Refuses a model that is too large for the processor.

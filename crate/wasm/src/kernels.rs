@@ -33,7 +33,7 @@ impl Kernels {
         let key = format!("/{}", js_sys::encode_uri_component(&format!("{measured_for}; {browser}")));
         let kept = if measure.is_none() { read(&key).await } else { None };
         let kept = kept.and_then(|kept| Variant::found(&kept, gpu));
-        let measure = measure.unwrap_or(kept.is_none() && !Variant::of_software(gpu));
+        let measure = measure.unwrap_or(kept.is_none() && !gpu.software);
         Self { key, variant: kept.unwrap_or_else(|| Variant::for_device(gpu)), measure }
     }
 

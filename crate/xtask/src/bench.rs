@@ -205,6 +205,8 @@ struct NativeDevice {
 #[derive(Deserialize)]
 struct Browser {
     chromium: String,
+    /// The key of the engine whose path Imprint takes when nobody says which.
+    auto: Option<String>,
     isolated: bool,
     engines: Vec<InPage>,
     wasm: HashMap<String, Size>,
@@ -267,6 +269,8 @@ struct Report<'a> {
     part: Part,
     setting: &'a Setting<'a>,
     chromium: String,
+    /// The title of the path that Imprint takes when nobody says which.
+    auto: Option<&'static str>,
     isolated: bool,
     wllama: String,
     peer: Option<Peer>,
@@ -368,21 +372,25 @@ impl Column {
     }
 }
 
+/// What the column of an engine in the browser is called.
+fn title(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "imprint-gpu" => page::GPU,
+        "imprint-cpu" => page::CPU,
+        "wllama-gpu" => "wllama, WebGPU",
+        "wllama-cpu" => "wllama, 1 thread",
+        "transformers-gpu" => peer::GPU,
+        "transformers-cpu" => peer::CPU,
+        _ => return None,
+    })
+}
+
 impl From<InPage> for Column {
     fn from(page: InPage) -> Self {
-        let title = match page.key.as_str() {
-            "imprint-gpu" => "Chromium, GPU path",
-            "imprint-cpu" => "Chromium, CPU path",
-            "wllama-gpu" => "wllama, WebGPU",
-            "wllama-cpu" => "wllama, 1 thread",
-            "transformers-gpu" => peer::GPU,
-            "transformers-cpu" => peer::CPU,
-            other => other,
-        };
         let whole = |bytes: Option<f64>| bytes.filter(|bytes| *bytes > 0.0).map(|bytes| bytes as u64);
         let opened = page.opened.as_ref();
         Self {
-            title: title.to_owned(),
+            title: title(&page.key).map_or(page.key, str::to_owned),
             device: opened.map(|opened| opened.device.clone()).unwrap_or_default(),
             failure: page.failure,
             samples: page.samples,
@@ -423,6 +431,7 @@ impl Bench<'_> {
             part,
             setting,
             chromium: browser.chromium,
+            auto: browser.auto.as_deref().and_then(title),
             isolated: browser.isolated,
             wllama: peer::version(&packages, "@wllama/wllama")?,
             peer,

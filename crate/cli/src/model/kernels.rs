@@ -31,7 +31,7 @@ impl Kernels {
     pub fn find(gpu: &Gpu, config: &ModelConfig, gguf: &Gguf) -> Self {
         let key = Variant::measured_for(gpu, config, gguf);
         let kept = read().get(&key).and_then(|kept| Variant::found(kept, gpu));
-        let measure = kept.is_none() && !Variant::of_software(gpu);
+        let measure = kept.is_none() && !gpu.software;
         Self { key, variant: kept.unwrap_or_else(|| Variant::for_device(gpu)), measure }
     }
 

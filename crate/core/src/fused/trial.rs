@@ -57,6 +57,8 @@ struct Found {
     many_x: Vec<f32>,
     single_x: Vec<f32>,
     logits: Vec<f32>,
+    /// How many parts of the vocabulary were scored.
+    parts: usize,
     drawn: u32,
 }
 
@@ -76,8 +78,7 @@ impl FusedModel {
         let mut wrong: Vec<String> = Vec::new();
         let mut others = others.iter().filter(|&&other| other != self.variant).copied().collect::<Vec<_>>().into_iter();
         loop {
-            let parts = if Variant::of_software(&self.gpu) { PARTS - 1 } else { PARTS };
-            match self.trial.flaw(&self.attempt().await?, parts)? {
+            match self.trial.flaw(&self.attempt().await?)? {
                 None => return Ok((!wrong.is_empty()).then(|| format!("other kernels are used: {}", wrong.join("; ")))),
                 Some(flaw) => wrong.push(flaw),
             }
@@ -121,10 +122,11 @@ impl FusedModel {
         self.plan().lists(&self.embedding, &blocks).await
     }
 
-    /// The dispatches that score and draw, of the head the rows that the trial looks at.
-    fn score_some(&self) -> Vec<Dispatch> {
-        if !Variant::of_software(&self.gpu) {
-            return self.choose.clone();
+    /// The dispatches that score and draw, of the head the rows that the trial looks at, and how many parts of the vocabulary
+    /// these hold.
+    fn score_some(&self) -> (Vec<Dispatch>, usize) {
+        if !self.gpu.software {
+            return (self.choose.clone(), PARTS);
         }
         let unscored = vec![UNSCORED; self.config.vocab];
         self.gpu.queue.write_buffer(&self.scratch.logits, 0, bytemuck::cast_slice(&unscored));
@@ -133,7 +135,7 @@ impl FusedModel {
             let Groups::Fixed(all) = head.groups else { unreachable!("a head has as many workgroups as rows want") };
             head.groups = Groups::Fixed(all.div_ceil(SHARE as u32));
         }
-        list
+        (list, PARTS - 1)
     }
 
     /// Reads the trial's tokens at once, the last of them again alone, scores and draws.
@@ -154,7 +156,8 @@ impl FusedModel {
         };
         submit(&[&lists.prefill], 0, ids, 0);
         let last = ids.len() - 1;
-        submit(&[&lists.decode, &self.score_some()], last, &ids[last..], row);
+        let (score, parts) = self.score_some();
+        submit(&[&lists.decode, &score], last, &ids[last..], row);
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&self.scratch.logits, 0, &staging, 2 * row, vocab as u64 * 4);
         encoder.copy_buffer_to_buffer(&self.scratch.state, 0, &staging, 2 * row + vocab as u64 * 4, state);
@@ -166,6 +169,7 @@ impl FusedModel {
             many_x: numbers(0..d_model),
             single_x: numbers(d_model..2 * d_model),
             logits: numbers(2 * d_model..2 * d_model + vocab),
+            parts,
             drawn: words[2 * d_model + vocab + crate::kernels::state::DRAWN_IDS as usize],
         })
     }
@@ -194,10 +198,10 @@ impl Trial {
         Ok(Self { ids, n_layers, rows, x, scores })
     }
 
-    /// What is wrong with what a device made, if anything is; of the scores, `parts` of the vocabulary are compared.
-    fn flaw(&self, found: &Found, parts: usize) -> Result<Option<String>> {
+    /// What is wrong with what a device made, if anything is.
+    fn flaw(&self, found: &Found) -> Result<Option<String>> {
         let scores: Vec<f32> =
-            self.rows[..parts].iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
+            self.rows[..found.parts].iter().flat_map(|rows| &found.logits[rows.clone()]).copied().collect();
         let compared: [(&str, &[f32], &[f32]); 3] = [
             ("the kernels that read a prompt", &found.many_x, &self.x),
             ("the kernels that read a token", &found.single_x, &self.x),
@@ -213,8 +217,8 @@ impl Trial {
     }
 }
 
-/// Which rows of a vocabulary of `vocab` are looked at: some in the first [`SHARE`] of the head's first matrix, the end of that share of
-/// its last, and the vocabulary's end.
+/// Which rows of a vocabulary of `vocab` are looked at: some in the first [`SHARE`] of the head's first matrix, the end of
+/// that share of its last, and the vocabulary's end.
 fn parts(vocab: usize, head: &[Slab]) -> [Range<usize>; PARTS] {
     let [Some(first), Some(last)] = [head.first(), head.last()] else { unreachable!("a head has rows") };
     let share = |slab: &Slab| slab.rows.div_ceil(SHARE);

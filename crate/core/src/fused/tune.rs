@@ -49,7 +49,7 @@ impl Variant {
     /// A cut that suits `gpu`: a processor posing as one wants whole rows, each load serving many; a real one wants
     /// neighbours reading neighbours.
     pub fn for_device(gpu: &Gpu) -> Self {
-        let cut = if Self::of_software(gpu) {
+        let cut = if gpu.software {
             // Lavapipe, whose loads cost less, takes half as long again with kernels that walk.
             let walk = gpu.description.to_lowercase().contains("swiftshader");
             // A loaded activation must serve more rows where no other invocation has use for it.
@@ -72,13 +72,6 @@ impl Variant {
             cut: Cut { rows: 4, lanes: 1, group: 64, subgroup: None, walk: false, tile: Tile::Apart(Apart::Alone(8)) },
         },
     ];
-
-    /// Whether a processor poses as `gpu`: its kernels are known, and nothing is measured.
-    pub fn of_software(gpu: &Gpu) -> bool {
-        let software = ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"];
-        let name = gpu.description.to_lowercase();
-        gpu.software || software.iter().any(|s| name.contains(s))
-    }
 
     /// The cuts that are tried on `gpu` beside that of [`Variant::for_device`], likelier ones first: first how a token is
     /// cut, then how a prompt is.

@@ -33,7 +33,7 @@ pub struct Gpu {
     pub queue: wgpu::Queue,
     /// Adapter name, driver and backend in one line.
     pub description: String,
-    /// Whether the processor poses as this GPU; browsers do not tell.
+    /// Whether the processor poses as this GPU: its kernels are known, and nothing is measured.
     pub software: bool,
     /// Compiles kernels ahead, where the device itself would have all others wait.
     pub ahead: Option<Ahead>,
@@ -109,11 +109,12 @@ impl Gpu {
             .map_err(|e| no_gpu(format!("the GPU adapter {} gives no device", info.name)).with_source(e))?;
         let subgroup = features.contains(wgpu::Features::SUBGROUP).then_some(info.subgroup_min_size);
         let fault = watch(&device);
-        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let description = describe(&info);
+        let software = info.device_type == wgpu::DeviceType::Cpu || is_software(&description);
         Ok(Self {
             device,
             queue,
-            description: describe(&info),
+            description,
             software,
             ahead: None,
             #[cfg(feature = "testing")]
@@ -415,6 +416,18 @@ fn wanted_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
         max_compute_workgroup_storage_size: adapter.max_compute_workgroup_storage_size,
         ..wgpu::Limits::default()
     }
+}
+
+/// Whether a GPU of this name is a program on the processor; not every driver tells it otherwise.
+pub fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["llvmpipe", "swiftshader", "lavapipe", "software", "basic render"].iter().any(|known| name.contains(known))
+}
+
+/// Why the GPU `name`, a program on the processor, is not taken where there is a choice: it has the processor's strength and
+/// more to do. The default model writes on it at a fifth to a tenth of the pace of our own path.
+pub fn software_reason(name: &str) -> String {
+    format!("the GPU {name} is a program on the processor, which is faster without it")
 }
 
 fn describe(info: &wgpu::AdapterInfo) -> String {

@@ -40,7 +40,7 @@ pub trait Lanes {
     /// Each number less `n`.
     fn less(integers: Self::Integers, n: i16) -> Self::Integers;
 
-    /// Four numbers out of memory, or into it.
+    /// Four numbers, from memory.
     fn quad(of: [f32; 4]) -> Self::Quad;
 
     /// The numbers of a quad.

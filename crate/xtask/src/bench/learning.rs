@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::page::{compiled, figure, head, megabytes};
-use super::{Bench, NativeDevice, Part, Setting};
+use super::{Bench, NativeDevice, Part, Setting, title};
 use crate::process::{note, step};
 
 /// Where the adapter that is written with is served.
@@ -121,13 +121,9 @@ pub fn measure(bench: &Bench<'_>, setting: &Setting<'_>) -> Result<String> {
 
 impl From<InPage> for Column {
     fn from(page: InPage) -> Self {
-        let title = match page.key.as_str() {
-            "imprint-gpu" => "Chromium, GPU path",
-            "imprint-cpu" => "Chromium, CPU path",
-            other => other,
-        };
+        let title = title(&page.key).map_or_else(|| page.key.clone(), str::to_owned);
         let InPage { device, failure, skipped, windows, writing, .. } = page;
-        Self { title: title.to_owned(), device, failure, skipped, windows, writing }
+        Self { title, device, failure, skipped, windows, writing }
     }
 }
 

@@ -8,6 +8,10 @@ const TITLE: &str = "# Benchmarks\n\nEach part was written by one run of its com
 /// The column of the engine outside the browser.
 pub const LLAMA_CPP: &str = "llama.cpp, 1 thread";
 
+/// The columns of Imprint in the browser.
+pub const GPU: &str = "Chromium, GPU path";
+pub const CPU: &str = "Chromium, CPU path";
+
 /// One row of the table: its name and what it says of a column.
 type Row = (&'static str, fn(&Column) -> Option<String>);
 
@@ -159,15 +163,19 @@ fn ratios(report: &Report<'_>) -> String {
     let mut lines = Vec::new();
     let peers = [
         ("native, CPU path", LLAMA_CPP),
-        ("Chromium, CPU path", "wllama, 1 thread"),
-        ("Chromium, GPU path", "wllama, WebGPU"),
-        ("Chromium, CPU path", peer::CPU),
-        ("Chromium, GPU path", peer::GPU),
+        (CPU, "wllama, 1 thread"),
+        (GPU, "wllama, WebGPU"),
+        (CPU, peer::CPU),
+        (GPU, peer::GPU),
     ];
-    for (ours, theirs) in peers {
+    // On this adapter a person gets the processor's path, unless they ask for the other.
+    let crossed = (CPU, peer::GPU);
+    let pairs = peers.into_iter().chain((report.auto == Some(CPU)).then_some(crossed));
+    for (ours, theirs) in pairs {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
         let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
-        lines.push(format!("- {ours} over {theirs}: {}", ratio(a, b)));
+        let unasked = if (ours, theirs) == crossed { ", which Imprint takes of itself on this adapter," } else { "" };
+        lines.push(format!("- {ours}{unasked} over {theirs}: {}", ratio(a, b)));
     }
     let heavy = report.columns.iter().filter(|column| !column.title.starts_with("wllama"));
     for column in heavy {
