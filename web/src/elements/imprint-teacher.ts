@@ -237,8 +237,7 @@ export class ImprintTeacherElement extends HTMLElement {
     if (!files?.length) return;
     if (!this.#run) this.#show("form");
     this.#files.push(...files);
-    const list = part(this, "documents", HTMLElement);
-    list.replaceChildren(...this.#files.map((file) => this.#document(file)));
+    part(this, "documents", HTMLElement).append(...[...files].map((file) => this.#document(file)));
     this.#changed();
   }
 

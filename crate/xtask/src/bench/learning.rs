@@ -212,8 +212,8 @@ fn method(setting: &Setting<'_>) -> String {
          - Peak memory: `VmHWM` of the native process or of the page's since the first step on that length, the model \
          included, and of the GPU process, where a software adapter keeps the GPU's memory. GPU memory of learning: the \
          buffers that a learner makes beside the model.\n\
-         - The last rows write greedily after a short prompt, in turn without the adapter, with it at strength 1, and at \
-         strength 1.5 as a contrast of two rows.\n\
+         - The last rows write greedily after a short prompt, in turn without an adapter, with one of rank 16 (the one that \
+         was learned, beside itself) at strength 1, and at strength 1.5 as a contrast of two rows.\n\
          {}\n\
          - A software adapter tells whether kernels are right, not how fast a real GPU runs them.",
         compiled(setting)
