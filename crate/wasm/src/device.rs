@@ -85,7 +85,13 @@ pub async fn load(
     if choice == Choice::Auto && check_cpu(gguf).is_ok() {
         let offered = Adapter::offered().await.filter(|adapter| adapter.software);
         if let Some(Adapter { name, .. }) = offered {
-            return on_cpu(gguf, source, Some(software_reason(&name.unwrap_or_default())), on_tensor).await;
+            return on_cpu(
+                gguf,
+                source,
+                Some(software_reason(name.as_deref().unwrap_or("of this browser"))),
+                on_tensor,
+            )
+            .await;
         }
     }
     match on_gpu(measure, gguf, source, capacity, on_tensor).await {
