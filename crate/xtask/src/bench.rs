@@ -270,7 +270,7 @@ struct Report<'a> {
     setting: &'a Setting<'a>,
     chromium: String,
     /// The title of the path that Imprint takes when nobody says which.
-    auto: Option<&'static str>,
+    auto: Option<String>,
     isolated: bool,
     wllama: String,
     peer: Option<Peer>,
@@ -373,16 +373,16 @@ impl Column {
 }
 
 /// What the column of an engine in the browser is called.
-fn title(key: &str) -> Option<&'static str> {
-    Some(match key {
+fn title(key: &str) -> &str {
+    match key {
         "imprint-gpu" => page::GPU,
         "imprint-cpu" => page::CPU,
         "wllama-gpu" => "wllama, WebGPU",
         "wllama-cpu" => "wllama, 1 thread",
         "transformers-gpu" => peer::GPU,
         "transformers-cpu" => peer::CPU,
-        _ => return None,
-    })
+        other => other,
+    }
 }
 
 impl From<InPage> for Column {
@@ -390,7 +390,7 @@ impl From<InPage> for Column {
         let whole = |bytes: Option<f64>| bytes.filter(|bytes| *bytes > 0.0).map(|bytes| bytes as u64);
         let opened = page.opened.as_ref();
         Self {
-            title: title(&page.key).map_or(page.key, str::to_owned),
+            title: title(&page.key).to_owned(),
             device: opened.map(|opened| opened.device.clone()).unwrap_or_default(),
             failure: page.failure,
             samples: page.samples,
@@ -431,7 +431,7 @@ impl Bench<'_> {
             part,
             setting,
             chromium: browser.chromium,
-            auto: browser.auto.as_deref().and_then(title),
+            auto: browser.auto.as_deref().map(title).map(str::to_owned),
             isolated: browser.isolated,
             wllama: peer::version(&packages, "@wllama/wllama")?,
             peer,

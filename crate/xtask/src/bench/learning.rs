@@ -121,7 +121,7 @@ pub fn measure(bench: &Bench<'_>, setting: &Setting<'_>) -> Result<String> {
 
 impl From<InPage> for Column {
     fn from(page: InPage) -> Self {
-        let title = title(&page.key).map_or_else(|| page.key.clone(), str::to_owned);
+        let title = title(&page.key).to_owned();
         let InPage { device, failure, skipped, windows, writing, .. } = page;
         Self { title, device, failure, skipped, windows, writing }
     }

@@ -170,7 +170,7 @@ fn ratios(report: &Report<'_>) -> String {
     ];
     // On this adapter a person gets the processor's path, unless they ask for the other.
     let crossed = (CPU, peer::GPU);
-    let pairs = peers.into_iter().chain((report.auto == Some(CPU)).then_some(crossed));
+    let pairs = peers.into_iter().chain((report.auto.as_deref() == Some(CPU)).then_some(crossed));
     for (ours, theirs) in pairs {
         let find = |title: &str| report.columns.iter().find(|column| column.title == title && column.failure.is_none());
         let (Some(a), Some(b)) = (find(ours), find(theirs)) else { continue };
