@@ -425,7 +425,7 @@ pub fn is_software(name: &str) -> bool {
 }
 
 /// Why the GPU `name`, a program on the processor, is not taken where there is a choice: it has the processor's strength and
-/// more to do. The default model writes on it at a fifth to a tenth of the pace of our own path.
+/// more to do. The default model writes on it at a quarter to a tenth of the pace of our own path.
 pub fn software_reason(name: &str) -> String {
     format!("the GPU {name} is a program on the processor, which is faster without it")
 }
